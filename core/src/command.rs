@@ -1,0 +1,207 @@
+//! What the log says: a [`Command`] is what was asked, and applying it in log order is deterministic. The
+//! byte layout is in [`crate::wal::record`].
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::ids::NodeId;
+use crate::position::Index;
+use crate::store::Item;
+
+/// How a value came in, so that it goes out the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ValueKind {
+    /// Raw bytes: a JSON string's content, or a raw upload.
+    Bytes,
+    /// The compact text of any other JSON value.
+    Json,
+}
+
+/// A value with its kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Value {
+    /// How it came in.
+    pub kind: ValueKind,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+/// When a set takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Condition {
+    /// In any case.
+    Always,
+    /// `nx`: only where the key is absent.
+    Absent,
+    /// `xx`: only where the key is present.
+    Present,
+    /// `if_version`: only where the key has this version; `Index::ZERO` asks for an absent key.
+    Version(Index),
+}
+
+/// One key with its new value, in a [`Command::Batch`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pair {
+    /// The key.
+    pub key: Bytes,
+    /// The new value.
+    pub value: Value,
+    /// Time to live in milliseconds, from the entry's `at`; none lives for ever.
+    pub ttl_ms: Option<u64>,
+}
+
+/// Why a mastership began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StartKind {
+    /// The cluster's first.
+    Founding,
+    /// The same master, started again.
+    Restart,
+    /// An operator promoted a replica (verb or edited YAML), with the guards satisfied.
+    Promotion,
+    /// An operator promoted a replica by force, accepting loss.
+    Forced,
+}
+
+/// A member of the cluster, as the log records it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Member {
+    /// Who.
+    pub id: NodeId,
+    /// What people call it.
+    pub name: String,
+    /// `host:port` that other nodes dial.
+    pub replication: String,
+    /// `host:port` that clients are sent to.
+    pub http: String,
+    /// Whether its disk counts towards commits.
+    pub voter: bool,
+    /// 0 = never master.
+    pub priority: u32,
+}
+
+/// Who belongs to the cluster and by which rule it commits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Membership {
+    /// Whether commits need a majority of voters and replicas elect.
+    pub armed: bool,
+    /// Sorted by id, at most [`MEMBERS_MAX`].
+    pub members: Vec<Member>,
+}
+
+/// The most members that one cluster can have.
+pub const MEMBERS_MAX: usize = 64;
+
+/// What an entry does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Sets a key; clears its expiry unless `ttl_ms` gives one.
+    Set {
+        /// Key, new value and time to live.
+        pair: Pair,
+        /// When it takes effect.
+        condition: Condition,
+    },
+    /// Removes a key.
+    Delete {
+        /// The key.
+        key: Bytes,
+    },
+    /// Adds to an integer; an absent key counts as 0; keeps the expiry.
+    Incr {
+        /// The key.
+        key: Bytes,
+        /// What to add; may be negative.
+        by: i64,
+    },
+    /// Gives a key a time to live.
+    Expire {
+        /// The key.
+        key: Bytes,
+        /// From the entry's `at`, in milliseconds.
+        ttl_ms: u64,
+    },
+    /// Takes a key's expiry away.
+    Persist {
+        /// The key.
+        key: Bytes,
+    },
+    /// Sets several keys at once, all or none.
+    Batch {
+        /// In the order given; a key that stands twice ends with its last value.
+        pairs: Vec<Pair>,
+    },
+    /// Opens a mastership; the first entry of every epoch.
+    EpochStart {
+        /// Why.
+        kind: StartKind,
+    },
+    /// Replaces the membership.
+    Config(Membership),
+    /// The master's sweep: removes those of `keys` that have expired by the entry's `at`.
+    Sweep {
+        /// Keys that had expired when the master looked.
+        keys: Vec<Bytes>,
+    },
+}
+
+/// What applying a command gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Of a set.
+    Set {
+        /// False when `nx` or `xx` said no.
+        written: bool,
+        /// The key's version afterwards; `Index::ZERO` if it is absent.
+        version: Index,
+        /// What the key held before.
+        old: Option<Item>,
+    },
+    /// `if_version` named another version than the key's, which is this (`Index::ZERO`: absent).
+    VersionMismatch {
+        /// The key's version.
+        actual: Index,
+    },
+    /// Of a delete.
+    Deleted {
+        /// Whether the key was there.
+        existed: bool,
+    },
+    /// Of an incr: the sum.
+    Number(i64),
+    /// An incr met a value that is no integer, or its sum leaves `i64`.
+    NotAnInteger,
+    /// Of an expire or persist: whether it changed anything.
+    Touched(bool),
+    /// Of a batch: how many pairs were written.
+    Batch {
+        /// All of them.
+        written: u64,
+    },
+    /// Of the log's own commands.
+    Internal,
+}
+
+impl Command {
+    /// Whether a client asked for it, rather than the log itself.
+    pub const fn is_client(&self) -> bool {
+        match self {
+            Self::Set { .. }
+            | Self::Delete { .. }
+            | Self::Incr { .. }
+            | Self::Expire { .. }
+            | Self::Persist { .. }
+            | Self::Batch { .. } => true,
+            Self::EpochStart { .. } | Self::Config(_) | Self::Sweep { .. } => false,
+        }
+    }
+}
+
+impl Membership {
+    /// The member with this id.
+    pub fn get(&self, id: NodeId) -> Option<&Member> {
+        self.members.binary_search_by_key(&id, |member| member.id).ok().and_then(|at| self.members.get(at))
+    }
+}

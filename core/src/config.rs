@@ -1,0 +1,133 @@
+//! What the core is told about its world, already checked: later code never asks again.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use crate::planted::Planted;
+
+/// `host:port`, where a missing host means "the one that my peer sees me at".
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// A name or an IP literal without brackets.
+    pub host: Option<String>,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// The role that the configuration asks for: a bootstrap hint, since what is on disk wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RoleHint {
+    /// Founds a cluster on an empty disk.
+    Master,
+    /// Joins the cluster at `master_address`.
+    Replica,
+    /// Serves alone, with no replication at all.
+    Standalone,
+}
+
+/// What an answer to a write means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Concern {
+    /// Ordered in the master's log.
+    Async,
+    /// Durable on the master.
+    Local,
+    /// Committed and applied.
+    Quorum,
+    /// Committed, and durable on this many replicas besides the master.
+    Replicas(u32),
+}
+
+/// When a write counts as durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FsyncMode {
+    /// After its fdatasync.
+    Always,
+    /// After its write; a timer syncs this often.
+    Periodic(Duration),
+    /// After its write; the operating system syncs when it likes.
+    Never,
+}
+
+/// Who replaces a master that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FailoverMode {
+    /// The replicas, once the cluster is armed.
+    Auto,
+    /// An operator.
+    Manual,
+}
+
+/// When a snapshot is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SnapshotPolicy {
+    /// At least this often, if anything was written since the last.
+    pub interval: Duration,
+    /// And whenever this much was logged since the last.
+    pub wal_bytes: u64,
+    /// How many snapshot files are kept, at least 1.
+    pub max_snapshots: u32,
+}
+
+/// Bounds on what clients may store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// Longest key. At most 65,535.
+    pub key_bytes_max: u32,
+    /// Longest value.
+    pub value_bytes_max: u32,
+    /// Most memory that keys and values may take; 0 = unbounded.
+    pub memory_bytes_max: u64,
+}
+
+/// Everything that the core is told at its start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// What people call this node.
+    pub node_name: String,
+    /// The role that the configuration asks for.
+    pub role: RoleHint,
+    /// Where clients reach this node.
+    pub http: Address,
+    /// Where other nodes reach it; none if it does not listen for them.
+    pub replication: Option<Address>,
+    /// Where a replica looks for its master first, `host:port`.
+    pub master_address: Option<String>,
+    /// Longest silence on a healthy link; three of them end it.
+    pub heartbeat_interval: Duration,
+    /// A replica that lags more is not fit for reads.
+    pub max_lag: Duration,
+    /// Whether a lost master is dialled again.
+    pub auto_reconnect: bool,
+    /// Cap of the backoff between two dials; it starts at 100 ms.
+    pub reconnect_delay_max: Duration,
+    /// For writes that name none.
+    pub write_concern: Concern,
+    /// How much log is kept in memory for replicas that come back.
+    pub tail_bytes_max: u64,
+    /// Who replaces a master that is gone.
+    pub failover_mode: FailoverMode,
+    /// How long an empty master waits for members of a running cluster before it founds one.
+    pub election_timeout: Duration,
+    /// How long a starting master asks the members it knows.
+    pub catch_up: Duration,
+    /// 0 = never master.
+    pub priority: u32,
+    /// Whether there is a disk: without one nothing survives a restart.
+    pub persistent: bool,
+    /// When a write counts as durable.
+    pub fsync: FsyncMode,
+    /// None: no snapshots but those that are asked for.
+    pub snapshot: Option<SnapshotPolicy>,
+    /// Bounds on what clients may store.
+    pub limits: Limits,
+    /// The bug that a simulation has planted; none, and no room for one, in a release.
+    pub planted: Planted,
+}
+
+impl Config {
+    /// How long a silent link lives: three heartbeats.
+    pub fn link_timeout(&self) -> Duration {
+        self.heartbeat_interval * 3
+    }
+}

@@ -1,0 +1,196 @@
+//! What happened, for people: a line of the log per change of state, with its cause. Never keys or values.
+
+use alloc::string::String;
+use core::fmt;
+
+use crate::command::StartKind;
+use crate::ids::{ClusterId, LinkId, NodeId};
+use crate::message::Reason;
+use crate::position::{Epoch, Index, Position};
+use crate::status::{Alarm, State};
+use crate::wal::RollbackId;
+
+/// A change of state with its cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The node's state changed.
+    State {
+        /// To what.
+        to: State,
+        /// The cause.
+        why: String,
+    },
+    /// A cluster was founded here.
+    Founded(ClusterId),
+    /// A mastership was opened here.
+    EpochOpened {
+        /// Which.
+        epoch: Epoch,
+        /// Where its `EpochStart` stands.
+        start: Index,
+        /// Why.
+        kind: StartKind,
+    },
+    /// This node follows a master.
+    Following {
+        /// Which node.
+        leader: NodeId,
+        /// Its mastership.
+        epoch: Epoch,
+        /// Both logs agree up to here.
+        after: Position,
+    },
+    /// A replica has connected here and follows.
+    ReplicaJoined {
+        /// Which node.
+        node: NodeId,
+        /// What people call it.
+        name: String,
+        /// True when it gets a snapshot instead of the log's tail.
+        full_sync: bool,
+    },
+    /// A replica is gone.
+    ReplicaLeft {
+        /// Which node.
+        node: NodeId,
+        /// What people call it.
+        name: String,
+        /// The cause.
+        why: &'static str,
+    },
+    /// A link was given up.
+    LinkLost {
+        /// Which.
+        link: LinkId,
+        /// The cause.
+        why: &'static str,
+    },
+    /// This node refused another, or was refused by it.
+    Refused {
+        /// The other node, if it said who it is.
+        node: Option<NodeId>,
+        /// True when the other refused this one.
+        by_peer: bool,
+        /// Why.
+        reason: Reason,
+    },
+    /// A snapshot is durable here.
+    SnapshotTaken {
+        /// The last entry that it holds.
+        position: Position,
+    },
+    /// A master's snapshot replaced the state here.
+    SnapshotInstalled {
+        /// The last entry that it holds.
+        position: Position,
+    },
+    /// Entries were discarded; they are in a durable rollback file.
+    RolledBack {
+        /// The file.
+        id: RollbackId,
+        /// The first index discarded.
+        from: Index,
+        /// The last.
+        upto: Index,
+        /// Whether any of them had been applied here.
+        applied: bool,
+    },
+    /// A replica's state differs from this master's at the same index; it is synced anew.
+    HashMismatch {
+        /// Which node.
+        node: NodeId,
+        /// At which index.
+        at: Index,
+    },
+    /// An alarm went on or off.
+    Alarm {
+        /// Which.
+        alarm: Alarm,
+        /// On, or off.
+        on: bool,
+    },
+    /// The configured role is not this node's, since what is on disk wins.
+    ConfigRoleIgnored {
+        /// What to do instead.
+        hint: &'static str,
+    },
+}
+
+/// How loud an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Part of a healthy life.
+    Info,
+    /// Somebody should look.
+    Warn,
+    /// Something is wrong.
+    Error,
+}
+
+impl Event {
+    /// How loud it is.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::State { to, .. } => match to {
+                State::MasterDown | State::DiskFull => Level::Warn,
+                _ => Level::Info,
+            },
+            Self::Founded(_)
+            | Self::EpochOpened { .. }
+            | Self::Following { .. }
+            | Self::ReplicaJoined { .. }
+            | Self::SnapshotTaken { .. }
+            | Self::SnapshotInstalled { .. } => Level::Info,
+            Self::ReplicaLeft { .. }
+            | Self::LinkLost { .. }
+            | Self::Refused { .. }
+            | Self::RolledBack { .. }
+            | Self::ConfigRoleIgnored { .. } => Level::Warn,
+            Self::Alarm { on, .. } => {
+                if *on {
+                    Level::Warn
+                } else {
+                    Level::Info
+                }
+            }
+            Self::HashMismatch { .. } => Level::Error,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::State { to, why } => write!(f, "state is {to}: {why}"),
+            Self::Founded(cluster) => write!(f, "founded cluster {cluster}"),
+            Self::EpochOpened { epoch, start, kind } => {
+                write!(f, "master of epoch {epoch} from index {start} on ({kind:?})")
+            }
+            Self::Following { leader, epoch, after } => {
+                write!(f, "following master {leader} of epoch {epoch} after {after}")
+            }
+            Self::ReplicaJoined { node, name, full_sync } => {
+                let how = if *full_sync { "full sync" } else { "partial sync" };
+                write!(f, "replica {name} ({node}) joined, {how}")
+            }
+            Self::ReplicaLeft { node, name, why } => write!(f, "replica {name} ({node}) left: {why}"),
+            Self::LinkLost { link, why } => write!(f, "link {link} lost: {why}"),
+            Self::Refused { node, by_peer, reason } => {
+                let who = node.unwrap_or_default();
+                let how = if *by_peer { "refused by" } else { "refused" };
+                write!(f, "{how} {who}: {reason}")
+            }
+            Self::SnapshotTaken { position } => write!(f, "snapshot at {position} is durable"),
+            Self::SnapshotInstalled { position } => write!(f, "the master's snapshot at {position} is installed"),
+            Self::RolledBack { id, from, upto, applied } => {
+                let store = if *applied { "had been applied" } else { "had not been applied" };
+                write!(f, "rolled back {from}..={upto} into rollback file {}, they {store}", id.0)
+            }
+            Self::HashMismatch { node, at } => {
+                write!(f, "state of {node} differs from ours at index {at}: it is quarantined and synced anew")
+            }
+            Self::Alarm { alarm, on } => write!(f, "alarm {alarm} is {}", if *on { "on" } else { "off" }),
+            Self::ConfigRoleIgnored { hint } => write!(f, "the configured role is ignored: {hint}"),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What the world tells the core.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use crate::command::Command;
+use crate::config::Concern;
+use crate::ids::{LinkId, RequestId};
+use crate::message::Message;
+use crate::position::Index;
+use crate::wal::Durable;
+
+/// One thing that happened.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The deadline has come. Every turn looks at the clock, so this is merely a turn with nothing else.
+    Alarm,
+    /// A client or operator asks.
+    Request {
+        /// The reply will name it.
+        id: RequestId,
+        /// What it asks.
+        request: Request,
+    },
+    /// Who asked has gone: no reply is wanted. What is in the log stays there.
+    Cancel(RequestId),
+    /// A message arrived.
+    Message {
+        /// On which link.
+        link: LinkId,
+        /// What it says.
+        message: Message,
+    },
+    /// A batch is on disk.
+    Durable(Durable),
+    /// A link's state changed.
+    Link {
+        /// Which.
+        link: LinkId,
+        /// How.
+        change: LinkChange,
+    },
+    /// Whether the disk has room for another log segment.
+    DiskRoom(bool),
+    /// The process is asked to end: refuse new work, answer what is in flight.
+    Shutdown,
+}
+
+/// What became of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkChange {
+    /// It stands. `peer_host` is the host dialled, or the address that the accepted peer is seen at.
+    Up {
+        /// A name or an address, without port.
+        peer_host: String,
+    },
+    /// It is gone, or a dial failed.
+    Down(LinkLoss),
+}
+
+/// Why a link is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LinkLoss {
+    /// The peer's port refused the connection: no process listens there.
+    ConnectRefused,
+    /// No connection within its deadline, or the name does not resolve.
+    ConnectFailed,
+    /// The peer closed it, or it broke.
+    Closed,
+    /// The peer sent what is no message.
+    Garbage,
+    /// The peer did not take what was sent within its deadline.
+    Stalled,
+}
+
+/// What a client or operator asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A write.
+    Write {
+        /// What to do; a client's command.
+        command: Command,
+        /// What the answer shall mean; the configured default if none.
+        concern: Option<Concern>,
+        /// How long to wait for that.
+        timeout: Duration,
+    },
+    /// A read that [`crate::view::View::admits`] put off: wait until it is admitted.
+    Read {
+        /// What it demands of the state.
+        demand: ReadDemand,
+        /// How long to wait for that.
+        timeout: Duration,
+    },
+    /// Make this replica the master.
+    Promote(Promotion),
+    /// Take a snapshot now.
+    Snapshot,
+    /// [`crate::status::Status`].
+    Status,
+    /// What became of the write at this position.
+    Outcome {
+        /// The epoch's number, as people are shown it.
+        epoch: u64,
+        /// The index.
+        index: Index,
+    },
+}
+
+/// What a read demands of the state that it sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ReadDemand {
+    /// Proof of holding everything, no older than this.
+    pub max_staleness: Option<Duration>,
+    /// At least this far applied: epoch's number and index, as replies tell them.
+    pub min_position: Option<(u64, Index)>,
+}
+
+/// How a promotion is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Promotion {
+    /// Even if a better candidate is known or a master is in sight. Needs `accept_data_loss`.
+    pub force: bool,
+    /// The operator knows that writes may be lost.
+    pub accept_data_loss: bool,
+    /// Only if this is the last position (epoch's number and index).
+    pub expect_last: Option<(u64, Index)>,
+}

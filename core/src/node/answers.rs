@@ -1,0 +1,225 @@
+//! Who waits for what: writes for their concern, reads for a state that admits them. Owns the deadlines of both.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use super::mastery::Master;
+use super::{Node, Role};
+use crate::command::Outcome;
+use crate::config::Concern;
+use crate::ids::RequestId;
+use crate::input::ReadDemand;
+use crate::log::Answered;
+use crate::output::{Output, Refusal, Reply, Written};
+use crate::position::{Index, Position};
+use crate::time::Time;
+
+/// Most writes that wait at once (INV-12).
+pub(super) const WAITERS_MAX: usize = 65_536;
+/// Most reads that wait at once (INV-12).
+pub(super) const READS_MAX: usize = 8_192;
+
+/// Writes that wait for their concern, at most one per entry.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Waiters {
+    by_index: BTreeMap<Index, Waiter>,
+    by_request: BTreeMap<RequestId, Index>,
+    deadlines: BTreeSet<(Time, Index)>,
+    /// Applied, and satisfied with that.
+    ready: Vec<Index>,
+    /// Applied, and waiting for this many replicas.
+    replicating: BTreeSet<(u32, Index)>,
+}
+
+#[derive(Clone, Debug)]
+struct Waiter {
+    id: RequestId,
+    position: Position,
+    concern: Concern,
+    deadline: Time,
+    outcome: Option<Outcome>,
+}
+
+/// Reads that wait for a later state.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reads {
+    waiting: BTreeMap<(Index, RequestId), (ReadDemand, Time)>,
+    by_request: BTreeMap<RequestId, Index>,
+    deadlines: BTreeSet<(Time, RequestId)>,
+}
+
+impl Waiters {
+    pub(super) fn len(&self) -> usize {
+        self.by_index.len()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn wait(&mut self, id: RequestId, position: Position, concern: Concern, deadline: Time) {
+        assert!(self.by_index.len() < WAITERS_MAX, "INV-12: the door refuses before this");
+        self.by_request.insert(id, position.index);
+        self.deadlines.insert((deadline, position.index));
+        self.by_index.insert(position.index, Waiter { id, position, concern, deadline, outcome: None });
+    }
+
+    /// Nobody wants this answer any more.
+    pub(super) fn cancel(&mut self, id: RequestId) {
+        if let Some(index) = self.by_request.get(&id).copied() {
+            self.remove(index);
+        }
+    }
+
+    /// An entry was applied, with this outcome.
+    pub(super) fn applied(&mut self, position: Position, outcome: Outcome) {
+        let Some(waiter) = self.by_index.get_mut(&position.index) else { return };
+        assert_eq!(waiter.position, position, "INV-8: an answer is about the entry that was asked for");
+        waiter.outcome = Some(outcome);
+        match waiter.concern {
+            Concern::Async | Concern::Local | Concern::Quorum => self.ready.push(position.index),
+            Concern::Replicas(count) => {
+                self.replicating.insert((count, position.index));
+            }
+        }
+    }
+
+    /// Who is satisfied now, given how far so many replicas hold the log.
+    fn satisfied(&mut self, held_by: impl Fn(u32) -> Index) -> Vec<(Waiter, Outcome)> {
+        let mut satisfied = core::mem::take(&mut self.ready);
+        let mut from = (0, Index::ZERO);
+        while let Some((count, _)) = self.replicating.range(from..).next().copied() {
+            let held = held_by(count);
+            satisfied
+                .extend(self.replicating.range((count, Index::ZERO)..=(count, held)).map(|(_, index)| *index));
+            let Some(next) = count.checked_add(1) else { break };
+            from = (next, Index::ZERO);
+        }
+        satisfied
+            .into_iter()
+            .filter_map(|index| self.remove(index))
+            .filter_map(|mut waiter| {
+                let outcome = waiter.outcome.take()?;
+                Some((waiter, outcome))
+            })
+            .collect()
+    }
+
+    fn late(&mut self, now: Time) -> Vec<Waiter> {
+        let mut late = Vec::new();
+        while let Some((at, index)) = self.deadlines.first().copied() {
+            if at > now {
+                break;
+            }
+            self.deadlines.remove(&(at, index));
+            late.extend(self.remove(index));
+        }
+        late
+    }
+
+    /// This node no longer answers for them: each may still take effect.
+    pub(super) fn abandon(&mut self, out: &mut Output) {
+        for waiter in core::mem::take(&mut self.by_index).into_values() {
+            out.replies.push((waiter.id, Err(Refusal::Pending { position: waiter.position })));
+        }
+        *self = Self::default();
+    }
+
+    fn remove(&mut self, index: Index) -> Option<Waiter> {
+        let waiter = self.by_index.remove(&index)?;
+        self.by_request.remove(&waiter.id);
+        self.deadlines.remove(&(waiter.deadline, index));
+        if let Concern::Replicas(count) = waiter.concern {
+            self.replicating.remove(&(count, index));
+        }
+        Some(waiter)
+    }
+}
+
+impl Reads {
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn wait(&mut self, id: RequestId, demand: ReadDemand, deadline: Time) {
+        let index = demand.min_position.map_or(Index::ZERO, |(_, index)| index);
+        self.waiting.insert((index, id), (demand, deadline));
+        self.by_request.insert(id, index);
+        self.deadlines.insert((deadline, id));
+    }
+
+    pub(super) fn cancel(&mut self, id: RequestId) {
+        let Some(index) = self.by_request.remove(&id) else { return };
+        if let Some((_, deadline)) = self.waiting.remove(&(index, id)) {
+            self.deadlines.remove(&(deadline, id));
+        }
+    }
+
+    /// Those that a state up to `applied` may admit.
+    fn candidates(&self, applied: Index) -> Vec<(RequestId, ReadDemand)> {
+        let reached = self.waiting.iter().take_while(|((index, _), _)| *index <= applied);
+        reached.map(|((_, id), (demand, _))| (*id, *demand)).collect()
+    }
+
+    fn late(&mut self, now: Time) -> Vec<RequestId> {
+        let late: Vec<RequestId> =
+            self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect();
+        for id in &late {
+            self.cancel(*id);
+        }
+        late
+    }
+}
+
+impl Node {
+    /// Answers those whose concern is reached, then those who waited too long.
+    pub(super) fn answer(&mut self, out: &mut Output) {
+        self.answer_writes(out);
+        for waiter in self.waiters.late(self.now.mono) {
+            out.replies.push((waiter.id, Err(Refusal::Pending { position: waiter.position })));
+        }
+        self.answer_reads(out);
+    }
+
+    fn answer_writes(&mut self, out: &mut Output) {
+        let Role::Master(master) = &self.role else { return };
+        for (waiter, outcome) in self.waiters.satisfied(|count| master.held_by(count)) {
+            let Waiter { id, position, concern, .. } = waiter;
+            if let Some(slot) = self.log.get_mut(position.index) {
+                slot.answered = Answered::Yes;
+            }
+            let durable = self.shadow.durable();
+            assert!(position.index <= durable, "INV-3: {position} is answered and not on this disk");
+            let durable_on = copies(master, durable, position.index);
+            out.replies.push((id, Ok(Reply::Written(Written { position, concern, durable_on, outcome }))));
+        }
+    }
+
+    fn answer_reads(&mut self, out: &mut Output) {
+        if self.reads.len() == 0 {
+            return;
+        }
+        let view = alloc::sync::Arc::new(self.make_view());
+        for (id, demand) in self.reads.candidates(self.applied.index) {
+            match view.admits(&demand, self.now.mono) {
+                Ok(true) => out.replies.push((id, Ok(Reply::Read(view.clone())))),
+                Ok(false) => continue,
+                Err(refusal) => out.replies.push((id, Err(refusal))),
+            }
+            self.reads.cancel(id);
+        }
+        for id in self.reads.late(self.now.mono) {
+            let staleness = view.staleness(self.now.mono);
+            out.replies.push((id, Err(Refusal::Stale { staleness, applied: self.applied })));
+        }
+    }
+}
+
+/// How many disks are known to hold `index`.
+pub(super) fn copies(master: &Master, durable: Index, index: Index) -> u32 {
+    master.copies_of(index) + u32::from(durable >= index)
+}

@@ -1,0 +1,48 @@
+//! The invariants that one node can see, asserted in production too where they cost nothing.
+
+use super::answers::{READS_MAX, WAITERS_MAX};
+use super::linking::LINKS_MAX;
+use super::{Node, Role};
+
+impl Node {
+    /// Asserts every invariant that one node can see.
+    pub fn check(&self) {
+        self.check_cheap();
+        let history = self.log.history();
+        let last = self.log.last();
+        assert!(
+            history.last().is_none_or(|reign| reign.epoch == last.epoch),
+            "INV-5: the log ends in {last}, its history in {:?}",
+            history.last()
+        );
+        if let Some(applied) = self.log.epoch_at(self.applied.index) {
+            assert!(
+                self.tainted || applied == self.applied.epoch,
+                "INV-5: applied {} is not in the log",
+                self.applied
+            );
+        }
+        if let Some(hash) = self.log.hash_at(self.applied.index) {
+            assert_eq!(hash, self.store.hash(), "INV-9: the state differs from that of the applied entry");
+        }
+        match &self.role {
+            Role::Master(master) => {
+                assert_eq!(master.epoch, self.promised, "INV-1: a master speaks in the epoch that it promised");
+                assert_eq!(master.epoch.leader, self.id, "INV-1: only its leader opens an epoch");
+            }
+            Role::Founding(_) | Role::Asking(_) | Role::Replica(_) => {}
+        }
+    }
+
+    pub(super) fn check_cheap(&self) {
+        let (last, durable) = (self.log.last().index, self.shadow.durable());
+        let (committed, applied) = (self.committed, self.applied.index);
+        assert!(applied <= committed, "INV-4: applied {applied} beyond committed {committed}");
+        assert!(committed <= last, "INV-4: committed {committed} beyond last {last}");
+        assert!(durable <= last, "INV-4: durable {durable} beyond last {last}");
+        assert!(applied <= durable, "INV-4: applied {applied} beyond durable {durable}");
+        assert!(self.shadow.promised() <= self.promised, "INV-7: the disk promises more than the node knows");
+        assert!(self.waiters.len() <= WAITERS_MAX && self.reads.len() <= READS_MAX, "INV-12: too many wait");
+        assert!(self.held.len() <= LINKS_MAX, "INV-12: too many hellos are held");
+    }
+}

@@ -1,0 +1,149 @@
+//! What a master sends to its replicas each turn: entries, commits, heartbeats, snapshot chunks. One log serves all
+//! feeds; a slow replica lags and costs the master nothing.
+
+use alloc::vec::Vec;
+
+use super::mastery::{Feed, FeedMode, Master, Progress};
+use super::{Node, Role};
+use crate::event::Event;
+use crate::ids::LinkId;
+use crate::log::Log;
+use crate::message::{Append, Chunk, Message, Verdict};
+use crate::output::Output;
+use crate::position::{Epoch, Index, Position};
+use crate::time::Time;
+
+/// Most bytes of records in one append, unless a single one is longer.
+const APPEND_BYTES_MAX: usize = 256 << 10;
+/// Most bytes on their way to one replica that it has not said to hold (INV-12).
+pub(super) const WINDOW_BYTES_MAX: u64 = 4 << 20;
+/// About how long a snapshot chunk is.
+pub(super) const CHUNK_BYTES: usize = 256 << 10;
+/// Most chunks on their way to one replica.
+const CHUNKS_IN_FLIGHT_MAX: u32 = 8;
+
+impl Node {
+    pub(super) fn feed(&mut self, out: &mut Output) {
+        let Role::Master(master) = &mut self.role else { return };
+        if master.start.is_none() {
+            return;
+        }
+        let Master { feeds, progress, epoch, .. } = master;
+        let heartbeat = self.config.heartbeat_interval;
+        let mut late: Vec<LinkId> = Vec::new();
+        let mut sent = (0, 0);
+        for (link, feed) in feeds {
+            let known = progress.get(&feed.node).copied().unwrap_or_default();
+            let ctx = Sender { log: &self.log, epoch: *epoch, committed: self.committed, now: self.now.mono };
+            let due = feed.sent_at + heartbeat <= self.now.mono;
+            match &mut feed.mode {
+                FeedMode::Probe if due => out.sends.push((*link, ctx.heartbeat(feed))),
+                FeedMode::Probe => {}
+                FeedMode::Stream { next, .. } if *next <= self.log.base().index => late.push(*link),
+                FeedMode::Stream { .. } => ctx.stream(*link, feed, known, due, &mut sent, out),
+                FeedMode::Snapshot { .. } => ctx.chunks(*link, feed, due, out),
+            }
+            if let FeedMode::Snapshot { writer, .. } = &feed.mode {
+                self.snapshots.remember_cuts(writer);
+            }
+        }
+        self.counters.operations_out += sent.0;
+        self.counters.bytes_out += sent.1;
+        for link in late {
+            self.resync(link, out);
+        }
+    }
+
+    /// A replica has fallen behind the log in memory: it gets a snapshot.
+    fn resync(&mut self, link: LinkId, out: &mut Output) {
+        let position = self.transfer_position();
+        let writer = self.transfer(position, 0);
+        let Role::Master(master) = &mut self.role else { return };
+        let Some(feed) = master.feeds.get_mut(&link) else { return };
+        feed.mode = FeedMode::Snapshot { writer, stored: 0 };
+        let (node, name) = (feed.node, feed.member.name.clone());
+        self.counters.full_syncs += 1;
+        out.events.push(Event::ReplicaJoined { node, name, full_sync: true });
+        self.welcome(link, Verdict::Snapshot { position, next_chunk: 0 }, out);
+    }
+}
+
+/// What sending needs to know besides the feed.
+struct Sender<'a> {
+    log: &'a Log,
+    epoch: Epoch,
+    committed: Index,
+    now: Time,
+}
+
+impl Sender<'_> {
+    fn stream(
+        &self,
+        link: LinkId,
+        feed: &mut Feed,
+        known: Progress,
+        due: bool,
+        sent: &mut (u64, u64),
+        out: &mut Output,
+    ) {
+        let mut quiet = true;
+        while let FeedMode::Stream { from, next } = feed.mode {
+            let in_flight = self.log.bytes_between(known.durable.max(from), next.prev());
+            if next > self.log.last().index || in_flight >= WINDOW_BYTES_MAX {
+                break;
+            }
+            let entries = self.log.records_from(next, APPEND_BYTES_MAX);
+            let count = entries.len() as u64;
+            sent.0 += count;
+            sent.1 += entries.iter().map(|entry| entry.len() as u64).sum::<u64>();
+            feed.mode = FeedMode::Stream { from, next: Index(next.0 + count) };
+            out.sends.push((link, self.append(feed, next.prev(), entries)));
+            quiet = false;
+        }
+        let FeedMode::Stream { next, .. } = feed.mode else { return };
+        if quiet && (due || self.committed > feed.committed_sent) {
+            out.sends.push((link, self.append(feed, next.prev(), Vec::new())));
+        }
+    }
+
+    fn append(&self, feed: &mut Feed, prev: Index, entries: Vec<bytes::Bytes>) -> Message {
+        let epoch = self.log.epoch_at(prev).unwrap_or_default();
+        feed.round += 1;
+        feed.sent_at = self.now;
+        feed.committed_sent = self.committed;
+        Message::Append(Append {
+            epoch: self.epoch,
+            prev: Position { epoch, index: prev },
+            entries,
+            committed: self.committed,
+            last: self.log.last().index,
+            round: feed.round,
+            echo: feed.clock,
+        })
+    }
+
+    /// A sign of life that carries no entries, for a replica whose log does not agree yet.
+    fn heartbeat(&self, feed: &mut Feed) -> Message {
+        self.append(feed, Index::ZERO, Vec::new())
+    }
+
+    fn chunks(&self, link: LinkId, feed: &mut Feed, due: bool, out: &mut Output) {
+        let mut quiet = true;
+        while let FeedMode::Snapshot { writer, stored } = &mut feed.mode {
+            let number = writer.next_chunk();
+            if number >= *stored + CHUNKS_IN_FLIGHT_MAX {
+                break;
+            }
+            let Some(bytes) = writer.chunk(CHUNK_BYTES) else { break };
+            let position = writer.position();
+            let last = self.log.last().index;
+            out.sends.push((link, Message::Chunk(Chunk { epoch: self.epoch, position, number, bytes, last })));
+            feed.sent_at = self.now;
+            quiet = false;
+        }
+        if quiet && due {
+            let message = self.heartbeat(feed);
+            out.sends.push((link, message));
+        }
+    }
+}

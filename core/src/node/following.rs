@@ -1,0 +1,137 @@
+//! A replica takes entries from the master that it follows, and acks what its disk holds.
+
+use super::shadow::Received;
+use super::syncing::Syncing;
+use super::{Node, Role};
+use crate::ids::LinkId;
+use crate::message::{Append, Leader, Message};
+use crate::output::Output;
+use crate::position::{Epoch, Index};
+use crate::time::Time;
+
+/// The master that is followed, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Following {
+    pub(super) link: LinkId,
+    pub(super) leader: Leader,
+    pub(super) epoch: Epoch,
+    /// How far both logs agree, while that is not all of ours.
+    agreed: Index,
+    pub(super) mode: Mode,
+    /// The newest round heard.
+    round: u64,
+    /// What was last acked, and when.
+    acked: Option<Acked>,
+}
+
+/// What an ack said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Acked {
+    durable: Index,
+    applied: Index,
+    round: u64,
+    at: Time,
+}
+
+/// How the master is followed.
+#[derive(Clone, Debug)]
+pub(super) enum Mode {
+    /// Entries follow ours.
+    Streaming,
+    /// A snapshot comes in.
+    Syncing(Syncing),
+    /// The log or the store is being mended (see `Repair`); nothing is taken.
+    Repairing,
+}
+
+impl Mode {
+    pub(super) fn is_streaming(&self) -> bool {
+        match self {
+            Self::Streaming => true,
+            Self::Syncing(_) | Self::Repairing => false,
+        }
+    }
+
+    pub(super) fn is_syncing(&self) -> bool {
+        match self {
+            Self::Syncing(_) => true,
+            Self::Streaming | Self::Repairing => false,
+        }
+    }
+}
+
+impl Following {
+    pub(super) fn new(link: LinkId, leader: Leader, epoch: Epoch, agreed: Index, mode: Mode) -> Self {
+        Self { link, leader, epoch, agreed, mode, round: 0, acked: None }
+    }
+
+    /// What a later connection can go on with.
+    pub(super) fn into_broken(self) -> Option<Syncing> {
+        match self.mode {
+            Mode::Syncing(syncing) => Some(syncing),
+            Mode::Streaming | Mode::Repairing => None,
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn on_append(&mut self, link: LinkId, append: Append, out: &mut Output) {
+        let now = self.now.mono;
+        let Role::Replica(replica) = &mut self.role else { return };
+        let Some(following) = replica.following_mut() else { return };
+        if following.link != link || append.epoch != following.epoch {
+            return;
+        }
+        following.round = following.round.max(append.round);
+        let streaming = following.mode.is_streaming();
+        replica.last_contact = Some(now);
+        self.marks.hear(append.last, now);
+        if append.echo > 0 && append.echo <= now.0 {
+            self.proofs.offer(append.last, Time(append.echo));
+        }
+        if !streaming {
+            return;
+        }
+        if append.prev != self.log.last() {
+            self.drop_garbage(link, "it sent entries that do not follow", out);
+            return;
+        }
+        if self.append_records(&append.entries).is_err() {
+            self.drop_garbage(link, "it sent entries that make no sense", out);
+            return;
+        }
+        self.committed = self.committed.max(append.committed.min(self.log.last().index));
+    }
+
+    /// One ack a turn at most, if there is something to say. A round alone is answered when nothing is on its way to
+    /// the disk, which would be news soon, or when the master has heard nothing for half a heartbeat.
+    pub(super) fn acknowledge(&mut self, out: &mut Output) {
+        let last = self.log.last().index;
+        let hash = self.store.hash();
+        let disk_full = self.flags.disk_full;
+        let trusts_memory = self.config.planted.ack_before_durable();
+        let now = self.now.mono;
+        let clock = now.0.max(1);
+        let heartbeat = self.config.heartbeat_interval;
+        let Role::Replica(replica) = &mut self.role else { return };
+        let Some(following) = replica.following_mut() else { return };
+        let upto = if following.mode.is_streaming() { last } else { following.agreed };
+        let applied = self.applied.index.min(upto);
+        let round = following.round;
+        let received = Received { upto, applied, hash, round, clock, disk_full, trusts_memory };
+        let Some(ack) = self.shadow.ack(following.epoch, &received) else { return };
+        let due = following.acked.is_none_or(|acked| {
+            let news = acked.durable != ack.durable() || acked.applied != ack.applied();
+            let settled = ack.durable() == upto || acked.at + heartbeat / 2 <= now;
+            news || acked.round != round && settled
+        });
+        if due {
+            following.acked = Some(Acked { durable: ack.durable(), applied, round, at: now });
+            out.sends.push((following.link, Message::Ack(ack)));
+        }
+        if following.mode.is_streaming() && applied >= self.marks.last() {
+            self.flags.caught_up_once = true;
+        }
+        self.marks.forget(self.applied.index);
+    }
+}

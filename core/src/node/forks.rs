@@ -1,0 +1,41 @@
+//! What becomes of two masters that meet. Unarmed, nothing stops a master that was cut off from starting again while
+//! an operator promotes another. A fork is seen, never merged; the higher epoch wins, except that an operator's
+//! promotion outranks restarts (docs/adr/0006).
+
+use super::hello::address_text;
+use super::{Node, Role};
+use crate::command::StartKind;
+use crate::message::Standing;
+use crate::output::Output;
+use crate::position::{Index, Position};
+
+impl Node {
+    /// Meets a node that may have promised a higher epoch; gives whether this mastership ended or began anew.
+    pub(super) fn on_rival(&mut self, peer: &Standing, out: &mut Output) -> bool {
+        if peer.promised <= self.promised || peer.cluster != self.cluster {
+            return false;
+        }
+        let Role::Master(_) = &self.role else { return false };
+        if self.our_line_was_promoted(peer) {
+            self.promised.number = peer.promised.number;
+            self.open_epoch(StartKind::Restart, None, out);
+            self.tell("a master that was not promoted has a higher epoch; ours was: it goes above");
+        } else {
+            let hint = peer.leads.then(|| peer.replication.as_ref().map(address_text)).flatten();
+            self.become_replica(hint, "a higher epoch is known", out);
+        }
+        true
+    }
+
+    /// Whether an operator's promotion stands in our log after the last position that both share, and none in
+    /// theirs.
+    pub(super) fn our_line_was_promoted(&self, peer: &Standing) -> bool {
+        let after = self.common_with(peer).map_or(Index::ZERO, |common| common.index);
+        self.log.history().promoted_after(after) && !peer.history.promoted_after(after)
+    }
+
+    /// The newest position that our log and a peer's share.
+    pub(super) fn common_with(&self, peer: &Standing) -> Option<Position> {
+        self.log.history().common(self.log.last().index, &peer.history, peer.last.index)
+    }
+}

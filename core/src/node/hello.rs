@@ -1,0 +1,249 @@
+//! The handshake: who dials says hello, who is dialled answers welcome. Owns the checks that hold for every role
+//! and the verdict on a replica's log.
+
+use alloc::string::String;
+
+use super::{Node, Role};
+use crate::command::Member;
+use crate::config::{Address, Config};
+use crate::event::Event;
+use crate::ids::{LinkId, NodeId};
+use crate::message::{
+    Hello, Intent, Leader, Message, PROTOCOL_VERSION, Pull, Pulled, Reason, Resume, Standing, Verdict, Welcome,
+};
+use crate::output::Output;
+use crate::position::Position;
+
+/// Most bytes of records that one answer to a pull carries.
+const PULLED_BYTES_MAX: usize = 256 << 10;
+
+impl Node {
+    /// Who this node is and how its log stands.
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            node: self.id,
+            cluster: self.cluster,
+            name: self.config.node_name.clone(),
+            http: self.config.http.clone(),
+            replication: self.config.replication.clone(),
+            priority: self.config.priority,
+            syncs: self.config.persistent && self.config.fsync == crate::config::FsyncMode::Always,
+            promised: self.promised,
+            leads: self.is_serving(),
+            last: self.log.last(),
+            committed: self.committed,
+            history: self.log.history().clone(),
+        }
+    }
+
+    /// First word on a link that this node dialled.
+    pub(super) fn greet(&mut self, link: LinkId, out: &mut Output) {
+        let intent = match &self.role {
+            Role::Replica(_) => Intent::Follow,
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => Intent::Ask,
+        };
+        self.say_hello(link, intent, out);
+    }
+
+    pub(super) fn say_hello(&mut self, link: LinkId, intent: Intent, out: &mut Output) {
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION,
+            intent,
+            standing: self.standing(),
+            resume: self.resume(),
+            needs_snapshot: self.tainted,
+        };
+        out.sends.push((link, Message::Hello(hello)));
+    }
+
+    fn resume(&self) -> Option<Resume> {
+        match &self.role {
+            Role::Replica(replica) => replica.resume(),
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => None,
+        }
+    }
+
+    pub(super) fn on_hello(&mut self, link: LinkId, mut hello: Hello, out: &mut Output) {
+        if let Err(reason) = self.vet(hello.protocol, &hello.standing) {
+            self.decline(link, &hello.standing, reason, out);
+            return;
+        }
+        self.place(link, &mut hello.standing);
+        match &mut self.role {
+            Role::Founding(_) => self.hello_while_founding(link, hello, out),
+            Role::Asking(asking) => {
+                asking.heard(link, &hello.standing);
+                self.hold_or_note(link, hello, out);
+            }
+            Role::Master(_) => self.hello_to_master(link, hello, out),
+            Role::Replica(_) => self.hello_to_replica(link, &hello, out),
+        }
+    }
+
+    pub(super) fn on_welcome(&mut self, link: LinkId, mut welcome: Welcome, out: &mut Output) {
+        if let Err(reason) = self.vet(welcome.protocol, &welcome.standing) {
+            self.refuse(link, reason, out);
+            return;
+        }
+        self.place(link, &mut welcome.standing);
+        match &mut self.role {
+            Role::Founding(_) => {}
+            Role::Asking(asking) => asking.heard(link, &welcome.standing),
+            Role::Master(_) => self.on_probe_answer(link, &welcome, out),
+            Role::Replica(_) => self.on_source(link, welcome, out),
+        }
+    }
+
+    /// What must hold between any two nodes.
+    fn vet(&self, protocol: u16, peer: &Standing) -> Result<(), Reason> {
+        if protocol != PROTOCOL_VERSION {
+            return Err(Reason::Protocol);
+        }
+        if peer.node == self.id {
+            return Err(Reason::SameNode);
+        }
+        match (self.cluster, peer.cluster) {
+            (Some(ours), Some(theirs)) if ours != theirs => Err(Reason::ForeignCluster),
+            (Some(_) | None, Some(_) | None) => Ok(()),
+        }
+    }
+
+    /// Fills in the host that a peer leaves to us: the one that we see it at.
+    fn place(&self, link: LinkId, standing: &mut Standing) {
+        let Some(host) = self.links.peer_host(link) else { return };
+        for address in [Some(&mut standing.http), standing.replication.as_mut()].into_iter().flatten() {
+            if address.host.is_none() {
+                address.host = Some(String::from(host));
+            }
+        }
+    }
+
+    /// Answers a hello with a refusal; the dialler closes.
+    pub(super) fn decline(&mut self, link: LinkId, peer: &Standing, reason: Reason, out: &mut Output) {
+        match reason {
+            Reason::NoMaster => {}
+            _ => out.events.push(Event::Refused { node: Some(peer.node), by_peer: false, reason }),
+        }
+        self.welcome(link, Verdict::Refused(reason), out);
+    }
+
+    pub(super) fn welcome(&mut self, link: LinkId, verdict: Verdict, out: &mut Output) {
+        let welcome = Welcome { protocol: PROTOCOL_VERSION, standing: self.standing(), verdict };
+        out.sends.push((link, Message::Welcome(welcome)));
+    }
+
+    /// While it is not clear what this node is: who only asks is told so, who wants to follow waits.
+    pub(super) fn hold_or_note(&mut self, link: LinkId, hello: Hello, out: &mut Output) {
+        match hello.intent {
+            Intent::Ask => self.welcome(link, Verdict::Noted(None), out),
+            Intent::Follow => {
+                self.held.insert(link, hello);
+            }
+        }
+    }
+
+    /// Answers those that had to wait.
+    pub(super) fn release_held(&mut self, out: &mut Output) {
+        if !self.is_settled() {
+            return;
+        }
+        for (link, hello) in core::mem::take(&mut self.held) {
+            self.on_hello(link, hello, out);
+        }
+    }
+
+    fn hello_to_replica(&mut self, link: LinkId, hello: &Hello, out: &mut Output) {
+        if hello.standing.leads && hello.standing.promised >= self.promised {
+            self.hint_at(&hello.standing);
+        }
+        let leader = self.leader().cloned();
+        let verdict = match (hello.intent, leader) {
+            (Intent::Ask, leader) => Verdict::Noted(leader),
+            (Intent::Follow, Some(leader)) if leader.node != hello.standing.node => Verdict::Redirect(leader),
+            (Intent::Follow, Some(_) | None) => Verdict::Refused(Reason::NoMaster),
+        };
+        self.welcome(link, verdict, out);
+    }
+
+    /// How far a peer's log agrees with ours, and so what is to become of it.
+    pub(super) fn verdict(&mut self, hello: &Hello) -> Verdict {
+        let theirs = &hello.standing;
+        if hello.needs_snapshot {
+            return self.snapshot_verdict(hello.resume);
+        }
+        let last = self.log.last().index;
+        let common = self.log.history().common(last, &theirs.history, theirs.last.index).unwrap_or(Position::ZERO);
+        if theirs.last.index > common.index {
+            return Verdict::Truncate { after: common };
+        }
+        if common.index >= self.log.base().index {
+            return Verdict::Continue { after: common };
+        }
+        self.snapshot_verdict(hello.resume)
+    }
+
+    fn snapshot_verdict(&mut self, resume: Option<Resume>) -> Verdict {
+        let position = self.transfer_position();
+        let next_chunk = resume
+            .filter(|resume| resume.position == position && self.snapshots.can_go_on(resume.next_chunk))
+            .map_or(0, |resume| resume.next_chunk);
+        Verdict::Snapshot { position, next_chunk }
+    }
+
+    /// Sends a starting master what it has lost and we hold.
+    pub(super) fn on_pull(&mut self, link: LinkId, pull: Pull, out: &mut Output) {
+        let follows = self.log.epoch_at(pull.after.index) == Some(pull.after.epoch);
+        let entries = if follows {
+            self.log.records_from(pull.after.index.next(), PULLED_BYTES_MAX)
+        } else {
+            Default::default()
+        };
+        out.sends.push((link, Message::Pulled(Pulled { after: pull.after, entries })));
+    }
+
+    /// The node at the other end, where the role knows it.
+    pub(super) fn peer_of(&self, link: LinkId) -> Option<NodeId> {
+        match &self.role {
+            Role::Founding(_) => None,
+            Role::Asking(asking) => asking.peer(link),
+            Role::Master(master) => master.feeds.get(&link).map(|feed| feed.node),
+            Role::Replica(replica) => replica.source(link),
+        }
+    }
+}
+
+/// `host:port` as it is dialled; without a host, `:port`, which nobody can dial.
+pub(super) fn address_text(address: &Address) -> String {
+    let host = address.host.as_deref().unwrap_or_default();
+    if host.contains(':') {
+        alloc::format!("[{host}]:{}", address.port)
+    } else {
+        alloc::format!("{host}:{}", address.port)
+    }
+}
+
+/// This node as a member.
+pub(super) fn myself(config: &Config, id: NodeId) -> Member {
+    Member {
+        id,
+        name: config.node_name.clone(),
+        replication: config.replication.as_ref().map(address_text).unwrap_or_default(),
+        http: address_text(&config.http),
+        voter: true,
+        priority: config.priority,
+    }
+}
+
+/// A member as the master that it may be.
+pub(super) fn leader_of_member(member: &Member) -> Leader {
+    Leader { node: member.id, http: member.http.clone(), replication: member.replication.clone() }
+}
+
+/// A node as the master that it says to be.
+pub(super) fn leader_of(standing: &Standing) -> Leader {
+    Leader {
+        node: standing.node,
+        http: address_text(&standing.http),
+        replication: standing.replication.as_ref().map(address_text).unwrap_or_default(),
+    }
+}

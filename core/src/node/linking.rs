@@ -1,0 +1,168 @@
+//! The table of links: which connections there are, when each was last heard, and which have been silent for too
+//! long. Owns no meaning of a link; that is the role's.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Node, Role};
+use crate::event::Event;
+use crate::ids::LinkId;
+use crate::input::LinkLoss;
+use crate::message::{Message, Reason};
+use crate::output::{LinkAction, Output};
+use crate::time::Time;
+
+/// Most links at once, those that are being dialled included (INV-12).
+pub(super) const LINKS_MAX: usize = 256;
+
+/// One connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    /// Where the peer is seen; none while it is being dialled.
+    pub(super) peer_host: Option<String>,
+    /// When it was dialled or accepted, or last heard.
+    pub(super) heard: Time,
+}
+
+/// All connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Links {
+    links: BTreeMap<LinkId, Link>,
+    dialled: u64,
+}
+
+impl Links {
+    /// Notes that something valid came in; false if the link is gone already.
+    pub(super) fn heard(&mut self, link: LinkId, now: Time) -> bool {
+        self.links.get_mut(&link).map(|known| known.heard = now).is_some()
+    }
+
+    /// The host at which the peer is seen.
+    pub(super) fn peer_host(&self, link: LinkId) -> Option<&str> {
+        self.links.get(&link)?.peer_host.as_deref()
+    }
+
+    /// When the first link will have been silent for too long.
+    pub(super) fn deadline(&self, timeout: Duration) -> Option<Time> {
+        self.links.values().map(|link| link.heard + timeout).min()
+    }
+
+    fn silent(&self, now: Time, timeout: Duration) -> Vec<LinkId> {
+        self.links.iter().filter(|(_, link)| link.heard + timeout <= now).map(|(id, _)| *id).collect()
+    }
+}
+
+impl Node {
+    /// Dials `address` and gives the link's name; none if there are too many links.
+    pub(super) fn dial(&mut self, address: String, out: &mut Output) -> Option<LinkId> {
+        if self.links.links.len() >= LINKS_MAX {
+            return None;
+        }
+        self.links.dialled += 1;
+        let link = LinkId::dialled(self.links.dialled);
+        self.links.links.insert(link, Link { peer_host: None, heard: self.now.mono });
+        out.links.push(LinkAction::Dial { link, address });
+        Some(link)
+    }
+
+    /// Ends a link; nothing more is heard of it.
+    pub(super) fn close(&mut self, link: LinkId, out: &mut Output) {
+        if self.links.links.remove(&link).is_some() {
+            out.links.push(LinkAction::Close { link });
+        }
+        self.held.remove(&link);
+    }
+
+    /// Ends a link with a last word; both sides say why.
+    pub(super) fn refuse(&mut self, link: LinkId, reason: Reason, out: &mut Output) {
+        out.events.push(Event::Refused { node: self.peer_of(link), by_peer: false, reason });
+        out.sends.push((link, Message::Bye(reason)));
+        self.forget_link(link, "refused", out);
+        self.close(link, out);
+    }
+
+    pub(super) fn on_link_up(&mut self, link: LinkId, peer_host: String, out: &mut Output) {
+        let heard = self.now.mono;
+        if link.is_dialled() {
+            let Some(known) = self.links.links.get_mut(&link) else {
+                out.links.push(LinkAction::Close { link });
+                return;
+            };
+            *known = Link { peer_host: Some(peer_host), heard };
+            self.greet(link, out);
+        } else if self.links.links.len() < LINKS_MAX && !self.flags.stopping {
+            self.links.links.insert(link, Link { peer_host: Some(peer_host), heard });
+        } else {
+            out.links.push(LinkAction::Close { link });
+        }
+    }
+
+    pub(super) fn on_link_down(&mut self, link: LinkId, loss: LinkLoss, out: &mut Output) {
+        if self.links.links.remove(&link).is_none() {
+            return;
+        }
+        self.held.remove(&link);
+        if loss == LinkLoss::Garbage {
+            self.counters.garbage_links += 1;
+            out.events.push(Event::LinkLost { link, why: "the peer sent what is no message" });
+        }
+        self.forget_link(link, loss_as_str(loss), out);
+    }
+
+    pub(super) fn on_bye(&mut self, link: LinkId, reason: Reason, out: &mut Output) {
+        out.events.push(Event::Refused { node: self.peer_of(link), by_peer: true, reason });
+        self.forget_link(link, "the peer refused it", out);
+        self.close(link, out);
+    }
+
+    /// Drops a link whose peer breaks the protocol.
+    pub(super) fn drop_garbage(&mut self, link: LinkId, why: &'static str, out: &mut Output) {
+        self.counters.garbage_links += 1;
+        out.events.push(Event::LinkLost { link, why });
+        self.forget_link(link, why, out);
+        self.close(link, out);
+    }
+
+    /// Ends links that have been silent for three heartbeats.
+    pub(super) fn watch_links(&mut self, out: &mut Output) {
+        for link in self.links.silent(self.now.mono, self.config.link_timeout()) {
+            if self.held.contains_key(&link) && !self.is_settled() {
+                self.links.heard(link, self.now.mono);
+                continue;
+            }
+            self.forget_link(link, "silent for three heartbeats", out);
+            self.close(link, out);
+        }
+    }
+
+    /// Tells the role that a link is gone.
+    fn forget_link(&mut self, link: LinkId, why: &'static str, out: &mut Output) {
+        match &mut self.role {
+            Role::Founding(_) => {}
+            Role::Asking(asking) => asking.lost(link),
+            Role::Master(_) => self.lose_feed(link, why, out),
+            Role::Replica(_) => self.lose_source(link, why, out),
+        }
+    }
+
+    /// Whether it is clear what this node is, so that hellos are answered at once.
+    pub(super) fn is_settled(&self) -> bool {
+        match self.role {
+            Role::Founding(_) | Role::Asking(_) => false,
+            Role::Master(_) => self.is_serving(),
+            Role::Replica(_) => true,
+        }
+    }
+}
+
+fn loss_as_str(loss: LinkLoss) -> &'static str {
+    match loss {
+        LinkLoss::ConnectRefused => "its port refused the connection",
+        LinkLoss::ConnectFailed => "no connection could be made",
+        LinkLoss::Closed => "the connection was closed",
+        LinkLoss::Garbage => "it sent what is no message",
+        LinkLoss::Stalled => "it did not take what was sent",
+    }
+}

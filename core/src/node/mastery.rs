@@ -1,0 +1,413 @@
+//! A mastership: its feeds, what each replica is known to hold, and who is a member.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::hello::address_text;
+use super::{Node, Role};
+use crate::command::{Command, MEMBERS_MAX, Member, Membership, StartKind};
+use crate::config::Concern;
+use crate::event::Event;
+use crate::ids::{LinkId, NodeId, RequestId};
+use crate::log::Answered;
+use crate::message::{Ack, Hello, Intent, Leader, Reason, Standing, Stored, Verdict, Welcome};
+use crate::output::{Output, Promoted, Reply};
+use crate::position::{Epoch, Index, Position};
+use crate::quorum;
+use crate::snapshot::SnapshotWriter;
+use crate::store::StateHash;
+use crate::time::Time;
+
+/// A mastership.
+#[derive(Clone, Debug)]
+pub(super) struct Master {
+    pub(super) epoch: Epoch,
+    pub(super) kind: StartKind,
+    /// Where its `EpochStart` stands; none until the promise of the epoch is on disk.
+    pub(super) start: Option<Index>,
+    /// The promotion that began it, until it is answered.
+    pub(super) promoting: Option<Promoting>,
+    /// Replicas that are connected.
+    pub(super) feeds: BTreeMap<LinkId, Feed>,
+    /// What every replica was last known to hold, connected or not.
+    pub(super) progress: BTreeMap<NodeId, Progress>,
+    /// Links to absent members, to notice a fork.
+    pub(super) probing: BTreeSet<LinkId>,
+    pub(super) next_probe: Time,
+}
+
+/// A promotion that waits for its first commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Promoting {
+    pub(super) request: Option<RequestId>,
+    pub(super) took_over: Position,
+    pub(super) loss: Option<(Index, Index)>,
+}
+
+/// One replica, connected.
+#[derive(Clone, Debug)]
+pub(super) struct Feed {
+    pub(super) node: NodeId,
+    pub(super) member: Member,
+    pub(super) mode: FeedMode,
+    /// The last commit index that it was told.
+    pub(super) committed_sent: Index,
+    pub(super) sent_at: Time,
+    pub(super) round: u64,
+    /// Its own clock, as of its newest ack.
+    pub(super) clock: u64,
+}
+
+/// What a feed is doing.
+#[derive(Clone, Debug)]
+pub(super) enum FeedMode {
+    /// The replica saves what its log has beyond ours, and will say hello again.
+    Probe,
+    /// Entries after `from` flow; the next one to go is `next`.
+    Stream { from: Index, next: Index },
+    /// Chunks flow; `stored` have arrived.
+    Snapshot { writer: SnapshotWriter, stored: u32 },
+}
+
+/// What a replica is known to hold, in this epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    pub(super) durable: Index,
+    pub(super) applied: Index,
+    pub(super) heard: Option<Time>,
+}
+
+impl Master {
+    pub(super) fn new(epoch: Epoch, kind: StartKind, promoting: Option<Promoting>, now: Time) -> Self {
+        Self {
+            epoch,
+            kind,
+            start: None,
+            promoting,
+            feeds: BTreeMap::new(),
+            progress: BTreeMap::new(),
+            probing: BTreeSet::new(),
+            next_probe: now,
+        }
+    }
+
+    /// How far the voters' disks hold the log. Unarmed, the master is the only voter.
+    pub(super) fn commit_point(&self, me: NodeId, durable: Index) -> Index {
+        let of = |node| if node == me { durable } else { self.durable_of(node) };
+        quorum::commit_point(&[me], of)
+    }
+
+    /// The last index that `count` replicas hold on disk, besides the master.
+    pub(super) fn held_by(&self, count: u32) -> Index {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        quorum::held_by(count, self.progress.values().map(|progress| progress.durable)).unwrap_or(Index::ZERO)
+    }
+
+    /// How many replicas are known to hold `index` on disk.
+    pub(super) fn copies_of(&self, index: Index) -> u32 {
+        let copies = self.progress.values().filter(|progress| progress.durable >= index).count();
+        u32::try_from(copies).unwrap_or(u32::MAX)
+    }
+
+    /// Replicas that are connected.
+    pub(super) fn connected(&self) -> u32 {
+        u32::try_from(self.feeds.len()).unwrap_or(u32::MAX)
+    }
+
+    fn durable_of(&self, node: NodeId) -> Index {
+        self.progress.get(&node).map_or(Index::ZERO, |progress| progress.durable)
+    }
+
+    fn feed_of(&self, node: NodeId) -> Option<LinkId> {
+        self.feeds.iter().find(|(_, feed)| feed.node == node).map(|(link, _)| *link)
+    }
+}
+
+impl Node {
+    pub(super) fn tend_mastery(&mut self, out: &mut Output) {
+        self.begin_reign(out);
+        if !self.is_serving() {
+            return;
+        }
+        self.release_held(out);
+        self.answer_promotion(out);
+        self.admit_members();
+        self.probe_absent(out);
+    }
+
+    fn answer_promotion(&mut self, out: &mut Output) {
+        let Role::Master(master) = &mut self.role else { return };
+        let (Some(promoting), Some(index)) = (master.promoting.take(), master.start) else { return };
+        if let Some(id) = promoting.request {
+            let position = Position { epoch: master.epoch, index };
+            let promoted = Promoted { position, took_over: promoting.took_over, possible_loss: promoting.loss };
+            out.replies.push((id, Ok(Reply::Promoted(promoted))));
+        }
+    }
+
+    pub(super) fn hello_to_master(&mut self, link: LinkId, hello: Hello, out: &mut Output) {
+        if !self.is_settled() {
+            self.hold_or_note(link, hello, out);
+            return;
+        }
+        if self.on_rival(&hello.standing, out) {
+            self.on_hello(link, hello, out);
+            return;
+        }
+        match hello.intent {
+            Intent::Ask => {
+                let me = self.leader().cloned();
+                self.welcome(link, Verdict::Noted(me), out);
+            }
+            Intent::Follow if self.flags.stopping => {
+                self.decline(link, &hello.standing, Reason::ShuttingDown, out);
+            }
+            Intent::Follow => self.admit(link, &hello, out),
+        }
+    }
+
+    /// Takes a replica on, or back.
+    fn admit(&mut self, link: LinkId, hello: &Hello, out: &mut Output) {
+        let node = hello.standing.node;
+        let (_, membership) = self.log.membership();
+        if membership.get(node).is_none() && membership.members.len() >= MEMBERS_MAX {
+            self.decline(link, &hello.standing, Reason::Full, out);
+            return;
+        }
+        self.drop_older_feed(node, link, out);
+        let verdict = self.verdict(hello);
+        let Some(mode) = self.mode_for(&verdict) else { return };
+        let known = matches!(&self.role, Role::Master(master) if master.feeds.contains_key(&link));
+        self.count_sync(&verdict, hello, known, out);
+        let now = self.now.mono;
+        let feed = Feed {
+            node,
+            member: member_of(&hello.standing),
+            mode,
+            committed_sent: Index::ZERO,
+            sent_at: now,
+            round: 0,
+            clock: 0,
+        };
+        if let Role::Master(master) = &mut self.role {
+            master.feeds.insert(link, feed);
+            let progress = master.progress.entry(node).or_default();
+            progress.heard = Some(now);
+            progress.durable = progress.durable.min(hello.standing.last.index);
+        }
+        self.welcome(link, verdict, out);
+    }
+
+    /// A newer connection of the same replica replaces the older one.
+    fn drop_older_feed(&mut self, node: NodeId, link: LinkId, out: &mut Output) {
+        let Role::Master(master) = &mut self.role else { return };
+        let Some(older) = master.feed_of(node).filter(|older| *older != link) else { return };
+        master.feeds.remove(&older);
+        self.close(older, out);
+    }
+
+    fn mode_for(&mut self, verdict: &Verdict) -> Option<FeedMode> {
+        match verdict {
+            Verdict::Continue { after } => Some(FeedMode::Stream { from: after.index, next: after.index.next() }),
+            Verdict::Truncate { .. } => Some(FeedMode::Probe),
+            Verdict::Snapshot { position, next_chunk } => {
+                let writer = self.transfer(*position, *next_chunk);
+                Some(FeedMode::Snapshot { writer, stored: *next_chunk })
+            }
+            Verdict::Redirect(_) | Verdict::Noted(_) | Verdict::Refused(_) => None,
+        }
+    }
+
+    fn count_sync(&mut self, verdict: &Verdict, hello: &Hello, known: bool, out: &mut Output) {
+        let full_sync = match verdict {
+            Verdict::Continue { .. } => false,
+            Verdict::Snapshot { .. } => true,
+            Verdict::Truncate { .. } | Verdict::Redirect(_) | Verdict::Noted(_) | Verdict::Refused(_) => return,
+        };
+        if full_sync {
+            self.counters.full_syncs += 1;
+        } else {
+            self.counters.partial_syncs += 1;
+        }
+        if !known || full_sync {
+            let Standing { node, name, .. } = &hello.standing;
+            out.events.push(Event::ReplicaJoined { node: *node, name: name.clone(), full_sync });
+        }
+    }
+
+    pub(super) fn on_ack(&mut self, link: LinkId, ack: Ack, out: &mut Output) {
+        let last = self.log.last().index;
+        let now = self.now.mono;
+        let Role::Master(master) = &mut self.role else { return };
+        let Some(feed) = master.feeds.get_mut(&link) else { return };
+        if ack.epoch() != master.epoch {
+            return;
+        }
+        if ack.durable() > last || ack.applied() > last {
+            self.drop_garbage(link, "it acked entries that were never written", out);
+            return;
+        }
+        feed.clock = feed.clock.max(ack.clock);
+        let node = feed.node;
+        let streams = match feed.mode {
+            FeedMode::Stream { .. } => true,
+            FeedMode::Probe | FeedMode::Snapshot { .. } => false,
+        };
+        let progress = master.progress.entry(node).or_default();
+        progress.durable = progress.durable.max(ack.durable());
+        progress.applied = ack.applied();
+        progress.heard = Some(now);
+        if streams {
+            self.compare_state(link, node, ack.applied(), ack.hash(), out);
+        }
+    }
+
+    /// INV-9: equal applied index, equal state. A replica that differs is synced anew.
+    fn compare_state(&mut self, link: LinkId, node: NodeId, at: Index, theirs: StateHash, out: &mut Output) {
+        let ours = if at == self.applied.index { Some(self.store.hash()) } else { self.log.hash_at(at) };
+        if ours.is_none_or(|ours| ours == theirs) {
+            return;
+        }
+        self.counters.state_hash_mismatches += 1;
+        self.flags.state_mismatch = true;
+        out.events.push(Event::HashMismatch { node, at });
+        let position = self.transfer_position();
+        let verdict = Verdict::Snapshot { position, next_chunk: 0 };
+        let mode = self.mode_for(&verdict);
+        if let (Role::Master(master), Some(mode)) = (&mut self.role, mode)
+            && let Some(feed) = master.feeds.get_mut(&link)
+        {
+            feed.mode = mode;
+        }
+        self.counters.full_syncs += 1;
+        self.welcome(link, verdict, out);
+    }
+
+    pub(super) fn on_stored(&mut self, link: LinkId, stored: Stored, out: &mut Output) {
+        let now = self.now.mono;
+        let last = self.log.last().index;
+        let Role::Master(master) = &mut self.role else { return };
+        let Some(feed) = master.feeds.get_mut(&link) else { return };
+        let FeedMode::Snapshot { writer, stored: count } = &mut feed.mode else { return };
+        if stored.epoch != master.epoch || stored.position() != writer.position() {
+            return;
+        }
+        feed.clock = feed.clock.max(stored.clock);
+        *count = stored.next_chunk.max(*count);
+        let progress = master.progress.entry(feed.node).or_default();
+        progress.heard = Some(now);
+        if !stored.durable() {
+            return;
+        }
+        let index = stored.position().index;
+        if index > last {
+            self.drop_garbage(link, "it stored a snapshot that was never sent", out);
+            return;
+        }
+        progress.durable = progress.durable.max(index);
+        progress.applied = index;
+        feed.mode = FeedMode::Stream { from: index, next: index.next() };
+        feed.committed_sent = Index::ZERO;
+    }
+
+    /// A link is gone.
+    pub(super) fn lose_feed(&mut self, link: LinkId, why: &'static str, out: &mut Output) {
+        let Role::Master(master) = &mut self.role else { return };
+        master.probing.remove(&link);
+        if let Some(feed) = master.feeds.remove(&link) {
+            out.events.push(Event::ReplicaLeft { node: feed.node, name: feed.member.name, why });
+        }
+    }
+
+    /// Keeps the membership in the log true, one change at a time.
+    fn admit_members(&mut self) {
+        let (at, membership) = self.log.membership();
+        if at > self.committed || self.flags.disk_full || self.is_standalone() {
+            return;
+        }
+        let Role::Master(master) = &self.role else { return };
+        let here = || core::iter::once(&self.me).chain(master.feeds.values().map(|feed| &feed.member));
+        if here().all(|member| is_recorded(membership, member)) {
+            return;
+        }
+        let mut wanted = membership.clone();
+        for member in here() {
+            match wanted.members.binary_search_by_key(&member.id, |known| known.id) {
+                Ok(place) => {
+                    if let Some(known) = wanted.members.get_mut(place) {
+                        *known = Member { voter: known.voter, ..member.clone() };
+                    }
+                }
+                Err(place) if wanted.members.len() < MEMBERS_MAX => wanted.members.insert(place, member.clone()),
+                Err(_) => return,
+            }
+        }
+        self.propose(&Command::Config(wanted), Concern::Quorum, Answered::No);
+    }
+
+    /// Dials members that are not connected, now and then: should one of them lead too, both must know.
+    fn probe_absent(&mut self, out: &mut Output) {
+        let now = self.now.mono;
+        let Role::Master(master) = &self.role else { return };
+        if now < master.next_probe || self.is_standalone() || self.flags.stopping {
+            return;
+        }
+        let present: BTreeSet<NodeId> = master.feeds.values().map(|feed| feed.node).collect();
+        let busy: Vec<LinkId> = master.probing.iter().copied().collect();
+        for link in busy {
+            self.close(link, out);
+        }
+        let absent: Vec<String> = super::others(self.log.membership().1, self.id)
+            .into_iter()
+            .filter(|member| !present.contains(&member.id) && !member.replication.starts_with(':'))
+            .map(|member| member.replication)
+            .filter(|address| !address.is_empty())
+            .collect();
+        let mut probing = BTreeSet::new();
+        for address in absent {
+            probing.extend(self.dial(address, out));
+        }
+        if let Role::Master(master) = &mut self.role {
+            master.probing = probing;
+            master.next_probe = now + self.config.reconnect_delay_max;
+        }
+    }
+
+    pub(super) fn on_probe_answer(&mut self, link: LinkId, welcome: &Welcome, out: &mut Output) {
+        let Role::Master(master) = &mut self.role else { return };
+        if !master.probing.remove(&link) {
+            return;
+        }
+        self.close(link, out);
+        self.on_rival(&welcome.standing, out);
+    }
+
+    /// The master that this node knows, itself included.
+    pub(super) fn leader(&self) -> Option<&Leader> {
+        match &self.role {
+            Role::Master(_) => self.is_serving().then_some(&self.as_leader),
+            Role::Replica(replica) => replica.leader(),
+            Role::Founding(_) | Role::Asking(_) => None,
+        }
+    }
+}
+
+/// Whether the membership says of a member what it says of itself; whether it votes is not its to say.
+fn is_recorded(membership: &Membership, member: &Member) -> bool {
+    membership.get(member.id).is_some_and(|known| {
+        let (named, placed) = (known.name == member.name, known.replication == member.replication);
+        named && placed && known.http == member.http && known.priority == member.priority
+    })
+}
+
+fn member_of(standing: &Standing) -> Member {
+    Member {
+        id: standing.node,
+        name: standing.name.clone(),
+        replication: standing.replication.as_ref().map(address_text).unwrap_or_default(),
+        http: address_text(&standing.http),
+        voter: false,
+        priority: standing.priority,
+    }
+}

@@ -1,0 +1,310 @@
+//! One node: the state machine behind the one door, [`Node::turn`].
+//!
+//! A turn takes what happened, input by input, and then settles: commits, applies, answers, feeds, acks, dials. Each
+//! room below holds one part of that; none of them is a second way in.
+
+mod answers;
+mod check;
+mod feeding;
+mod following;
+mod forks;
+mod hello;
+mod lag;
+mod linking;
+mod mastery;
+mod report;
+mod rollback;
+mod seeking;
+mod shadow;
+mod snapshots;
+mod starting;
+mod storing;
+mod syncing;
+mod writes;
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+
+use crate::command::{Member, Membership};
+use crate::config::{Config, RoleHint};
+use crate::event::Event;
+use crate::history::History;
+use crate::ids::{ClusterId, LinkId, NodeId};
+use crate::input::{Input, LinkChange};
+use crate::log::{Answered, Log};
+use crate::message::{Hello, Leader, Message};
+use crate::output::Output;
+use crate::position::{Epoch, Index, Position};
+use crate::recovered::Recovered;
+use crate::status::{Counters, State};
+use crate::store::Store;
+use crate::time::{Now, Time, WallMs};
+use crate::view::View;
+use crate::wal::HardState;
+
+use answers::{Reads, Waiters};
+use lag::{Marks, Proofs};
+use linking::Links;
+use mastery::Master;
+use seeking::Replica;
+use shadow::Shadow;
+use snapshots::Snapshots;
+use starting::{Asking, Founding};
+use storing::Draft;
+use syncing::Repair;
+
+/// One node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    config: Arc<Config>,
+    id: NodeId,
+    /// This node as others are told of it.
+    me: Member,
+    /// This node as the master that it may be.
+    as_leader: Leader,
+    cluster: Option<ClusterId>,
+    /// The highest epoch promised; on disk once the shadow says so.
+    promised: Epoch,
+    rng: ChaCha8Rng,
+    now: Now,
+    log: Log,
+    store: Store,
+    applied: Position,
+    committed: Index,
+    shadow: Shadow,
+    draft: Draft,
+    role: Role,
+    links: Links,
+    /// Hellos that wait until it is clear what this node is.
+    held: BTreeMap<LinkId, Hello>,
+    /// What becomes of a log or store that the master's does not agree with; outlives the link.
+    repair: Option<Repair>,
+    /// What the store holds no log explains any more: only a snapshot helps.
+    tainted: bool,
+    snapshots: Snapshots,
+    marks: Marks,
+    proofs: Proofs,
+    waiters: Waiters,
+    reads: Reads,
+    counters: Counters,
+    flags: Flags,
+    shown: State,
+    why: String,
+    view: Arc<View>,
+}
+
+/// What this node is, with the data of it.
+#[derive(Clone, Debug)]
+enum Role {
+    /// An empty master waits for members of a running cluster.
+    Founding(Founding),
+    /// A mastership is about to begin: members are asked what they hold.
+    Asking(Asking),
+    /// A mastership.
+    Master(Master),
+    /// Follows a master, or looks for one.
+    Replica(Replica),
+}
+
+/// Conditions that stand beside the role and are independent of each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Flags {
+    disk_full: bool,
+    stopping: bool,
+    config_role_ignored: bool,
+    rollback_written: bool,
+    state_mismatch: bool,
+    caught_up_once: bool,
+}
+
+/// Most entries applied in one turn; the rest waits for the next, which is asked for at once.
+const APPLIES_PER_TURN_MAX: u64 = 8192;
+
+impl Node {
+    /// A node that has just started, with what its disk held. `seed` fixes every random choice it will make.
+    pub fn new(config: Config, recovered: Recovered, seed: u64, now: Now) -> Self {
+        let Recovered { hard_state, fresh, snapshot, base, entries, committed, snapshots } = recovered;
+        let (start, history, membership, log_time, store) = match snapshot {
+            Some((meta, store)) => (meta.position, meta.history, meta.membership, meta.log_time, store),
+            None => (base, History::default(), Membership::default(), WallMs(0), Store::default()),
+        };
+        let mut log = Log::new(base, history_before(&history, base.index), membership.clone(), WallMs(0));
+        for entry in entries {
+            let Ok(command) = entry.command() else { panic!("recovery hands over entries that decode") };
+            log.append(entry, &command, Answered::Unknown);
+        }
+        if log.last().index < start.index || base == start && log.last() == base {
+            log = Log::new(start, history, membership, log_time);
+        }
+        let shadow = Shadow::new(hard_state.promised, log.last().index);
+        let committed = committed.min(log.last().index).max(start.index);
+        let me = hello::myself(&config, hard_state.node);
+        let mut node = Self {
+            id: hard_state.node,
+            as_leader: hello::leader_of_member(&me),
+            me,
+            cluster: hard_state.cluster,
+            promised: hard_state.promised,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            now,
+            applied: start,
+            committed,
+            shadow,
+            draft: Draft::default(),
+            role: Role::Replica(Replica::new(None)),
+            links: Links::default(),
+            held: BTreeMap::new(),
+            repair: None,
+            tainted: false,
+            snapshots: Snapshots::new(snapshots, now.mono),
+            marks: Marks::default(),
+            proofs: Proofs::default(),
+            waiters: Waiters::default(),
+            reads: Reads::default(),
+            counters: Counters::default(),
+            flags: Flags::default(),
+            shown: State::Connecting,
+            why: String::new(),
+            view: Arc::new(report::empty_view()),
+            store,
+            log,
+            config: Arc::new(config),
+        };
+        node.replay();
+        node.marks.reset(node.log.last().index);
+        node.begin(&hard_state, fresh);
+        node.view = Arc::new(node.make_view());
+        node
+    }
+
+    /// Takes what happened, in order, and says what is to be done, in `out` (which must be empty). Returns when the
+    /// next turn is due at the latest, even if nothing happens; a time in the past asks for one at once.
+    pub fn turn(&mut self, now: Now, inputs: impl IntoIterator<Item = Input>, out: &mut Output) -> Option<Time> {
+        assert!(now.mono >= self.now.mono, "time went back: {:?} after {:?}", now.mono, self.now.mono);
+        self.now = now;
+        for input in inputs {
+            self.take(input, out);
+        }
+        self.settle(out);
+        self.next_deadline()
+    }
+
+    /// The committed state, for readers; constant work.
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view)
+    }
+
+    fn take(&mut self, input: Input, out: &mut Output) {
+        match input {
+            Input::Alarm => {}
+            Input::Request { id, request } => self.on_request(id, request, out),
+            Input::Cancel(id) => {
+                self.waiters.cancel(id);
+                self.reads.cancel(id);
+            }
+            Input::Message { link, message } => self.on_message(link, message, out),
+            Input::Durable(receipt) => self.on_durable(&receipt, out),
+            Input::Link { link, change: LinkChange::Up { peer_host } } => self.on_link_up(link, peer_host, out),
+            Input::Link { link, change: LinkChange::Down(loss) } => self.on_link_down(link, loss, out),
+            Input::DiskRoom(room) => self.on_disk_room(room, out),
+            Input::Shutdown => self.flags.stopping = true,
+        }
+    }
+
+    fn on_message(&mut self, link: LinkId, message: Message, out: &mut Output) {
+        if !self.links.heard(link, self.now.mono) {
+            return;
+        }
+        match message {
+            Message::Hello(hello) => self.on_hello(link, hello, out),
+            Message::Welcome(welcome) => self.on_welcome(link, welcome, out),
+            Message::Append(append) => self.on_append(link, append, out),
+            Message::Ack(ack) => self.on_ack(link, ack, out),
+            Message::Chunk(chunk) => self.on_chunk(link, chunk, out),
+            Message::Stored(stored) => self.on_stored(link, stored, out),
+            Message::Pull(pull) => self.on_pull(link, pull, out),
+            Message::Pulled(pulled) => self.on_pulled(link, pulled, out),
+            Message::Bye(reason) => self.on_bye(link, reason, out),
+        }
+    }
+
+    /// What follows from all inputs together; the order matters only within one turn.
+    fn settle(&mut self, out: &mut Output) {
+        self.watch_links(out);
+        self.commit();
+        self.settle_role(out);
+        self.sweep();
+        self.apply();
+        self.tend_snapshots(out);
+        self.answer(out);
+        self.feed(out);
+        self.acknowledge(out);
+        self.log.evict(self.applied.index.min(self.shadow.durable()), self.config.tail_bytes_max);
+        self.write(out);
+        self.show(out);
+        self.check_cheap();
+    }
+
+    fn settle_role(&mut self, out: &mut Output) {
+        match &self.role {
+            Role::Founding(_) => self.tend_founding(out),
+            Role::Asking(_) => self.tend_asking(out),
+            Role::Master(_) => self.tend_mastery(out),
+            Role::Replica(_) => self.tend_replica(out),
+        }
+        self.tend_repair();
+    }
+
+    /// Applies what was known to be committed when the process ended.
+    fn replay(&mut self) {
+        while self.applied.index < self.committed {
+            self.apply_next();
+        }
+    }
+
+    fn on_disk_room(&mut self, room: bool, out: &mut Output) {
+        if self.flags.disk_full == room {
+            self.flags.disk_full = !room;
+            out.events.push(Event::Alarm { alarm: crate::status::Alarm::DiskFull, on: !room });
+        }
+    }
+
+    fn hard_state(&self) -> HardState {
+        HardState { node: self.id, cluster: self.cluster, promised: self.promised, role: self.config.role }
+    }
+
+    fn is_standalone(&self) -> bool {
+        match self.config.role {
+            RoleHint::Standalone => true,
+            RoleHint::Master | RoleHint::Replica => false,
+        }
+    }
+
+    fn draw(&mut self) -> u64 {
+        use rand_core::Rng as _;
+        self.rng.next_u64()
+    }
+
+    /// Puts a record into this turn's batch.
+    fn record(&mut self, record: Bytes) {
+        self.draft.push(record);
+    }
+}
+
+/// The part of a history that lies at or before `index`.
+fn history_before(history: &History, index: Index) -> History {
+    let mut before = history.clone();
+    before.truncate(index);
+    before
+}
+
+/// Members other than `id`.
+fn others(membership: &Membership, id: NodeId) -> Vec<Member> {
+    membership.members.iter().filter(|member| member.id != id).cloned().collect()
+}

@@ -1,0 +1,336 @@
+//! What a node says of itself: status, the read view, changes of state, and when the next turn is due.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::following::Mode;
+use super::mastery::{FeedMode, Progress};
+use super::seeking::Replica;
+use super::syncing::Repair;
+use super::{Node, Role};
+use crate::command::Member;
+use crate::config::FailoverMode;
+use crate::event::Event;
+use crate::history::History;
+use crate::output::Output;
+use crate::position::{Index, Position};
+use crate::status::{self, Change, Failover, LinkStatus, MemberStatus, Positions, State, Status};
+use crate::store::StoreView;
+use crate::time::Time;
+use crate::view::{Proof, View};
+
+/// How many changes of mastership status tells.
+const CHANGES_TOLD: usize = 16;
+
+impl Node {
+    /// What the node says of itself.
+    pub fn status(&self, now: Time) -> Status {
+        Status {
+            cluster: self.cluster,
+            node: self.id,
+            name: self.config.node_name.clone(),
+            role: self.role_name(),
+            state: self.state(),
+            epoch: self.promised,
+            leader: self.leader().cloned(),
+            positions: self.positions(),
+            failover: self.failover(),
+            lease_remaining: None,
+            link: self.link_status(now),
+            lag_operations: self.lag_operations(),
+            lag: self.lag(now),
+            staleness: self.view_proof().map(|proof| match proof {
+                Proof::Master => Duration::ZERO,
+                Proof::At(at) => now.since(at),
+            }),
+            members: self.members(now),
+            counters: self.counters,
+            alarms: self.alarms(),
+            config_role_ignored: self.flags.config_role_ignored,
+            ready: self.is_ready(now),
+            started: self.is_settled(),
+            keys: self.store.keys(),
+            memory_bytes: self.store.memory_bytes(),
+            hash: self.store.hash(),
+            snapshot: self.snapshots.newest(),
+            tail_bytes: self.log.bytes(),
+            waiting: (self.waiters.len() + self.reads.len()) as u64,
+        }
+    }
+
+    /// What this node is, as people are told.
+    fn role_name(&self) -> status::Role {
+        match &self.role {
+            _ if self.is_standalone() => status::Role::Standalone,
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => status::Role::Master,
+            Role::Replica(_) => status::Role::Replica,
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        if self.flags.stopping {
+            return State::ShuttingDown;
+        }
+        match &self.role {
+            Role::Founding(_) => State::Founding,
+            Role::Asking(_) => State::CatchingUp,
+            Role::Master(_) if !self.is_serving() => State::Opening,
+            Role::Master(_) if self.flags.disk_full => State::DiskFull,
+            Role::Master(_) => State::Serving,
+            Role::Replica(replica) => self.replica_state(replica),
+        }
+    }
+
+    fn replica_state(&self, replica: &Replica) -> State {
+        match (&self.repair, replica.following().map(|following| &following.mode)) {
+            (Some(Repair::RollingBack(_)), _) => State::RollingBack,
+            (Some(Repair::Installing(_)), _) | (None, Some(Mode::Syncing(_))) => State::Syncing,
+            (None, Some(Mode::Repairing)) => self.shown,
+            (None, Some(Mode::Streaming)) => State::Streaming,
+            (None, None) if replica.last_leader.is_some() => State::MasterDown,
+            (None, None) => State::Connecting,
+        }
+    }
+
+    /// Why this node takes no writes, for people.
+    pub(super) fn state_reason(&self) -> &'static str {
+        match self.state() {
+            State::Founding => "an empty master waits a moment for members of a running cluster",
+            State::CatchingUp => "a starting master asks the members it knows what they hold",
+            State::Opening => "a master is making its epoch durable",
+            State::Serving => "this node is the master",
+            State::Connecting => "this replica looks for a master",
+            State::Streaming | State::Syncing | State::RollingBack => {
+                "this replica follows a master that is not ready"
+            }
+            State::MasterDown => "the master is down and an operator has promoted nobody yet",
+            State::DiskFull => "the disk is full",
+            State::ShuttingDown => "this node is shutting down",
+        }
+    }
+
+    fn positions(&self) -> Positions {
+        Positions {
+            first: self.log.base().index.next(),
+            last: self.log.last(),
+            durable: self.shadow.durable(),
+            committed: self.committed,
+            applied: self.applied,
+        }
+    }
+
+    fn failover(&self) -> Failover {
+        let reason = match self.config.failover_mode {
+            FailoverMode::Manual => "failover.mode is manual: an operator promotes",
+            FailoverMode::Auto => "automatic failover is not armed: an operator promotes",
+        };
+        let reigns = self.log.history().reigns();
+        let told = reigns.iter().skip(reigns.len().saturating_sub(CHANGES_TOLD));
+        let history = told
+            .map(|reign| Change {
+                epoch: reign.epoch,
+                start: reign.start,
+                kind: reign.kind,
+                at: self.log.get(reign.start).map(|slot| slot.entry.at),
+            })
+            .collect();
+        Failover { mode: self.config.failover_mode, armed: self.log.membership().1.armed, reason, history }
+    }
+
+    fn link_status(&self, now: Time) -> Option<LinkStatus> {
+        match &self.role {
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => None,
+            Role::Replica(replica) => Some(LinkStatus {
+                connected: replica.is_following(),
+                last_contact: replica.last_contact.map(|at| now.since(at)),
+                reconnects: replica.reconnects,
+            }),
+        }
+    }
+
+    /// INV-11: never less than is known. A master lags behind nobody.
+    fn lag_operations(&self) -> u64 {
+        match &self.role {
+            Role::Master(_) | Role::Founding(_) | Role::Asking(_) => 0,
+            Role::Replica(_) => self.marks.last().ahead_of(self.applied.index),
+        }
+    }
+
+    fn lag(&self, now: Time) -> Duration {
+        match &self.role {
+            Role::Master(_) | Role::Founding(_) | Role::Asking(_) => Duration::ZERO,
+            Role::Replica(_) => self.marks.lag(self.applied.index, now),
+        }
+    }
+
+    /// Fit for reads.
+    fn is_ready(&self, now: Time) -> bool {
+        match &self.role {
+            _ if self.flags.stopping => false,
+            Role::Founding(_) | Role::Asking(_) => false,
+            Role::Master(_) => self.is_serving(),
+            Role::Replica(_) => self.flags.caught_up_once && !self.tainted && self.lag(now) <= self.config.max_lag,
+        }
+    }
+
+    fn members(&self, now: Time) -> Vec<MemberStatus> {
+        let (_, membership) = self.log.membership();
+        membership.members.iter().map(|member| self.member_status(member, now)).collect()
+    }
+
+    fn member_status(&self, member: &Member, now: Time) -> MemberStatus {
+        let last = self.log.last().index;
+        let me = member.id == self.id;
+        let (connected, known) = match &self.role {
+            _ if me => {
+                let (durable, applied) = (self.shadow.durable(), self.applied.index);
+                (true, Progress { durable, applied, heard: Some(now) })
+            }
+            Role::Master(master) => {
+                let feed = master.feeds.values().find(|feed| feed.node == member.id);
+                let streams = feed.is_some_and(|feed| !matches!(feed.mode, FeedMode::Probe));
+                (streams, master.progress.get(&member.id).copied().unwrap_or_default())
+            }
+            Role::Founding(_) | Role::Asking(_) | Role::Replica(_) => (false, Progress::default()),
+        };
+        let why_not = self.why_not_eligible(member, connected);
+        MemberStatus {
+            node: member.id,
+            name: member.name.clone(),
+            http: member.http.clone(),
+            voter: member.voter,
+            priority: member.priority,
+            connected,
+            durable: known.durable,
+            applied: known.applied,
+            lag_operations: last.ahead_of(known.applied),
+            lag: self.marks.lag(known.applied, now),
+            bytes_behind: self.log.bytes_between(known.durable, last),
+            last_contact: known.heard.map(|at| now.since(at)),
+            eligible: why_not.is_none(),
+            why_not,
+        }
+    }
+
+    fn why_not_eligible(&self, member: &Member, connected: bool) -> Option<&'static str> {
+        if member.priority == 0 {
+            return Some("its failover.priority is 0");
+        }
+        (!connected).then_some("it is not connected to this node")
+    }
+
+    fn view_proof(&self) -> Option<Proof> {
+        match &self.role {
+            Role::Master(_) if self.is_serving() => Some(Proof::Master),
+            Role::Master(_) | Role::Founding(_) | Role::Asking(_) => None,
+            Role::Replica(_) => self.proofs.newest().filter(|_| !self.tainted).map(Proof::At),
+        }
+    }
+
+    pub(super) fn make_view(&self) -> View {
+        let history = if *self.view.history == *self.log.history() {
+            Arc::clone(&self.view.history)
+        } else {
+            Arc::new(self.log.history().clone())
+        };
+        View {
+            store: self.store.view(),
+            applied: self.applied,
+            role: self.role_name(),
+            state: self.state(),
+            leader: self.leader().cloned(),
+            history,
+            proof: self.view_proof(),
+        }
+    }
+
+    /// Says why the state is about to change.
+    pub(super) fn tell(&mut self, why: &str) {
+        self.why = String::from(why);
+    }
+
+    /// Tells of a change of state, and publishes the view.
+    pub(super) fn show(&mut self, out: &mut Output) {
+        let to = self.state();
+        if to != self.shown {
+            self.shown = to;
+            let why = core::mem::take(&mut self.why);
+            let why = if why.is_empty() { String::from(usual_cause(to)) } else { why };
+            out.events.push(Event::State { to, why });
+        }
+        let same = self.view.applied == self.applied
+            && self.view.role == self.role_name()
+            && self.view.state == to
+            && self.view.proof == self.view_proof()
+            && self.view.leader.as_ref() == self.leader();
+        if !same {
+            self.view = Arc::new(self.make_view());
+        }
+    }
+
+    /// When the next turn is due at the latest.
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        let now = self.now.mono;
+        let more_to_apply = (self.applied.index < self.apply_limit()).then_some(now);
+        let role = match &self.role {
+            Role::Founding(founding) => Some(founding.until),
+            Role::Asking(asking) => Some(asking.deadline(now)),
+            Role::Master(master) => {
+                let heartbeat = self.config.heartbeat_interval;
+                let feeds = master.feeds.values().map(|feed| feed.sent_at + heartbeat).min();
+                let probe = self.is_serving().then_some(master.next_probe);
+                let held = (!self.held.is_empty() && self.is_serving()).then_some(now);
+                [feeds, probe, held].into_iter().flatten().min()
+            }
+            Role::Replica(replica) => replica.deadline().filter(|_| self.repair.is_none() && !self.flags.stopping),
+        };
+        let sweep = self.store.next_expiry().filter(|_| self.is_serving() && !self.flags.disk_full).map(|due| {
+            let at = self.now.wall.max(self.log.log_time());
+            now + Duration::from_millis(due.0.saturating_sub(at.0).max(1))
+        });
+        [
+            more_to_apply,
+            role,
+            sweep,
+            self.links.deadline(self.config.link_timeout()),
+            self.waiters.deadline(),
+            self.reads.deadline(),
+            self.snapshots.due(self.config.snapshot),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
+
+/// Why a state is usually entered, where nothing else is told.
+fn usual_cause(state: State) -> &'static str {
+    match state {
+        State::Founding => "the disk is empty and the configured role is master",
+        State::CatchingUp => "this node was the master when it stopped",
+        State::Opening => "the members that answered have been heard",
+        State::Serving => "the first entry of its epoch is committed",
+        State::Connecting => "it has no master yet",
+        State::Streaming => "its log and the master's agree",
+        State::Syncing => "its log and the master's are too far apart",
+        State::RollingBack => "its log goes beyond the master's",
+        State::MasterDown => "the master is gone",
+        State::DiskFull => "there is no room for another log segment",
+        State::ShuttingDown => "the process was asked to end",
+    }
+}
+
+/// The view before the first turn.
+pub(super) fn empty_view() -> View {
+    View {
+        store: StoreView::default(),
+        applied: Position { index: Index::ZERO, ..Position::ZERO },
+        role: status::Role::Replica,
+        state: State::Connecting,
+        leader: None,
+        history: Arc::new(History::default()),
+        proof: None,
+    }
+}

@@ -1,0 +1,243 @@
+//! Rollback files: what a failover discards, a line of JSON per operation, written before it goes (INV-10).
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Write as _;
+
+use bytes::Bytes;
+
+use super::syncing::{ROLLBACK_BYTES_PER_TURN, first_lost};
+use crate::command::{Command, Condition, Pair, StartKind, Value, ValueKind};
+use crate::config::Concern;
+use crate::log::{Answered, Log, Slot};
+use crate::position::{Index, Position};
+use crate::store::Prior;
+use crate::wal::{FileWrite, RollbackId};
+
+/// Entries that are being saved before they go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rollback {
+    pub(super) id: RollbackId,
+    /// What both logs hold.
+    pub(super) common: Position,
+    /// The last index that goes.
+    pub(super) upto: Index,
+    /// Clients' operations saved.
+    pub(super) operations: u64,
+    next: Index,
+    begun: bool,
+    /// Entries below memory go too: the files that hold them are kept.
+    beyond_memory: bool,
+    /// The batch on its way.
+    batch: Option<u64>,
+}
+
+impl Rollback {
+    pub(super) fn new(id: u64, common: Position, last: Index, base: Index) -> Self {
+        Self {
+            id: RollbackId(id),
+            common,
+            upto: last,
+            operations: 0,
+            next: first_lost(common.index, base),
+            begun: false,
+            beyond_memory: common.index < base,
+            batch: None,
+        }
+    }
+
+    pub(super) fn waits_for(&self, batch: u64) -> bool {
+        self.batch == Some(batch)
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.begun && self.next > self.upto
+    }
+
+    /// The batch on its way has arrived.
+    pub(super) fn saved(mut self) -> Self {
+        self.batch = None;
+        self
+    }
+
+    /// The next lines, some per turn and one batch at a time, to leave with `batch`.
+    pub(super) fn save_some(&mut self, log: &Log, batch: u64) -> Vec<FileWrite> {
+        if self.batch.is_some() || self.is_complete() {
+            return Vec::new();
+        }
+        let first = !self.begun;
+        let mut lines = String::new();
+        while self.next <= self.upto && lines.len() < ROLLBACK_BYTES_PER_TURN {
+            if let Some(slot) = log.get(self.next) {
+                self.operations += write_lines(&mut lines, slot);
+            }
+            self.next = self.next.next();
+        }
+        self.begun = true;
+        self.batch = Some(batch);
+        let last = self.is_complete();
+        let write = FileWrite::Rollback { id: self.id, first, last, lines: Bytes::from(lines) };
+        let keep = FileWrite::RollbackKeepFiles { id: self.id };
+        if first && self.beyond_memory { Vec::from([keep, write]) } else { Vec::from([write]) }
+    }
+}
+
+/// Writes the lines of one entry; gives how many clients' operations they are.
+fn write_lines(out: &mut String, slot: &Slot) -> u64 {
+    let Ok(command) = slot.entry.command() else { panic!("entries in the log decode") };
+    let previous = |nth: usize| match &slot.prior {
+        Prior::Unknown => None,
+        Prior::One(version) => (nth == 0).then_some(*version),
+        Prior::Many(versions) => versions.get(nth).copied(),
+    };
+    match &command {
+        Command::Set { pair, condition } => {
+            line(out, slot, "set", &format!("{}{}", pair_fields(pair), condition_field(*condition)), previous(0));
+            1
+        }
+        Command::Delete { key } => {
+            line(out, slot, "delete", &key_field(key), previous(0));
+            1
+        }
+        Command::Incr { key, by } => {
+            line(out, slot, "incr", &format!("{},\"amount\":{by}", key_field(key)), previous(0));
+            1
+        }
+        Command::Expire { key, ttl_ms } => {
+            line(out, slot, "expire", &format!("{},\"ttl_ms\":{ttl_ms}", key_field(key)), previous(0));
+            1
+        }
+        Command::Persist { key } => {
+            line(out, slot, "persist", &key_field(key), previous(0));
+            1
+        }
+        Command::Batch { pairs } => {
+            for (nth, pair) in pairs.iter().enumerate() {
+                let fields = format!("{},\"batch\":{{\"nth\":{nth},\"of\":{}}}", pair_fields(pair), pairs.len());
+                line(out, slot, "set", &fields, previous(nth));
+            }
+            pairs.len() as u64
+        }
+        Command::EpochStart { kind } => {
+            line(out, slot, "epoch_start", &format!(",\"kind\":\"{}\"", kind_as_str(*kind)), None);
+            0
+        }
+        Command::Config(membership) => {
+            line(out, slot, "config", &format!(",\"members\":{}", membership.members.len()), None);
+            0
+        }
+        Command::Sweep { keys } => {
+            line(out, slot, "sweep", &format!(",\"keys\":{}", keys.len()), None);
+            0
+        }
+    }
+}
+
+fn line(out: &mut String, slot: &Slot, operation: &str, fields: &str, previous: Option<Index>) {
+    let Position { epoch, index } = slot.entry.position;
+    let concern = match slot.entry.concern {
+        Concern::Async => String::from("\"async\""),
+        Concern::Local => String::from("\"local\""),
+        Concern::Quorum => String::from("\"quorum\""),
+        Concern::Replicas(count) => format!("{count}"),
+    };
+    let answered = match slot.answered {
+        Answered::Unknown => "unknown",
+        Answered::No => "no",
+        Answered::Yes => "yes",
+    };
+    let previous = previous.map_or_else(|| String::from("null"), |version| format!("{version}"));
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        out,
+        "{{\"epoch\":{epoch},\"leader\":\"{}\",\"index\":{index},\"at_ms\":{},\"operation\":\"{operation}\"{fields},\
+         \"previous_version\":{previous},\"concern\":{concern},\"answered\":\"{answered}\"}}",
+        epoch.leader, slot.entry.at.0,
+    );
+}
+
+fn pair_fields(pair: &Pair) -> String {
+    let ttl = pair.ttl_ms.map(|ttl_ms| format!(",\"ttl_ms\":{ttl_ms}")).unwrap_or_default();
+    format!("{},\"value\":{}{ttl}", key_field(&pair.key), value_json(&pair.value))
+}
+
+fn key_field(key: &[u8]) -> String {
+    format!(",\"key\":{}", bytes_json(key))
+}
+
+fn condition_field(condition: Condition) -> String {
+    match condition {
+        Condition::Always => String::new(),
+        Condition::Absent => String::from(",\"nx\":true"),
+        Condition::Present => String::from(",\"xx\":true"),
+        Condition::Version(version) => format!(",\"if_version\":{version}"),
+    }
+}
+
+fn kind_as_str(kind: StartKind) -> &'static str {
+    match kind {
+        StartKind::Founding => "founding",
+        StartKind::Restart => "restart",
+        StartKind::Promotion => "promotion",
+        StartKind::Forced => "forced",
+    }
+}
+
+/// A value as it came in: JSON stands as it is.
+fn value_json(value: &Value) -> String {
+    match (value.kind, core::str::from_utf8(&value.bytes)) {
+        (ValueKind::Json, Ok(text)) => String::from(text),
+        (ValueKind::Json, Err(_)) | (ValueKind::Bytes, _) => bytes_json(&value.bytes),
+    }
+}
+
+/// A JSON string, or `{"base64":"..."}` where the bytes are no UTF-8.
+fn bytes_json(bytes: &[u8]) -> String {
+    let Ok(text) = core::str::from_utf8(bytes) else {
+        return format!("{{\"base64\":\"{}\"}}", base64(bytes));
+    };
+    let mut json = String::with_capacity(text.len() + 2);
+    json.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            c if u32::from(c) < 0x20 => {
+                let _ = write!(json, "\\u{:04x}", u32::from(c));
+            }
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+    json
+}
+
+/// RFC 4648 with padding.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digit = |six: u32| ALPHABET.get((six & 63) as usize).map_or('=', |byte| char::from(*byte));
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let at = |nth: usize| chunk.get(nth).copied().map_or(0, u32::from);
+        let group = at(0) << 16 | at(1) << 8 | at(2);
+        for nth in 0..4 {
+            text.push(if nth <= chunk.len() { digit(group >> (18 - 6 * nth)) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_become_json() {
+        assert_eq!(bytes_json(b"a\"\\\n"), "\"a\\\"\\\\\\u000a\"");
+        assert_eq!(bytes_json(b"\xff"), "{\"base64\":\"/w==\"}");
+        assert_eq!(base64(b"any carnal pleas"), "YW55IGNhcm5hbCBwbGVhcw==");
+        assert_eq!(base64(b"abc"), "YWJj");
+        assert_eq!(base64(b"ab"), "YWI=");
+    }
+}

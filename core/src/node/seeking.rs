@@ -1,0 +1,328 @@
+//! A replica looks for its master: whom it dials, when, and what it makes of the answer.
+
+use alloc::string::String;
+
+use super::following::{Following, Mode};
+use super::hello::{address_text, leader_of};
+use super::syncing::Syncing;
+use super::{Node, Role};
+use crate::event::Event;
+use crate::ids::{LinkId, NodeId};
+use crate::message::{Intent, Leader, Reason, Resume, Standing, Verdict, Welcome};
+use crate::output::Output;
+use crate::position::{Index, Position};
+use crate::time::Time;
+use core::time::Duration;
+
+/// The shortest wait between two dials; it doubles after each round of all addresses.
+const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
+
+/// Follows a master, or looks for one.
+#[derive(Clone, Debug)]
+pub(super) struct Replica {
+    seek: Seek,
+    /// Dials since entries last flowed.
+    attempts: u32,
+    /// Where to look first: a master that somebody told us of.
+    hint: Option<String>,
+    /// The master that was last followed, and whether anything was heard of it since.
+    pub(super) last_leader: Option<Leader>,
+    pub(super) last_contact: Option<Time>,
+    pub(super) reconnects: u64,
+    /// A snapshot transfer that broke off.
+    pub(super) broken: Option<Syncing>,
+}
+
+/// How far the search is.
+#[derive(Clone, Debug)]
+enum Seek {
+    /// The next dial is due then; none if no more dials are wanted.
+    Waiting { until: Option<Time> },
+    /// Dialled, and not answered yet.
+    Dialling { link: LinkId },
+    /// Found.
+    Following(Following),
+}
+
+impl Replica {
+    pub(super) fn new(hint: Option<String>) -> Self {
+        Self {
+            seek: Seek::Waiting { until: Some(Time::default()) },
+            attempts: 0,
+            hint,
+            last_leader: None,
+            last_contact: None,
+            reconnects: 0,
+            broken: None,
+        }
+    }
+
+    pub(super) fn following(&self) -> Option<&Following> {
+        match &self.seek {
+            Seek::Following(following) => Some(following),
+            Seek::Waiting { .. } | Seek::Dialling { .. } => None,
+        }
+    }
+
+    pub(super) fn following_mut(&mut self) -> Option<&mut Following> {
+        match &mut self.seek {
+            Seek::Following(following) => Some(following),
+            Seek::Waiting { .. } | Seek::Dialling { .. } => None,
+        }
+    }
+
+    pub(super) fn is_following(&self) -> bool {
+        self.following().is_some()
+    }
+
+    pub(super) fn is_syncing(&self) -> bool {
+        self.following().is_some_and(|following| following.mode.is_syncing())
+    }
+
+    /// The master, while it is followed.
+    pub(super) fn leader(&self) -> Option<&Leader> {
+        self.following().map(|following| &following.leader)
+    }
+
+    /// The link to the master, or to who may know it.
+    pub(super) fn link(&self) -> Option<LinkId> {
+        match &self.seek {
+            Seek::Waiting { .. } => None,
+            Seek::Dialling { link } => Some(*link),
+            Seek::Following(following) => Some(following.link),
+        }
+    }
+
+    /// The node at the other end of `link`.
+    pub(super) fn source(&self, link: LinkId) -> Option<NodeId> {
+        self.following().filter(|following| following.link == link).map(|following| following.leader.node)
+    }
+
+    /// Where a broken snapshot transfer may go on.
+    pub(super) fn resume(&self) -> Option<Resume> {
+        let broken = self.broken.as_ref()?;
+        Some(Resume { position: broken.position, next_chunk: broken.reader.next_chunk() })
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        match &self.seek {
+            Seek::Waiting { until } => *until,
+            Seek::Dialling { .. } | Seek::Following(_) => None,
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn tend_replica(&mut self, out: &mut Output) {
+        let now = self.now.mono;
+        let Role::Replica(replica) = &self.role else { return };
+        let due = replica.deadline().is_some_and(|until| until <= now);
+        if !due || self.repair.is_some() || self.flags.stopping {
+            return;
+        }
+        let Some(address) = self.next_address() else {
+            self.seek_later();
+            return;
+        };
+        let link = self.dial(address, out);
+        if let Role::Replica(replica) = &mut self.role {
+            match link {
+                Some(link) => replica.seek = Seek::Dialling { link },
+                None => self.seek_later(),
+            }
+        }
+    }
+
+    /// A hint first, then every address that is known, in turn.
+    fn next_address(&mut self) -> Option<String> {
+        let known = self.known_addresses();
+        let configured = self.config.master_address.clone();
+        let Role::Replica(replica) = &mut self.role else { return None };
+        if let Some(hint) = replica.hint.take() {
+            return Some(hint);
+        }
+        let attempt = usize::try_from(replica.attempts).unwrap_or(0);
+        replica.attempts = replica.attempts.saturating_add(1);
+        let first = configured.filter(|_| attempt.is_multiple_of(known.len().max(1)));
+        first.or_else(|| known.get(attempt.checked_rem(known.len())?).cloned())
+    }
+
+    /// The next dial comes after a backoff with jitter, doubled after each round of all addresses.
+    pub(super) fn seek_later(&mut self) {
+        let rounds = {
+            let known = u32::try_from(self.known_addresses().len().max(1)).unwrap_or(1);
+            let Role::Replica(replica) = &self.role else { return };
+            replica.attempts.checked_div(known).unwrap_or(0).min(16)
+        };
+        let cap = self.config.reconnect_delay_max;
+        let delay = RECONNECT_DELAY_MIN.saturating_mul(1 << rounds).min(cap);
+        let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX).max(2);
+        let jittered = micros / 2 + self.draw() % (micros / 2);
+        let until = self.now.mono + Duration::from_micros(jittered);
+        let Role::Replica(replica) = &mut self.role else { return };
+        let again = self.config.auto_reconnect || replica.last_leader.is_none();
+        replica.seek = Seek::Waiting { until: again.then_some(until) };
+    }
+
+    /// Somebody told us of a master.
+    pub(super) fn hint_at(&mut self, leader: &Standing) {
+        let address = leader.replication.as_ref().map(address_text);
+        let Role::Replica(replica) = &mut self.role else { return };
+        match &mut replica.seek {
+            Seek::Waiting { until } => {
+                *until = Some(self.now.mono);
+                replica.hint = address;
+            }
+            Seek::Dialling { .. } => replica.hint = address,
+            Seek::Following(_) => {}
+        }
+    }
+
+    /// The link to the master, or to who might know it, is gone.
+    pub(super) fn lose_source(&mut self, link: LinkId, why: &'static str, out: &mut Output) {
+        let Role::Replica(replica) = &mut self.role else { return };
+        if replica.link() != Some(link) {
+            return;
+        }
+        let old = core::mem::replace(&mut replica.seek, Seek::Waiting { until: None });
+        let followed = match old {
+            Seek::Following(following) => {
+                replica.broken = following.into_broken();
+                true
+            }
+            Seek::Waiting { .. } | Seek::Dialling { .. } => false,
+        };
+        if followed {
+            replica.attempts = 0;
+            self.proofs.reset();
+            self.tell(why);
+            out.events.push(Event::LinkLost { link, why });
+        }
+        self.seek_later();
+    }
+
+    /// Whom we dialled has answered.
+    pub(super) fn on_source(&mut self, link: LinkId, welcome: Welcome, out: &mut Output) {
+        let Role::Replica(replica) = &mut self.role else { return };
+        if replica.link() != Some(link) {
+            return;
+        }
+        match welcome.verdict {
+            Verdict::Continue { .. } | Verdict::Truncate { .. } | Verdict::Snapshot { .. } => {
+                self.consider(link, welcome, out);
+            }
+            Verdict::Redirect(leader) => {
+                replica.hint = Some(leader.replication);
+                replica.attempts = replica.attempts.saturating_add(1);
+                self.turn_away(link, out);
+            }
+            Verdict::Noted(_) => self.turn_away(link, out),
+            Verdict::Refused(reason) => {
+                match reason {
+                    Reason::NoMaster => {}
+                    _ => {
+                        let node = Some(welcome.standing.node);
+                        out.events.push(Event::Refused { node, by_peer: true, reason });
+                    }
+                }
+                self.turn_away(link, out);
+            }
+        }
+    }
+
+    fn turn_away(&mut self, link: LinkId, out: &mut Output) {
+        self.lose_source(link, "it is no master", out);
+        self.close(link, out);
+    }
+
+    /// A master would have us. INV-8: not if its log ends before what is committed here and no promotion explains
+    /// that; not in an epoch below our promise.
+    fn consider(&mut self, link: LinkId, welcome: Welcome, out: &mut Output) {
+        let source = &welcome.standing;
+        if !source.leads || source.promised < self.promised {
+            self.turn_away(link, out);
+            return;
+        }
+        let common = self.common_with(source).map_or(Index::ZERO, |common| common.index);
+        let explained = source.history.promoted_after(common);
+        if common < self.committed && !explained {
+            self.refuse(link, Reason::SourceBehind, out);
+            return;
+        }
+        self.follow(link, welcome, out);
+    }
+
+    fn follow(&mut self, link: LinkId, welcome: Welcome, out: &mut Output) {
+        let Welcome { standing: source, verdict, .. } = welcome;
+        if matches!(verdict, Verdict::Continue { after } if after != self.log.last()) {
+            self.drop_garbage(link, "it goes on from where this log does not end", out);
+            return;
+        }
+        let known = self.promised == source.promised;
+        self.promise(&source);
+        let now = self.now.mono;
+        let leader = leader_of(&source);
+        let mode = self.mode_after(&verdict);
+        let after = self.common_with(&source).unwrap_or(Position::ZERO);
+        let Role::Replica(replica) = &mut self.role else { return };
+        let again = replica.is_following();
+        if !again && replica.last_leader.is_some() {
+            replica.reconnects += 1;
+        }
+        if replica.last_leader.as_ref().is_none_or(|last| last.node != leader.node) {
+            self.counters.leader_changes += 1;
+        }
+        replica.last_leader = Some(leader.clone());
+        replica.last_contact = Some(now);
+        replica.attempts = 0;
+        let counts = (mode.is_streaming(), mode.is_syncing());
+        replica.seek = Seek::Following(Following::new(link, leader.clone(), source.promised, after.index, mode));
+        if known {
+            self.marks.hear(source.last.index, now);
+        } else {
+            self.marks.rebase(source.last.index, now);
+        }
+        self.counters.partial_syncs += u64::from(counts.0);
+        self.counters.full_syncs += u64::from(counts.1);
+        self.tell("a master has been found");
+        if !again {
+            out.events.push(Event::Following { leader: leader.node, epoch: source.promised, after });
+        }
+        if let Verdict::Truncate { .. } = verdict {
+            self.begin_rollback(after, out);
+        }
+    }
+
+    /// Takes the source's cluster and epoch for our own; acks wait until that is on disk (INV-6).
+    fn promise(&mut self, source: &Standing) {
+        if self.cluster == source.cluster && self.promised == source.promised {
+            return;
+        }
+        assert!(source.promised >= self.promised, "INV-7: the promised epoch never goes back");
+        self.cluster = source.cluster;
+        self.promised = source.promised;
+        self.record_hard_state();
+    }
+
+    fn mode_after(&mut self, verdict: &Verdict) -> Mode {
+        let Role::Replica(replica) = &mut self.role else { return Mode::Repairing };
+        match verdict {
+            Verdict::Continue { .. } => Mode::Streaming,
+            Verdict::Snapshot { position, next_chunk } => {
+                let broken = replica.broken.take();
+                Mode::Syncing(Syncing::go_on(broken, *position, *next_chunk))
+            }
+            Verdict::Truncate { .. } | Verdict::Redirect(_) | Verdict::Noted(_) | Verdict::Refused(_) => {
+                Mode::Repairing
+            }
+        }
+    }
+
+    /// Says hello once more on the link that stands, after a repair.
+    pub(super) fn greet_again(&mut self, out: &mut Output) {
+        let Role::Replica(replica) = &self.role else { return };
+        if let Some(link) = replica.following().map(|following| following.link) {
+            self.say_hello(link, Intent::Follow, out);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The durable shadow: what is known to be on this node's disk. Promises are made from it and from nothing else.
+//!
+//! Owns the batches in flight and what each will make durable. A truncation clips every tail in flight, so that a
+//! late receipt never vouches for entries that are gone (an ABA race that cost others their logs).
+
+use alloc::collections::VecDeque;
+
+use crate::position::{Epoch, Index};
+use crate::promise::{Ack, Stored};
+use crate::store::StateHash;
+use crate::wal::Durable;
+
+/// What is on this disk, and what is on its way there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Shadow {
+    promised: Epoch,
+    durable: Index,
+    flying: VecDeque<Flying>,
+    next_batch: u64,
+}
+
+/// What a batch in flight makes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Flying {
+    batch: u64,
+    promised: Epoch,
+    last: Index,
+    bytes: u64,
+}
+
+/// What an [`Ack`] says besides what is durable.
+pub(super) struct Received {
+    pub(super) upto: Index,
+    pub(super) applied: Index,
+    pub(super) hash: StateHash,
+    pub(super) round: u64,
+    pub(super) clock: u64,
+    pub(super) disk_full: bool,
+    /// The planted bug: what is in memory is taken for durable.
+    pub(super) trusts_memory: bool,
+}
+
+impl Shadow {
+    pub(super) fn new(promised: Epoch, durable: Index) -> Self {
+        Self { promised, durable, flying: VecDeque::new(), next_batch: 1 }
+    }
+
+    /// The promised epoch that is on disk.
+    pub(super) fn promised(&self) -> Epoch {
+        self.promised
+    }
+
+    /// The last entry that is on disk and still in the log.
+    pub(super) fn durable(&self) -> Index {
+        self.durable
+    }
+
+    /// Whether nothing is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.flying.is_empty()
+    }
+
+    /// Bytes of batches in flight.
+    pub(super) fn bytes_in_flight(&self) -> u64 {
+        self.flying.iter().map(|flying| flying.bytes).sum()
+    }
+
+    /// The number that the next batch will have.
+    pub(super) fn next_batch(&self) -> u64 {
+        self.next_batch
+    }
+
+    /// A batch leaves: once receipted, the promise and the log up to `last` are on disk. Gives its number.
+    pub(super) fn depart(&mut self, promised: Epoch, last: Index, bytes: u64) -> u64 {
+        let batch = self.next_batch;
+        self.next_batch += 1;
+        self.flying.push_back(Flying { batch, promised, last, bytes });
+        batch
+    }
+
+    /// A batch is on disk. Receipts come in the order of the batches.
+    pub(super) fn arrive(&mut self, receipt: &Durable) {
+        let Some(flying) = self.flying.pop_front() else {
+            panic!("INV-2: receipt {receipt:?} of nothing in flight")
+        };
+        assert_eq!(flying.batch, receipt.id(), "INV-2: receipts come in the order of the batches");
+        assert!(self.promised <= flying.promised, "INV-7: the promised epoch never goes back");
+        self.promised = flying.promised;
+        self.durable = self.durable.max(flying.last);
+    }
+
+    /// The log is cut after `index`: nothing in flight vouches for more.
+    pub(super) fn clip(&mut self, index: Index) {
+        self.durable = self.durable.min(index);
+        for flying in &mut self.flying {
+            flying.last = flying.last.min(index);
+        }
+    }
+
+    /// The log begins anew after a durable snapshot: nothing in flight vouches for anything beyond it.
+    pub(super) fn reset(&mut self, index: Index) {
+        self.clip(index);
+        self.durable = index;
+    }
+
+    /// INV-2: an acked position is on this disk and agrees with the log of `epoch`'s master; INV-6: in no epoch
+    /// that is not promised on this disk.
+    pub(super) fn ack(&self, epoch: Epoch, received: &Received) -> Option<Ack> {
+        (self.promised == epoch).then(|| Ack {
+            epoch,
+            received: received.upto,
+            durable: if received.trusts_memory { received.upto } else { self.durable.min(received.upto) },
+            applied: received.applied,
+            hash: received.hash,
+            round: received.round,
+            clock: received.clock,
+            disk_full: received.disk_full,
+        })
+    }
+
+    /// What a replica has of a snapshot. With `durable`, its log begins after it, on disk.
+    pub(super) fn stored(&self, epoch: Epoch, stored: Stored) -> Option<Stored> {
+        assert!(
+            !stored.durable || self.durable >= stored.position.index,
+            "INV-2: snapshot acked before it is durable"
+        );
+        (self.promised == epoch).then_some(stored)
+    }
+}

@@ -1,0 +1,348 @@
+//! Snapshots of this node's own store, for its disk and for replicas. Taken without stopping anything: the store's
+//! view never changes, and each turn cuts a few chunks of it. Owns the snapshot lane of the disk.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::feeding::CHUNK_BYTES;
+use super::mastery::FeedMode;
+use super::{Node, Role, history_before};
+use crate::event::Event;
+use crate::ids::RequestId;
+use crate::output::{Output, Refusal, Reply};
+use crate::position::{Index, Position};
+use crate::snapshot::{SnapshotMeta, SnapshotWriter};
+use crate::time::Time;
+use crate::wal::{FileWrite, Lane, WriteBatch};
+
+/// Most chunks of an own snapshot on their way to the disk.
+const CHUNKS_IN_FLIGHT_MAX: usize = 4;
+/// How many snapshot files are kept when no policy says so.
+const KEPT: u32 = 2;
+/// How long a snapshot made for replicas is kept for the next one, or for one that comes back.
+const TRANSFER_KEPT: Duration = Duration::from_secs(30);
+
+/// Snapshots on disk, in the making and in transfer.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshots {
+    /// On disk, oldest first.
+    durable: Vec<Position>,
+    taking: Option<Taking>,
+    /// Who waits for the next one to begin.
+    wanted: Vec<RequestId>,
+    last_at: Time,
+    /// Bytes logged since the last one began.
+    logged: u64,
+    transfer: Option<Transfer>,
+    files: Vec<FileWrite>,
+    parts: Vec<Part>,
+    flying: VecDeque<(u64, Vec<Part>)>,
+    next_batch: u64,
+}
+
+/// A snapshot that is being written to this disk.
+#[derive(Clone, Debug)]
+struct Taking {
+    writer: SnapshotWriter,
+    for_requests: Vec<RequestId>,
+    cut_whole: bool,
+}
+
+/// A snapshot that replicas get.
+#[derive(Clone, Debug)]
+struct Transfer {
+    writer: SnapshotWriter,
+    used: Time,
+}
+
+/// What a batch of the snapshot lane holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    OwnChunk,
+    OwnDone(Position),
+    MastersChunk { position: Position, next: u32 },
+    MastersDone(Position),
+}
+
+impl Snapshots {
+    pub(super) fn new(durable: Vec<Position>, now: Time) -> Self {
+        Self {
+            durable,
+            taking: None,
+            wanted: Vec::new(),
+            last_at: now,
+            logged: 0,
+            transfer: None,
+            files: Vec::new(),
+            parts: Vec::new(),
+            flying: VecDeque::new(),
+            next_batch: 1,
+        }
+    }
+
+    /// The newest one on disk.
+    pub(super) fn newest(&self) -> Option<Position> {
+        self.durable.last().copied()
+    }
+
+    /// Bytes were logged.
+    pub(super) fn logged(&mut self, bytes: u64) {
+        self.logged += bytes;
+    }
+
+    /// Somebody wants one that begins from now on.
+    pub(super) fn want(&mut self, id: RequestId) {
+        self.wanted.push(id);
+    }
+
+    /// A chunk of the master's goes into our file.
+    pub(super) fn take_in(&mut self, position: Position, number: u32, bytes: Bytes) {
+        self.files.push(FileWrite::SnapshotChunk { position, number, bytes });
+        self.parts.push(Part::MastersChunk { position, next: number.saturating_add(1) });
+    }
+
+    /// The master's snapshot is whole.
+    pub(super) fn take_in_done(&mut self, position: Position, keep: u32) {
+        self.files.push(FileWrite::SnapshotDone { position, keep });
+        self.parts.push(Part::MastersDone(position));
+    }
+
+    /// Learns where the writer of a feed has cut, since its feed ends with its link, and the transfer may go on.
+    pub(super) fn remember_cuts(&mut self, writer: &SnapshotWriter) {
+        if let Some(transfer) = &mut self.transfer
+            && transfer.writer.position() == writer.position()
+        {
+            transfer.writer.remember(writer);
+        }
+    }
+
+    /// Whether the transfer can go on at `chunk`: a peer asks, so that anything may be asked for.
+    pub(super) fn can_go_on(&self, chunk: u32) -> bool {
+        self.transfer.as_ref().is_some_and(|transfer| transfer.writer.can_seek(chunk))
+    }
+
+    /// Whether chunks wait to be cut as soon as the disk has taken others.
+    pub(super) fn due(&self, policy: Option<crate::config::SnapshotPolicy>) -> Option<Time> {
+        let policy = policy.filter(|_| self.taking.is_none() && self.logged > 0)?;
+        Some(self.last_at + policy.interval)
+    }
+
+    fn own_in_flight(&self) -> usize {
+        let own = |part: &&Part| matches!(part, Part::OwnChunk | Part::OwnDone(_));
+        self.flying.iter().flat_map(|(_, parts)| parts).filter(own).count()
+    }
+}
+
+impl Node {
+    pub(super) fn snapshots_kept(&self) -> u32 {
+        self.config.snapshot.map_or(KEPT, |policy| policy.max_snapshots)
+    }
+
+    pub(super) fn tend_snapshots(&mut self, out: &mut Output) {
+        self.forget_transfer();
+        self.begin_snapshot(out);
+        self.cut_chunks();
+        self.write_snapshots(out);
+    }
+
+    fn begin_snapshot(&mut self, out: &mut Output) {
+        if self.snapshots.taking.is_some() || self.repair.is_some() || self.tainted || self.is_syncing() {
+            return;
+        }
+        let due = self.config.snapshot.is_some_and(|policy| {
+            let old = self.snapshots.last_at + policy.interval <= self.now.mono && self.snapshots.logged > 0;
+            old || self.snapshots.logged >= policy.wal_bytes
+        });
+        let wanted = core::mem::take(&mut self.snapshots.wanted);
+        if wanted.is_empty() && !due {
+            return;
+        }
+        if self.cluster.is_none() || self.applied == Position::ZERO {
+            refuse_all(wanted, "there is nothing to take a snapshot of yet", out);
+            return;
+        }
+        if self.snapshots.newest() == Some(self.applied) {
+            let done = wanted.into_iter().map(|id| (id, Ok(Reply::Snapshot(self.applied))));
+            out.replies.extend(done);
+            self.snapshots.last_at = self.now.mono;
+            return;
+        }
+        let Some(writer) = self.writer() else { return };
+        if self.config.planted.wal_cut_before_snapshot_durable() {
+            self.draft.cut(self.applied.index);
+        }
+        self.snapshots.last_at = self.now.mono;
+        self.snapshots.logged = 0;
+        self.snapshots.taking = Some(Taking { writer, for_requests: wanted, cut_whole: false });
+    }
+
+    fn cut_chunks(&mut self) {
+        let keep = self.snapshots_kept();
+        while self.snapshots.own_in_flight() + own_parts(&self.snapshots.parts) < CHUNKS_IN_FLIGHT_MAX {
+            let Some(taking) = &mut self.snapshots.taking else { return };
+            if taking.cut_whole {
+                return;
+            }
+            let (position, number) = (taking.writer.position(), taking.writer.next_chunk());
+            if let Some(bytes) = taking.writer.chunk(CHUNK_BYTES) {
+                self.snapshots.files.push(FileWrite::SnapshotChunk { position, number, bytes });
+                self.snapshots.parts.push(Part::OwnChunk);
+            } else {
+                taking.cut_whole = true;
+                self.snapshots.files.push(FileWrite::SnapshotDone { position, keep });
+                self.snapshots.parts.push(Part::OwnDone(position));
+            }
+        }
+    }
+
+    fn write_snapshots(&mut self, out: &mut Output) {
+        if self.snapshots.files.is_empty() {
+            return;
+        }
+        let id = self.snapshots.next_batch;
+        self.snapshots.next_batch += 1;
+        let mut batch = WriteBatch::new(id, Lane::Snapshot, Bytes::new(), self.log.last());
+        batch.files = core::mem::take(&mut self.snapshots.files);
+        let parts = core::mem::take(&mut self.snapshots.parts);
+        self.snapshots.flying.push_back((id, parts));
+        out.snapshot = Some(batch);
+    }
+
+    pub(super) fn on_snapshot_receipt(&mut self, batch: u64, out: &mut Output) {
+        let Some((id, parts)) = self.snapshots.flying.pop_front() else {
+            panic!("receipt {batch} of nothing in flight")
+        };
+        assert_eq!(id, batch, "receipts come in the order of the batches of a lane");
+        for part in parts {
+            match part {
+                Part::OwnChunk => {}
+                Part::OwnDone(position) => self.own_snapshot_durable(position, out),
+                Part::MastersChunk { position, next } => self.on_chunk_stored(position, next, out),
+                Part::MastersDone(position) => {
+                    self.note_durable(position);
+                    self.on_install_saved(position);
+                }
+            }
+        }
+    }
+
+    fn own_snapshot_durable(&mut self, position: Position, out: &mut Output) {
+        let waiting = self.snapshots.taking.take().map(|taking| taking.for_requests).unwrap_or_default();
+        self.counters.snapshots += 1;
+        self.note_durable(position);
+        out.events.push(Event::SnapshotTaken { position });
+        out.replies.extend(waiting.into_iter().map(|id| (id, Ok(Reply::Snapshot(position)))));
+        let upto = self.fallback().min(self.log.base().index);
+        if upto > Index::ZERO {
+            self.draft.cut(upto);
+        }
+    }
+
+    /// The oldest snapshot that is kept: should the newest be damaged, the log must go on from this one. Until as many
+    /// are there as are kept, the whole log is the fallback.
+    fn fallback(&self) -> Index {
+        let kept = usize::try_from(self.snapshots_kept()).unwrap_or(usize::MAX);
+        let durable = &self.snapshots.durable;
+        if durable.len() < kept { Index::ZERO } else { durable.first().map_or(Index::ZERO, |oldest| oldest.index) }
+    }
+
+    /// A master's snapshot is about to replace the state: one of our own in the making is of no use.
+    pub(super) fn abandon_snapshot(&mut self, out: &mut Output) {
+        let Some(taking) = self.snapshots.taking.take() else { return };
+        if !taking.cut_whole {
+            let position = taking.writer.position();
+            self.snapshots.files.push(FileWrite::SnapshotAbandoned { position });
+        }
+        refuse_all(taking.for_requests, "the master's snapshot is replacing the state of this node", out);
+    }
+
+    fn note_durable(&mut self, position: Position) {
+        let keep = usize::try_from(self.snapshots_kept()).unwrap_or(usize::MAX).max(1);
+        let durable = &mut self.snapshots.durable;
+        durable.retain(|known| known.index != position.index);
+        durable.push(position);
+        durable.sort_unstable_by_key(|known| known.index);
+        let surplus = durable.len().saturating_sub(keep);
+        durable.drain(..surplus);
+    }
+
+    /// Cuts the state as it is applied now into chunks, from the first on.
+    fn writer(&self) -> Option<SnapshotWriter> {
+        let mut position = self.applied;
+        if self.config.planted.snapshot_index_off_by_one() && self.log.last().index > position.index {
+            position.index = position.index.next();
+        }
+        let meta = SnapshotMeta {
+            cluster: self.cluster?,
+            position,
+            log_time: self.store.log_time(),
+            history: history_before(self.log.history(), self.applied.index),
+            membership: self.log.membership_at(self.applied.index).clone(),
+            keys: self.store.keys(),
+            hash: self.store.hash(),
+        };
+        Some(SnapshotWriter::new(meta, self.store.view()))
+    }
+
+    /// The snapshot that replicas get now: the last one made for them, while the log still goes on from it.
+    pub(super) fn transfer_position(&mut self) -> Position {
+        let base = self.log.base().index;
+        let now = self.now.mono;
+        match &mut self.snapshots.transfer {
+            Some(transfer) if transfer.writer.position().index >= base => {
+                transfer.used = now;
+                transfer.writer.position()
+            }
+            _ => {
+                self.snapshots.transfer = self.writer().map(|writer| Transfer { writer, used: now });
+                self.snapshots.transfer.as_ref().map_or(self.applied, |transfer| transfer.writer.position())
+            }
+        }
+    }
+
+    /// A writer of the snapshot that [`Node::transfer_position`] named, standing at a chunk.
+    pub(super) fn transfer(&mut self, position: Position, chunk: u32) -> SnapshotWriter {
+        let Some(transfer) = self.snapshots.transfer.as_ref().filter(|known| known.writer.position() == position)
+        else {
+            panic!("a snapshot is made before its chunks are cut")
+        };
+        let mut writer = transfer.writer.clone();
+        assert!(writer.seek(chunk), "chunk {chunk} was cut before");
+        writer
+    }
+
+    fn forget_transfer(&mut self) {
+        let Some(transfer) = &mut self.snapshots.transfer else { return };
+        let feeds = match &self.role {
+            Role::Master(master) => {
+                master.feeds.values().any(|feed| matches!(feed.mode, FeedMode::Snapshot { .. }))
+            }
+            Role::Founding(_) | Role::Asking(_) | Role::Replica(_) => false,
+        };
+        if feeds {
+            transfer.used = self.now.mono;
+        } else if transfer.used + TRANSFER_KEPT <= self.now.mono {
+            self.snapshots.transfer = None;
+        }
+    }
+
+    fn is_syncing(&self) -> bool {
+        match &self.role {
+            Role::Replica(replica) => replica.is_syncing(),
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => false,
+        }
+    }
+}
+
+fn own_parts(parts: &[Part]) -> usize {
+    parts.iter().filter(|part| matches!(part, Part::OwnChunk | Part::OwnDone(_))).count()
+}
+
+fn refuse_all(waiting: Vec<RequestId>, why: &str, out: &mut Output) {
+    for id in waiting {
+        out.replies.push((id, Err(Refusal::Conflict { why: why.into() })));
+    }
+}

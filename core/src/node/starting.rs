@@ -1,0 +1,419 @@
+//! How a mastership begins: an empty master waits before it founds a cluster, a starting or promoted one asks the
+//! members it knows, pulls what they hold beyond its log, and only then opens an epoch.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::hello::address_text;
+use super::mastery::Master;
+use super::seeking::Replica;
+use super::{Node, Role, others};
+use crate::command::StartKind;
+use crate::config::RoleHint;
+use crate::event::Event;
+use crate::ids::{ClusterId, LinkId, NodeId, RequestId};
+use crate::input::Promotion;
+use crate::log::Answered;
+use crate::message::{Hello, Message, Pull, Pulled, Reason, Standing};
+use crate::output::{Output, Refusal};
+use crate::position::{Epoch, Index, Position};
+use crate::time::Time;
+use crate::wal::{HardState, Record};
+
+/// An empty master waits for members of a running cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Founding {
+    pub(super) until: Time,
+}
+
+/// Members are being asked what they hold.
+#[derive(Clone, Debug)]
+pub(super) struct Asking {
+    purpose: Purpose,
+    until: Time,
+    /// Those asked; none while they have not answered.
+    asked: BTreeMap<LinkId, Option<Standing>>,
+    /// The member whose tail is being pulled.
+    pulling: Option<LinkId>,
+    begun: bool,
+}
+
+/// Why a mastership is to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// This node was the master when it stopped.
+    Restart,
+    /// An operator wants it: by the verb, or without a request by the edited YAML role.
+    Promotion {
+        request: Option<RequestId>,
+        force: bool,
+        /// The last index heard of from the old master.
+        heard: Index,
+    },
+}
+
+impl Asking {
+    pub(super) fn new(purpose: Purpose, until: Time) -> Self {
+        Self { purpose, until, asked: BTreeMap::new(), pulling: None, begun: false }
+    }
+
+    /// A member has said how it stands.
+    pub(super) fn heard(&mut self, link: LinkId, standing: &Standing) {
+        self.asked.insert(link, Some(standing.clone()));
+    }
+
+    /// A link is gone, and what its peer said with it.
+    pub(super) fn lost(&mut self, link: LinkId) {
+        if self.pulling == Some(link) {
+            self.pulling = None;
+        }
+        self.asked.remove(&link);
+    }
+
+    pub(super) fn peer(&self, link: LinkId) -> Option<NodeId> {
+        self.asked.get(&link)?.as_ref().map(|standing| standing.node)
+    }
+
+    pub(super) fn deadline(&self, now: Time) -> Time {
+        if self.begun { self.until } else { now }
+    }
+
+    fn request(&self) -> Option<RequestId> {
+        match self.purpose {
+            Purpose::Restart => None,
+            Purpose::Promotion { request, .. } => request,
+        }
+    }
+}
+
+impl Node {
+    /// Takes up the first role. What is on disk wins over what is configured.
+    pub(super) fn begin(&mut self, before: &HardState, fresh: bool) {
+        if before.role != self.config.role || fresh {
+            self.record_hard_state();
+        }
+        let led = self.promised.leader == self.id;
+        let edited = before.role == RoleHint::Replica && self.config.role == RoleHint::Master;
+        let armed = self.log.membership().1.armed;
+        let now = self.now.mono;
+        self.role = match self.config.role {
+            RoleHint::Standalone => Role::Asking(Asking::new(Purpose::Restart, now)),
+            RoleHint::Master if self.cluster.is_none() => {
+                Role::Founding(Founding { until: now + self.config.election_timeout })
+            }
+            RoleHint::Master | RoleHint::Replica if led => {
+                Role::Asking(Asking::new(Purpose::Restart, now + self.config.catch_up))
+            }
+            RoleHint::Master if edited && !armed && !fresh => {
+                self.tell("the configured role was changed from replica to master");
+                let heard = self.log.last().index;
+                let purpose = Purpose::Promotion { request: None, force: false, heard };
+                Role::Asking(Asking::new(purpose, now + self.config.catch_up))
+            }
+            RoleHint::Master | RoleHint::Replica => Role::Replica(Replica::new(None)),
+        };
+        self.flags.config_role_ignored = match (&self.role, self.config.role) {
+            (Role::Replica(_), RoleHint::Master) => true,
+            (Role::Asking(asking), RoleHint::Replica) => asking.purpose == Purpose::Restart,
+            _ => false,
+        };
+    }
+
+    pub(super) fn tend_founding(&mut self, out: &mut Output) {
+        let Role::Founding(founding) = &self.role else { return };
+        if self.now.mono >= founding.until {
+            self.found(out);
+        }
+    }
+
+    /// An empty master never founds a second cluster beside one whose members dial it: it joins them.
+    pub(super) fn hello_while_founding(&mut self, link: LinkId, hello: Hello, out: &mut Output) {
+        if hello.standing.cluster.is_none() {
+            self.hold_or_note(link, hello, out);
+            return;
+        }
+        self.decline(link, &hello.standing, Reason::NoMaster, out);
+        let hint = hello.standing.replication.as_ref().map(address_text);
+        self.flags.config_role_ignored = true;
+        out.events.push(Event::ConfigRoleIgnored {
+            hint: "members of a running cluster dial this empty node: it joins them as a replica",
+        });
+        self.become_replica(hint, "members of a running cluster dial this empty master", out);
+    }
+
+    fn found(&mut self, out: &mut Output) {
+        let cluster = ClusterId(u128::from(self.draw()) << 64 | u128::from(self.draw()));
+        self.cluster = Some(cluster);
+        out.events.push(Event::Founded(cluster));
+        self.open_epoch(StartKind::Founding, None, out);
+    }
+
+    /// Asks the members, once; then waits for their answers; then decides.
+    pub(super) fn tend_asking(&mut self, out: &mut Output) {
+        let Role::Asking(asking) = &mut self.role else { return };
+        if !asking.begun {
+            asking.begun = true;
+            self.ask_members(out);
+        }
+        let now = self.now.mono;
+        let Role::Asking(asking) = &self.role else { return };
+        let answered = asking.asked.values().all(Option::is_some);
+        if now < asking.until && (asking.pulling.is_some() || !answered) {
+            return;
+        }
+        self.decide(out);
+    }
+
+    fn ask_members(&mut self, out: &mut Output) {
+        if self.is_standalone() {
+            return;
+        }
+        for address in self.known_addresses() {
+            let link = self.dial(address, out);
+            if let (Some(link), Role::Asking(asking)) = (link, &mut self.role) {
+                asking.asked.insert(link, None);
+            }
+        }
+    }
+
+    /// Where other members may be found: as the log says, and where the configuration looks for a master.
+    pub(super) fn known_addresses(&self) -> Vec<String> {
+        let members = others(self.log.membership().1, self.id).into_iter().map(|member| member.replication);
+        let mut known: Vec<String> =
+            members.filter(|address| !address.starts_with(':') && !address.is_empty()).collect();
+        if let Some(address) = &self.config.master_address
+            && !known.contains(address)
+        {
+            known.push(address.clone());
+        }
+        known
+    }
+
+    /// All that could be heard is heard.
+    fn decide(&mut self, out: &mut Output) {
+        let Role::Asking(asking) = &mut self.role else { return };
+        asking.pulling = None;
+        let purpose = asking.purpose.clone();
+        let can_pull = self.now.mono < asking.until;
+        let heard: Vec<(LinkId, Standing)> = asking
+            .asked
+            .iter()
+            .filter_map(|(link, standing)| standing.clone().map(|standing| (*link, standing)))
+            .filter(|(_, standing)| standing.cluster.is_some() && standing.cluster == self.cluster)
+            .collect();
+        let best = heard.iter().max_by_key(|(_, standing)| standing.last);
+        let ahead = best.filter(|(_, standing)| standing.last > self.log.last());
+        let rival = heard.iter().find(|(_, standing)| self.outranks(standing));
+        let master = heard.iter().find(|(_, standing)| standing.leads && standing.promised >= self.promised);
+        if let (Purpose::Promotion { force: false, .. }, Some((_, master))) = (&purpose, master) {
+            let why = alloc::format!("{} is master of epoch {} and answers", master.name, master.promised);
+            self.give_up_promotion(Refusal::Conflict { why }, out);
+            return;
+        }
+        match (&purpose, rival, ahead) {
+            (Purpose::Restart, Some((_, rival)), _) => {
+                let hint = rival.replication.as_ref().map(address_text);
+                self.become_replica(hint, "a member knows a higher epoch", out);
+            }
+            (Purpose::Promotion { force: false, .. }, _, Some((_, best))) => {
+                let refusal =
+                    Refusal::BetterCandidate { node: best.node, name: best.name.clone(), last: best.last };
+                self.give_up_promotion(refusal, out);
+            }
+            (_, _, Some((link, best))) if best.last.epoch == self.log.last().epoch && can_pull => {
+                let link = *link;
+                self.pull(link, out);
+            }
+            _ => self.end_asking(&purpose, &heard, out),
+        }
+    }
+
+    fn end_asking(&mut self, purpose: &Purpose, heard: &[(LinkId, Standing)], out: &mut Output) {
+        let above = heard.iter().map(|(_, standing)| standing.promised.number).max().unwrap_or(0);
+        self.promised.number = self.promised.number.max(above);
+        let last = self.log.last();
+        match purpose {
+            Purpose::Restart if self.cluster.is_none() => self.found(out),
+            Purpose::Restart => self.open_epoch(StartKind::Restart, None, out),
+            Purpose::Promotion { request, force, heard } => {
+                let kind = if *force { StartKind::Forced } else { StartKind::Promotion };
+                let loss = (*heard > last.index).then(|| (last.index.next(), *heard));
+                self.counters.elections_won += 1;
+                self.open_epoch(
+                    kind,
+                    Some(super::mastery::Promoting { request: *request, took_over: last, loss }),
+                    out,
+                );
+            }
+        }
+    }
+
+    fn pull(&mut self, link: LinkId, out: &mut Output) {
+        let after = self.log.last();
+        if let Role::Asking(asking) = &mut self.role {
+            asking.pulling = Some(link);
+        }
+        out.sends.push((link, Message::Pull(Pull { after })));
+    }
+
+    pub(super) fn on_pulled(&mut self, link: LinkId, pulled: Pulled, out: &mut Output) {
+        let Role::Asking(asking) = &mut self.role else { return };
+        if asking.pulling != Some(link) || pulled.after != self.log.last() {
+            return;
+        }
+        asking.pulling = None;
+        if pulled.entries.is_empty() {
+            asking.lost(link);
+            return;
+        }
+        asking.until = self.now.mono + self.config.catch_up;
+        if self.append_records(&pulled.entries).is_err() {
+            self.drop_garbage(link, "it sent entries that do not follow", out);
+        }
+    }
+
+    /// Whether a peer's promise stands above ours, and no promotion of ours explains why it may not.
+    fn outranks(&self, peer: &Standing) -> bool {
+        peer.promised > self.promised && !self.our_line_was_promoted(peer)
+    }
+
+    /// Leaves everything behind and looks for a master.
+    pub(super) fn become_replica(&mut self, hint: Option<String>, why: &'static str, out: &mut Output) {
+        self.leave_role(out);
+        self.role = Role::Replica(Replica::new(hint));
+        self.flags.config_role_ignored |= self.config.role == RoleHint::Master;
+        self.tell(why);
+        self.release_held(out);
+    }
+
+    /// Promises a new epoch above all that are known; it is opened once that promise is on disk.
+    pub(super) fn open_epoch(
+        &mut self,
+        kind: StartKind,
+        promoting: Option<super::mastery::Promoting>,
+        out: &mut Output,
+    ) {
+        let before = self.promised;
+        self.leave_role(out);
+        self.promised = Epoch { number: before.number + 1, leader: self.id };
+        assert!(self.promised > before, "INV-7: the promised epoch never goes back");
+        self.record_hard_state();
+        self.flags.config_role_ignored = self.config.role == RoleHint::Replica;
+        self.role = Role::Master(Master::new(self.promised, kind, promoting, self.now.mono));
+        self.counters.leader_changes += 1;
+    }
+
+    /// Ends what the present role has begun: links that it dialled, and promises to those who wait.
+    fn leave_role(&mut self, out: &mut Output) {
+        let links: Vec<LinkId> = match &self.role {
+            Role::Founding(_) => Vec::new(),
+            Role::Asking(asking) => asking.asked.keys().copied().filter(|link| link.is_dialled()).collect(),
+            Role::Master(master) => master.feeds.keys().chain(&master.probing).copied().collect(),
+            Role::Replica(replica) => replica.link().into_iter().collect(),
+        };
+        self.waiters.abandon(out);
+        if let Role::Master(Master { promoting: Some(promoting), .. }) = &self.role
+            && let Some(id) = promoting.request
+        {
+            let why = String::from("the mastership ended before it began");
+            out.replies.push((id, Err(Refusal::Conflict { why })));
+        }
+        self.role = Role::Replica(Replica::new(None));
+        for link in links {
+            self.close(link, out);
+        }
+    }
+
+    fn give_up_promotion(&mut self, refusal: Refusal, out: &mut Output) {
+        self.counters.elections_lost += 1;
+        let Role::Asking(asking) = &self.role else { return };
+        match asking.request() {
+            Some(id) => out.replies.push((id, Err(refusal))),
+            None => {
+                self.flags.config_role_ignored = true;
+                out.events.push(Event::ConfigRoleIgnored {
+                    hint: "a better candidate or a master answers; promote that one, or force this one by the verb",
+                });
+            }
+        }
+        self.become_replica(None, "the promotion was given up", out);
+    }
+
+    /// The operator's verb.
+    pub(super) fn on_promote(&mut self, id: RequestId, ask: Promotion, out: &mut Output) {
+        if let Err(refusal) = self.may_promote(&ask) {
+            out.replies.push((id, Err(refusal)));
+            return;
+        }
+        let heard = self.marks.last();
+        let purpose = Purpose::Promotion { request: Some(id), force: ask.force, heard };
+        let until = self.now.mono + self.config.catch_up;
+        self.leave_role(out);
+        self.role = Role::Asking(Asking::new(purpose, until));
+        self.tell("an operator promotes this node");
+    }
+
+    fn may_promote(&self, ask: &Promotion) -> Result<(), Refusal> {
+        let conflict = |why: &str| Err(Refusal::Conflict { why: String::from(why) });
+        if ask.force && !ask.accept_data_loss {
+            return Err(Refusal::BadRequest { why: "force needs accept_data_loss" });
+        }
+        let Role::Replica(replica) = &self.role else {
+            return conflict("this node is master already, or is about to be");
+        };
+        if self.cluster.is_none() {
+            return conflict("this node belongs to no cluster yet");
+        }
+        if self.repair.is_some() || self.tainted || replica.is_syncing() {
+            return conflict("this node is being synced; its state is not whole");
+        }
+        if self.config.priority == 0 {
+            return conflict("this node's failover.priority is 0: it is never master");
+        }
+        let last = self.log.last();
+        if ask.expect_last.is_some_and(|(number, index)| (number, index) != (last.epoch.number, last.index)) {
+            return Err(Refusal::Conflict {
+                why: alloc::format!("the last position is {last}, not the one expected"),
+            });
+        }
+        if !ask.force && replica.is_following() {
+            return conflict("the master is alive and followed; stop it first");
+        }
+        Ok(())
+    }
+
+    /// The promise is on disk: the epoch's first entry may be written (INV-6).
+    pub(super) fn begin_reign(&mut self, out: &mut Output) {
+        let Role::Master(master) = &mut self.role else { return };
+        if master.start.is_some() || self.shadow.promised() != master.epoch {
+            return;
+        }
+        let (kind, epoch) = (master.kind, master.epoch);
+        self.marks.reset(self.log.last().index);
+        let start = crate::command::Command::EpochStart { kind };
+        let Position { index, .. } = self.propose(&start, crate::config::Concern::Quorum, Answered::No);
+        if let Role::Master(master) = &mut self.role {
+            master.start = Some(index);
+        }
+        out.events.push(Event::EpochOpened { epoch, start: index, kind });
+    }
+
+    /// Appends records that another node holds; they follow our last entry or are refused.
+    pub(super) fn append_records(&mut self, records: &[bytes::Bytes]) -> Result<(), ()> {
+        for bytes in records {
+            let Ok(Record::Entry(entry)) = Record::decode(&mut bytes.clone()) else { return Err(()) };
+            let last = self.log.last();
+            let follows = entry.position.index == last.index.next() && entry.position.epoch >= last.epoch;
+            let command = entry.command().map_err(|_| ())?;
+            let opens = matches!(command, crate::command::Command::EpochStart { .. });
+            if !follows || opens != (entry.position.epoch > last.epoch) {
+                return Err(());
+            }
+            self.counters.operations_in += 1;
+            self.counters.bytes_in += entry.record.len() as u64;
+            self.append_entry(entry, &command, Answered::Unknown);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,206 @@
+//! What goes to disk: this turn's batch, the receipts, and the appending of entries.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::{APPLIES_PER_TURN_MAX, Node, Role};
+use crate::command::Command;
+use crate::config::Concern;
+use crate::log::Answered;
+use crate::output::Output;
+use crate::position::{Index, Position};
+use crate::status::Alarm;
+use crate::wal::{Durable, Entry, FileWrite, Lane, Record, WriteBatch};
+
+/// What this turn wants written to the log's lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Draft {
+    records: Vec<Bytes>,
+    files: Vec<FileWrite>,
+    cut: Option<Index>,
+    /// Where the log will end once this is written, if that is not where the log in memory ends.
+    last: Option<Position>,
+    bytes: u64,
+    /// Up to where entries were told committed on disk.
+    committed: Index,
+}
+
+impl Draft {
+    pub(super) fn push(&mut self, record: Bytes) {
+        self.bytes += record.len() as u64;
+        self.records.push(record);
+    }
+
+    pub(super) fn push_file(&mut self, file: FileWrite) {
+        self.files.push(file);
+    }
+
+    pub(super) fn cut(&mut self, upto: Index) {
+        self.cut = self.cut.max(Some(upto));
+    }
+
+    pub(super) fn ends_at(&mut self, last: Position) {
+        self.last = Some(last);
+    }
+
+    /// What was told committed beyond `upto` no longer is.
+    pub(super) fn unsay_committed(&mut self, upto: Index) {
+        self.committed = self.committed.min(upto);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.files.is_empty() && self.cut.is_none()
+    }
+}
+
+impl Node {
+    /// Orders a command in this master's log. Gives its position.
+    pub(super) fn propose(&mut self, command: &Command, concern: Concern, answered: Answered) -> Position {
+        let position = Position { epoch: self.promised, index: self.log.last().index.next() };
+        assert_eq!(
+            self.shadow.promised(),
+            position.epoch,
+            "INV-6: a master writes only in an epoch that is on its disk"
+        );
+        let at = self.now.wall.max(self.log.log_time());
+        let entry = Entry::encode(position, at, concern, command);
+        self.append_entry(entry, command, answered);
+        self.marks.hear(position.index, self.now.mono);
+        position
+    }
+
+    /// Puts an entry behind the log and into this turn's batch: the same bytes.
+    pub(super) fn append_entry(&mut self, entry: Entry, command: &Command, answered: Answered) {
+        self.record(entry.record.clone());
+        self.snapshots.logged(entry.record.len() as u64);
+        self.log.append(entry, command, answered);
+    }
+
+    /// Puts the hard state into this turn's batch.
+    pub(super) fn record_hard_state(&mut self) {
+        let record = Record::HardState(self.hard_state()).encode();
+        self.record(record);
+    }
+
+    /// Everything that this turn wants in the log leaves as one batch.
+    pub(super) fn write(&mut self, out: &mut Output) {
+        if self.draft.is_empty() && !self.hint_is_due() {
+            return;
+        }
+        if self.draft.committed < self.committed {
+            self.draft.committed = self.committed;
+            let hint = Record::Committed(self.committed).encode();
+            self.draft.push(hint);
+        }
+        let last = self.draft.last.take().unwrap_or(self.log.last());
+        let head = Record::HardState(self.hard_state()).encode();
+        let id = self.shadow.depart(self.promised, self.log.last().index, self.draft.bytes);
+        let mut batch = WriteBatch::new(id, Lane::Log, head, last);
+        batch.records = core::mem::take(&mut self.draft.records);
+        batch.files = core::mem::take(&mut self.draft.files);
+        batch.cut = self.draft.cut.take();
+        self.draft.bytes = 0;
+        out.write = Some(batch);
+    }
+
+    /// A replica with nothing else to write notes how far it has applied, so that a restart does not take its readers
+    /// back. A master needs no note: it commits anew whatever its disk holds.
+    fn hint_is_due(&self) -> bool {
+        let news = self.draft.committed < self.applied.index;
+        match &self.role {
+            Role::Replica(_) => news && self.shadow.is_idle(),
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => false,
+        }
+    }
+
+    pub(super) fn on_durable(&mut self, receipt: &Durable, out: &mut Output) {
+        match receipt.lane() {
+            Lane::Log => {
+                self.shadow.arrive(receipt);
+                self.on_log_receipt(receipt.id(), out);
+            }
+            Lane::Snapshot => self.on_snapshot_receipt(receipt.id(), out),
+        }
+    }
+
+    /// The commit rule. A master counts its voters' disks, a replica is told.
+    pub(super) fn commit(&mut self) {
+        let Role::Master(master) = &self.role else { return };
+        let Some(start) = master.start else { return };
+        let point = master.commit_point(self.id, self.shadow.durable());
+        if point >= start && point > self.committed {
+            self.committed = point;
+        }
+    }
+
+    /// Brings the store up to what is committed and on this disk, some entries per turn.
+    pub(super) fn apply(&mut self) {
+        let upto = self.apply_limit().min(Index(self.applied.index.0 + APPLIES_PER_TURN_MAX));
+        while self.applied.index < upto {
+            let (position, outcome) = self.apply_next();
+            self.waiters.applied(position, outcome);
+        }
+        self.proofs.applied(self.applied.index);
+    }
+
+    /// INV-4: applied <= committed, and applied <= durable, so that what a reader saw survives a restart.
+    pub(super) fn apply_limit(&self) -> Index {
+        self.committed.min(self.shadow.durable())
+    }
+
+    pub(super) fn apply_next(&mut self) -> (Position, crate::command::Outcome) {
+        let index = self.applied.index.next();
+        let Some(slot) = self.log.get_mut(index) else {
+            panic!("INV-4: entry {index} is to be applied and not at hand")
+        };
+        let Ok(command) = slot.entry.command() else { panic!("entries in the log decode") };
+        let applied = self.store.apply(index, slot.entry.at, &command);
+        slot.prior = applied.prior;
+        slot.hash = Some(self.store.hash());
+        self.applied = slot.entry.position;
+        (self.applied, applied.outcome)
+    }
+
+    /// The master's sweep: one entry in flight removes keys that have expired.
+    pub(super) fn sweep(&mut self) {
+        if !self.is_serving() || self.flags.disk_full || self.applied.index < self.log.last().index {
+            return;
+        }
+        let at = self.now.wall.max(self.log.log_time());
+        if self.store.next_expiry().is_some_and(|due| due <= at) {
+            let keys = self.store.expired(at, SWEEP_KEYS_MAX);
+            self.propose(&Command::Sweep { keys }, Concern::Quorum, Answered::No);
+        }
+    }
+
+    /// Whether this node is a master that takes writes: the first entry of its epoch is committed.
+    pub(super) fn is_serving(&self) -> bool {
+        match &self.role {
+            Role::Master(master) => master.start.is_some_and(|start| self.committed >= start),
+            Role::Founding(_) | Role::Asking(_) | Role::Replica(_) => false,
+        }
+    }
+
+    /// What is wrong now, in order.
+    pub(super) fn alarms(&self) -> Vec<Alarm> {
+        let memory_max = self.config.limits.memory_bytes_max;
+        let unsafe_fsync = match (self.config.failover_mode, self.config.fsync) {
+            (crate::config::FailoverMode::Auto, crate::config::FsyncMode::Always) => false,
+            (crate::config::FailoverMode::Auto, _) => true,
+            (crate::config::FailoverMode::Manual, _) => false,
+        };
+        let all = [
+            (Alarm::DiskFull, self.flags.disk_full),
+            (Alarm::OutOfMemory, memory_max > 0 && self.store.memory_bytes() >= memory_max),
+            (Alarm::UnsafeFsync, unsafe_fsync),
+            (Alarm::MasterDown, self.state() == crate::status::State::MasterDown),
+            (Alarm::RollbackWritten, self.flags.rollback_written),
+            (Alarm::StateMismatch, self.flags.state_mismatch),
+        ];
+        all.into_iter().filter_map(|(alarm, on)| on.then_some(alarm)).collect()
+    }
+}
+
+/// Most keys that one sweep removes.
+const SWEEP_KEYS_MAX: usize = 128;

@@ -1,0 +1,252 @@
+//! How a replica gets another state: it takes a snapshot beside the store that serves, or saves and cuts a tail that
+//! the master's log does not have. A repair outlives the link that began it.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::following::Mode;
+use super::{Node, Role};
+use crate::event::Event;
+use crate::ids::LinkId;
+use crate::log::{Answered, Log};
+use crate::message::{Chunk, Message, Stored};
+use crate::output::Output;
+use crate::position::{Index, Position};
+use crate::snapshot::{SnapshotMeta, SnapshotProgress, SnapshotReader};
+use crate::store::Store;
+use crate::wal::{Entry, FileWrite, Record};
+
+use super::rollback::Rollback;
+
+/// A snapshot that is coming in.
+#[derive(Clone, Debug)]
+pub(super) struct Syncing {
+    pub(super) position: Position,
+    pub(super) reader: SnapshotReader,
+}
+
+impl Syncing {
+    /// Goes on with a broken transfer if it is the same one, or begins anew.
+    pub(super) fn go_on(broken: Option<Self>, position: Position, next_chunk: u32) -> Self {
+        broken
+            .filter(|broken| broken.position == position && broken.reader.next_chunk() == next_chunk)
+            .unwrap_or_else(|| Self { position, reader: SnapshotReader::new() })
+    }
+}
+
+/// What becomes of a log or store that the master's does not agree with.
+#[derive(Clone, Debug)]
+pub(super) enum Repair {
+    /// Entries are being saved before they go.
+    RollingBack(Rollback),
+    /// A whole snapshot is here and becomes durable, then the log begins anew after it.
+    Installing(Box<Installing>),
+}
+
+/// A snapshot that replaces the store.
+#[derive(Clone, Debug)]
+pub(super) struct Installing {
+    meta: SnapshotMeta,
+    store: Store,
+    /// Entries after it that our log has already and that agree.
+    rest: Vec<Entry>,
+    /// The batch with the snapshot's mark, once the file is durable.
+    mark: Option<u64>,
+}
+
+impl Node {
+    pub(super) fn on_chunk(&mut self, link: LinkId, chunk: Chunk, out: &mut Output) {
+        let now = self.now.mono;
+        let Role::Replica(replica) = &mut self.role else { return };
+        let Some(following) = replica.following_mut() else { return };
+        if following.link != link || following.epoch != chunk.epoch {
+            return;
+        }
+        let Mode::Syncing(syncing) = &mut following.mode else { return };
+        if syncing.position != chunk.position || syncing.reader.next_chunk() != chunk.number {
+            return;
+        }
+        let reader = core::mem::take(&mut syncing.reader);
+        replica.last_contact = Some(now);
+        self.abandon_snapshot(out);
+        let (position, number) = (chunk.position, chunk.number);
+        self.marks.hear(chunk.last, now);
+        match reader.push(chunk.bytes.clone()) {
+            Ok(SnapshotProgress::More(reader)) => {
+                self.snapshots.take_in(position, number, chunk.bytes);
+                self.set_mode(Mode::Syncing(Syncing { position, reader }));
+            }
+            Ok(SnapshotProgress::Done(meta, store))
+                if meta.position == position && self.cluster == Some(meta.cluster) && self.repair.is_none() =>
+            {
+                self.snapshots.take_in(position, number, chunk.bytes);
+                self.snapshots.take_in_done(position, self.snapshots_kept());
+                self.set_mode(Mode::Repairing);
+                let rest = self.rest_after(position);
+                let installing = Installing { meta, store, rest, mark: None };
+                self.repair = Some(Repair::Installing(Box::new(installing)));
+            }
+            Ok(SnapshotProgress::Done(..)) | Err(_) => {
+                self.set_mode(Mode::Repairing);
+                self.drop_garbage(link, "it sent a snapshot that does not hold together", out);
+            }
+        }
+    }
+
+    fn set_mode(&mut self, mode: Mode) {
+        let Role::Replica(replica) = &mut self.role else { return };
+        if let Some(following) = replica.following_mut() {
+            following.mode = mode;
+        }
+    }
+
+    /// Our entries after a snapshot, if our log agrees with it: what was acked stays acked.
+    fn rest_after(&self, position: Position) -> Vec<Entry> {
+        if self.tainted || self.log.epoch_at(position.index) != Some(position.epoch) {
+            return Vec::new();
+        }
+        let mut rest = Vec::new();
+        let mut index = position.index.next();
+        while let Some(slot) = self.log.get(index) {
+            rest.push(slot.entry.clone());
+            index = index.next();
+        }
+        rest
+    }
+
+    /// A chunk of the master's is in our file: the master may send more.
+    pub(super) fn on_chunk_stored(&mut self, position: Position, next_chunk: u32, out: &mut Output) {
+        self.send_stored(position, next_chunk, false, out);
+    }
+
+    fn send_stored(&mut self, position: Position, next_chunk: u32, durable: bool, out: &mut Output) {
+        let clock = self.now.mono.0.max(1);
+        let Role::Replica(replica) = &self.role else { return };
+        let Some(following) = replica.following() else { return };
+        let stored = Stored { epoch: following.epoch, position, next_chunk, durable, clock };
+        if let Some(stored) = self.shadow.stored(following.epoch, stored) {
+            out.sends.push((following.link, Message::Stored(stored)));
+        }
+    }
+
+    /// The snapshot's file is durable: the log may begin anew after it.
+    pub(super) fn on_install_saved(&mut self, position: Position) {
+        let Some(Repair::Installing(installing)) = &mut self.repair else { return };
+        if installing.meta.position != position || installing.mark.is_some() {
+            return;
+        }
+        installing.mark = Some(self.shadow.next_batch());
+        let last = installing.rest.last().map_or(position, |entry| entry.position);
+        let records: Vec<_> = installing.rest.iter().map(|entry| entry.record.clone()).collect();
+        self.record(Record::SnapshotMark(position).encode());
+        for record in records {
+            self.record(record);
+        }
+        self.draft.ends_at(last);
+    }
+
+    /// A batch of the log's lane is on disk: a repair may have waited for it.
+    pub(super) fn on_log_receipt(&mut self, batch: u64, out: &mut Output) {
+        match self.repair.take() {
+            Some(Repair::Installing(installing)) if installing.mark == Some(batch) => {
+                self.install(*installing, out)
+            }
+            Some(Repair::RollingBack(rollback)) if rollback.waits_for(batch) => self.rollback_saved(rollback, out),
+            other => self.repair = other,
+        }
+    }
+
+    /// Snapshot and mark are on disk: the new state takes the old one's place.
+    fn install(&mut self, installing: Installing, out: &mut Output) {
+        let Installing { meta, store, rest, .. } = installing;
+        let position = meta.position;
+        assert!(self.tainted || position.index >= self.applied.index, "INV-4: a snapshot behind what is applied");
+        let committed = if self.tainted { position.index } else { self.committed.max(position.index) };
+        self.log = Log::new(position, meta.history, meta.membership, meta.log_time);
+        for entry in rest {
+            let Ok(command) = entry.command() else { panic!("entries in the log decode") };
+            self.log.append(entry, &command, Answered::Unknown);
+        }
+        self.store = store;
+        self.applied = position;
+        self.committed = committed.min(self.log.last().index);
+        self.draft.unsay_committed(self.committed);
+        self.shadow.reset(self.log.last().index);
+        self.tainted = false;
+        out.events.push(Event::SnapshotInstalled { position });
+        if self.log.last() == position {
+            self.set_mode(Mode::Streaming);
+            self.send_stored(position, u32::MAX, true, out);
+        } else {
+            self.greet_again(out);
+        }
+    }
+
+    pub(super) fn tend_repair(&mut self) {
+        if let Some(Repair::RollingBack(_)) = &self.repair {
+            self.save_more();
+        }
+    }
+
+    /// Begins to save what our log has beyond what both hold.
+    pub(super) fn begin_rollback(&mut self, common: Position, out: &mut Output) {
+        if self.repair.is_some() {
+            return;
+        }
+        let last = self.log.last().index;
+        let rollback = Rollback::new(self.now.wall.0, common, last, self.log.base().index);
+        if self.config.planted.discarded_tail_not_reported() {
+            self.finish_rollback(&rollback, out);
+            return;
+        }
+        self.repair = Some(Repair::RollingBack(rollback));
+    }
+
+    fn save_more(&mut self) {
+        let batch = self.shadow.next_batch();
+        let Some(Repair::RollingBack(rollback)) = &mut self.repair else { return };
+        let files: Vec<FileWrite> = rollback.save_some(&self.log, batch);
+        for file in files {
+            self.draft.push_file(file);
+        }
+    }
+
+    fn rollback_saved(&mut self, rollback: Rollback, out: &mut Output) {
+        if rollback.is_complete() {
+            self.finish_rollback(&rollback, out);
+        } else {
+            self.repair = Some(Repair::RollingBack(rollback.saved()));
+        }
+    }
+
+    /// INV-10: the rollback file is durable, now the entries may go. Those that were applied go with the store,
+    /// which only a snapshot can replace. What an unarmed master had called committed is committed no more: the
+    /// promotion that explains it is in the new master's history (see `consider`).
+    fn finish_rollback(&mut self, rollback: &Rollback, out: &mut Output) {
+        let common = rollback.common;
+        let applied = self.applied.index > common.index;
+        let operations = rollback.operations;
+        self.counters.rollback_operations += operations;
+        self.flags.rollback_written |= operations > 0;
+        let (id, from, upto) = (rollback.id, common.index.next(), rollback.upto);
+        out.events.push(Event::RolledBack { id, from, upto, applied });
+        if applied || common.index < self.log.base().index {
+            self.tainted = true;
+        } else {
+            self.committed = self.committed.min(common.index);
+            self.draft.unsay_committed(self.committed);
+            self.record(Record::Truncate(common).encode());
+            self.log.truncate(common.index);
+            self.shadow.clip(common.index);
+        }
+        self.greet_again(out);
+    }
+}
+
+/// About how many bytes of rollback lines one turn writes.
+pub(super) const ROLLBACK_BYTES_PER_TURN: usize = 256 << 10;
+
+/// The index after which nothing of a log is left when it is cut to `common`.
+pub(super) fn first_lost(common: Index, base: Index) -> Index {
+    common.next().max(base.next())
+}

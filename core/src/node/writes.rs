@@ -1,0 +1,185 @@
+//! The door for clients and operators: what is refused before anything is done, and what enters the log.
+
+use super::answers::{READS_MAX, WAITERS_MAX};
+use super::{Node, Role};
+use crate::command::{Command, Condition, Outcome, Pair};
+use crate::config::Concern;
+use crate::ids::RequestId;
+use crate::input::{ReadDemand, Request};
+use crate::log::Answered;
+use crate::output::{Fate, Output, Refusal, Reply, Written};
+use crate::position::Index;
+use alloc::boxed::Box;
+use core::time::Duration;
+
+/// Most bytes on their way to this disk; beyond it writes are refused (INV-12).
+const IN_FLIGHT_BYTES_MAX: u64 = 64 << 20;
+/// Longest wait that a request can ask for.
+const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+/// When a client may try again that found no master.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl Node {
+    pub(super) fn on_request(&mut self, id: RequestId, request: Request, out: &mut Output) {
+        match request {
+            Request::Write { command, concern, timeout } => {
+                let concern = concern.unwrap_or(self.config.write_concern);
+                if let Err(refusal) = self.on_write(id, &command, concern, timeout, out) {
+                    out.replies.push((id, Err(refusal)));
+                }
+            }
+            Request::Read { demand, timeout } => self.on_read(id, demand, timeout, out),
+            Request::Promote(ask) => self.on_promote(id, ask, out),
+            Request::Snapshot => self.on_snapshot(id, out),
+            Request::Status => {
+                let status = self.status(self.now.mono);
+                out.replies.push((id, Ok(Reply::Status(Box::new(status)))));
+            }
+            Request::Outcome { epoch, index } => {
+                out.replies.push((id, Ok(Reply::Outcome(self.fate(epoch, index)))));
+            }
+        }
+    }
+
+    fn on_write(
+        &mut self,
+        id: RequestId,
+        command: &Command,
+        concern: Concern,
+        timeout: Duration,
+        out: &mut Output,
+    ) -> Result<(), Refusal> {
+        self.admit_write(command, concern)?;
+        let at_once = concern == Concern::Async && is_plain_set(command);
+        let answered = if at_once { Answered::Yes } else { Answered::No };
+        let position = self.propose(command, concern, answered);
+        if at_once {
+            let outcome = Outcome::Set { written: true, version: position.index, old: None };
+            let written = Written { position, concern, durable_on: 0, outcome };
+            out.replies.push((id, Ok(Reply::Written(written))));
+        } else {
+            let deadline = self.now.mono + timeout.min(TIMEOUT_MAX);
+            self.waiters.wait(id, position, concern, deadline);
+        }
+        Ok(())
+    }
+
+    fn admit_write(&self, command: &Command, concern: Concern) -> Result<(), Refusal> {
+        if !command.is_client() {
+            return Err(Refusal::BadRequest { why: "only the log itself writes this" });
+        }
+        if self.flags.stopping {
+            return Err(Refusal::ShuttingDown);
+        }
+        let Role::Master(master) = &self.role else { return Err(self.not_master()) };
+        if !self.is_serving() {
+            return Err(self.not_master());
+        }
+        if self.flags.disk_full {
+            return Err(Refusal::DiskFull);
+        }
+        self.check_sizes(command)?;
+        let memory_max = self.config.limits.memory_bytes_max;
+        if memory_max > 0 && grows(command) && self.store.memory_bytes() >= memory_max {
+            return Err(Refusal::OutOfMemory);
+        }
+        if let Concern::Replicas(wanted) = concern {
+            let connected = master.connected();
+            if wanted > connected {
+                return Err(Refusal::NotEnoughReplicas { wanted, connected });
+            }
+        }
+        if self.waiters.len() >= WAITERS_MAX || self.shadow.bytes_in_flight() >= IN_FLIGHT_BYTES_MAX {
+            return Err(Refusal::Busy);
+        }
+        Ok(())
+    }
+
+    fn not_master(&self) -> Refusal {
+        match self.leader() {
+            Some(leader) if leader.node != self.id => Refusal::NotMaster { leader: leader.clone() },
+            Some(_) | None => Refusal::NoMaster { why: self.state_reason(), retry_after: RETRY_AFTER },
+        }
+    }
+
+    fn check_sizes(&self, command: &Command) -> Result<(), Refusal> {
+        match command {
+            Command::Set { pair, .. } => self.check_pair(pair),
+            Command::Batch { pairs } => pairs.iter().try_for_each(|pair| self.check_pair(pair)),
+            Command::Delete { key }
+            | Command::Incr { key, .. }
+            | Command::Expire { key, .. }
+            | Command::Persist { key } => self.check_key(key),
+            Command::EpochStart { .. } | Command::Config(_) | Command::Sweep { .. } => Ok(()),
+        }
+    }
+
+    fn check_pair(&self, pair: &Pair) -> Result<(), Refusal> {
+        self.check_key(&pair.key)?;
+        check_len("value", pair.value.bytes.len(), self.config.limits.value_bytes_max)
+    }
+
+    fn check_key(&self, key: &[u8]) -> Result<(), Refusal> {
+        check_len("key", key.len(), self.config.limits.key_bytes_max)
+    }
+
+    fn on_read(&mut self, id: RequestId, demand: ReadDemand, timeout: Duration, out: &mut Output) {
+        if self.reads.len() >= READS_MAX {
+            out.replies.push((id, Err(Refusal::Busy)));
+            return;
+        }
+        self.reads.wait(id, demand, self.now.mono + timeout.min(TIMEOUT_MAX));
+    }
+
+    fn on_snapshot(&mut self, id: RequestId, out: &mut Output) {
+        if self.config.persistent {
+            self.snapshots.want(id);
+        } else {
+            let why = "persistence is off: there is no place for a snapshot".into();
+            out.replies.push((id, Err(Refusal::Conflict { why })));
+        }
+    }
+
+    /// What became of a write. History tells whose entry holds a committed place.
+    fn fate(&self, epoch: u64, index: Index) -> Fate {
+        if index == Index::ZERO || index > self.committed {
+            return Fate::Pending;
+        }
+        match self.log.history().epoch_at(index) {
+            Some(holder) if holder.number == epoch => Fate::Committed,
+            Some(_) => Fate::RolledBack,
+            None => Fate::Pending,
+        }
+    }
+}
+
+fn check_len(what: &'static str, len: usize, max: u32) -> Result<(), Refusal> {
+    let (bytes, bytes_max) = (len as u64, u64::from(max));
+    if bytes <= bytes_max { Ok(()) } else { Err(Refusal::TooLarge { what, bytes, bytes_max }) }
+}
+
+fn is_plain_set(command: &Command) -> bool {
+    match command {
+        Command::Set { condition, .. } => *condition == Condition::Always,
+        Command::Delete { .. }
+        | Command::Incr { .. }
+        | Command::Expire { .. }
+        | Command::Persist { .. }
+        | Command::Batch { .. }
+        | Command::EpochStart { .. }
+        | Command::Config(_)
+        | Command::Sweep { .. } => false,
+    }
+}
+
+fn grows(command: &Command) -> bool {
+    match command {
+        Command::Set { .. } | Command::Batch { .. } | Command::Incr { .. } => true,
+        Command::Delete { .. }
+        | Command::Expire { .. }
+        | Command::Persist { .. }
+        | Command::EpochStart { .. }
+        | Command::Config(_)
+        | Command::Sweep { .. } => false,
+    }
+}

@@ -1,0 +1,66 @@
+//! Bugs planted on purpose, so that the simulator can be tested: each must be found.
+//!
+//! Without the feature `planted-bugs`, [`Planted`] is empty and every question below is `false` at compile
+//! time, so that no trace of a bug reaches a release.
+
+/// A bug that can be planted.
+#[cfg(feature = "planted-bugs")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bug {
+    /// A replica acks what it has received, before its disk holds it.
+    AckBeforeDurable,
+    /// Recovery takes a torn record at the end of the log for a good one.
+    TornTailAccepted,
+    /// A failed fsync is taken for a good one.
+    FsyncErrorIgnored,
+    /// A snapshot says that it holds one entry more than it does.
+    SnapshotIndexOffByOne,
+    /// The log is cut behind a snapshot before that is durable.
+    WalCutBeforeSnapshotDurable,
+    /// A tail is truncated without a rollback file.
+    DiscardedTailNotReported,
+}
+
+/// Which bug is planted in this node, if any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Planted {
+    #[cfg(feature = "planted-bugs")]
+    bug: Option<Bug>,
+}
+
+#[cfg(feature = "planted-bugs")]
+impl Planted {
+    /// Plants `bug`.
+    pub const fn bug(bug: Bug) -> Self {
+        Self { bug: Some(bug) }
+    }
+
+    fn is(self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+}
+
+macro_rules! question {
+    ($name:ident, $bug:ident) => {
+        #[doc = concat!("Whether `", stringify!($bug), "` is planted.")]
+        #[cfg(feature = "planted-bugs")]
+        pub fn $name(self) -> bool {
+            self.is(Bug::$bug)
+        }
+
+        #[doc = concat!("Never: `", stringify!($bug), "` is not in this build.")]
+        #[cfg(not(feature = "planted-bugs"))]
+        pub const fn $name(self) -> bool {
+            false
+        }
+    };
+}
+
+impl Planted {
+    question!(ack_before_durable, AckBeforeDurable);
+    question!(torn_tail_accepted, TornTailAccepted);
+    question!(fsync_error_ignored, FsyncErrorIgnored);
+    question!(snapshot_index_off_by_one, SnapshotIndexOffByOne);
+    question!(wal_cut_before_snapshot_durable, WalCutBeforeSnapshotDurable);
+    question!(discarded_tail_not_reported, DiscardedTailNotReported);
+}

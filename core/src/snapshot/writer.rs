@@ -1,0 +1,155 @@
+//! Cuts a view into chunks, a bounded piece of work each, with memory of where it cut.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+use core::fmt;
+
+use bytes::{BufMut, Bytes};
+
+use super::SnapshotMeta;
+use super::chunk::{Draft, Kind};
+use super::meta::{put_meta, put_totals};
+use crate::codec::count_u32;
+use crate::position::Position;
+use crate::store::{Item, StoreView};
+
+/// Cuts a view into chunks, some per turn. The same meta, view and sizes give the same chunks.
+#[derive(Clone)]
+pub struct SnapshotWriter {
+    meta: Arc<SnapshotMeta>,
+    view: StoreView,
+    next_chunk: u32,
+    /// The last item of each chunk of items that was cut, the first of which has the number 1. A chunk that is
+    /// cut again ends where it ended before.
+    cuts: Vec<Item>,
+}
+
+/// What the next chunk is.
+enum Next {
+    Meta,
+    /// Items after this one.
+    Items(Option<Item>),
+    /// Every item has been cut.
+    End,
+    Nothing,
+}
+
+/// The length before each item.
+const ITEM_LEN_BYTES: usize = 4;
+
+impl SnapshotWriter {
+    /// Begins at the first chunk. `meta` must be that of `view`.
+    pub fn new(meta: SnapshotMeta, view: StoreView) -> Self {
+        assert_eq!(meta.keys, view.keys(), "INV-9: a snapshot promises other keys than its view holds");
+        Self { meta: Arc::new(meta), view, next_chunk: 0, cuts: Vec::new() }
+    }
+
+    /// Position of the snapshot.
+    pub fn position(&self) -> Position {
+        self.meta.position
+    }
+
+    /// The number of the next chunk, counted from 0.
+    pub fn next_chunk(&self) -> u32 {
+        self.next_chunk
+    }
+
+    /// The next chunk, of about `bytes_max`, or of one item if that is longer; none after the last. Its work is
+    /// bounded by `bytes_max`.
+    pub fn chunk(&mut self, bytes_max: usize) -> Option<Bytes> {
+        let chunk = match self.next() {
+            Next::Meta => self.meta_chunk(),
+            Next::Items(after) => self.items_chunk(after.as_ref(), bytes_max),
+            Next::End => self.end_chunk(),
+            Next::Nothing => return None,
+        };
+        self.next_chunk += 1;
+        Some(chunk)
+    }
+
+    /// Whether [`Self::seek`] to `chunk` would do.
+    pub fn can_seek(&self, chunk: u32) -> bool {
+        place(chunk).is_none_or(|place| place <= self.cuts.len())
+    }
+
+    /// Goes to `chunk`, so that it comes next. Refused (false) for a chunk before which this writer has not cut all
+    /// others yet; see [`Self::remember`].
+    pub fn seek(&mut self, chunk: u32) -> bool {
+        let can = self.can_seek(chunk);
+        if can {
+            self.next_chunk = chunk;
+        }
+        can
+    }
+
+    /// Learns where `other`, a clone of the same writer, has cut beyond what this one knows. Work grows with what
+    /// is new.
+    pub fn remember(&mut self, other: &Self) {
+        assert_eq!(self.meta.position, other.meta.position, "only writers of one snapshot share their cuts");
+        self.cuts.extend_from_slice(other.cuts.get(self.cuts.len()..).unwrap_or_default());
+    }
+
+    fn next(&self) -> Next {
+        let Some(place) = place(self.next_chunk) else { return Next::Meta };
+        let after = place.checked_sub(1).and_then(|last| self.cuts.get(last));
+        let more = self.view.items_after(after.map(Item::key)).next().is_some();
+        match place.cmp(&self.cuts.len()) {
+            Ordering::Less => Next::Items(after.cloned()),
+            Ordering::Equal if more => Next::Items(after.cloned()),
+            Ordering::Equal => Next::End,
+            Ordering::Greater => Next::Nothing,
+        }
+    }
+
+    fn meta_chunk(&self) -> Bytes {
+        let mut draft = Draft::new(self.next_chunk, Kind::Meta, 0);
+        put_meta(draft.content(), &self.meta);
+        draft.finish()
+    }
+
+    fn items_chunk(&mut self, after: Option<&Item>, bytes_max: usize) -> Bytes {
+        let until = place(self.next_chunk).and_then(|place| self.cuts.get(place)).cloned();
+        let all = usize::try_from(self.view.memory_bytes()).unwrap_or(usize::MAX);
+        let mut draft = Draft::new(self.next_chunk, Kind::Items, bytes_max.min(all));
+        let mut last = None;
+        for item in self.view.items_after(after.map(Item::key)) {
+            let len = item.as_bytes().len();
+            let fits = draft.len() + ITEM_LEN_BYTES + len <= bytes_max;
+            let ended = match &until {
+                Some(until) => item.key() > until.key(),
+                None => !fits && last.is_some(),
+            };
+            if ended {
+                break;
+            }
+            draft.content().put_u32_le(count_u32(len));
+            draft.content().put_slice(item.as_bytes());
+            last = Some(item);
+        }
+        if let (None, Some(last)) = (until, last) {
+            self.cuts.push(last.clone());
+        }
+        draft.finish()
+    }
+
+    fn end_chunk(&self) -> Bytes {
+        let mut draft = Draft::new(self.next_chunk, Kind::End, 0);
+        put_totals(draft.content(), &self.meta);
+        draft.finish()
+    }
+}
+
+/// Where a chunk stands among those after the first; none for the first.
+fn place(chunk: u32) -> Option<usize> {
+    chunk.checked_sub(1).map(|place| usize::try_from(place).unwrap_or(usize::MAX))
+}
+
+impl fmt::Debug for SnapshotWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotWriter")
+            .field("meta", &self.meta)
+            .field("next_chunk", &self.next_chunk)
+            .finish_non_exhaustive()
+    }
+}

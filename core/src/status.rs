@@ -1,0 +1,304 @@
+//! What a node says of itself, for `/replication/status`, `/metrics` and the oracles.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use crate::command::StartKind;
+use crate::config::FailoverMode;
+use crate::ids::{ClusterId, NodeId};
+use crate::message::Leader;
+use crate::position::{Epoch, Index, Position};
+use crate::store::StateHash;
+use crate::time::WallMs;
+
+/// What a node is, as people are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Takes writes.
+    Master,
+    /// Follows a master, or looks for one.
+    Replica,
+    /// Takes writes and knows no replication.
+    Standalone,
+}
+
+/// What a node is doing within its role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// An empty master waits for members of a running cluster, before it founds one.
+    Founding,
+    /// A starting or promoted master asks the members it knows and pulls what they hold beyond its log.
+    CatchingUp,
+    /// Its epoch is being made durable; writes are taken when the first entry of it is committed.
+    Opening,
+    /// A master that serves.
+    Serving,
+    /// A replica dials.
+    Connecting,
+    /// A replica takes entries.
+    Streaming,
+    /// A replica takes a snapshot; it goes on serving the old state.
+    Syncing,
+    /// Entries are being written to a rollback file before they are cut.
+    RollingBack,
+    /// A replica that had a master hears no more of it.
+    MasterDown,
+    /// The disk is full; writes are refused until there is room.
+    DiskFull,
+    /// The process is ending.
+    ShuttingDown,
+}
+
+/// Something that somebody should look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Alarm {
+    /// No room for another log segment.
+    DiskFull,
+    /// `memory_bytes_max` is reached.
+    OutOfMemory,
+    /// Automatic failover without `fsync_mode: always`: promises may be lost with the power.
+    UnsafeFsync,
+    /// No master in sight.
+    MasterDown,
+    /// A rollback file was written since the start.
+    RollbackWritten,
+    /// A replica's state differed.
+    StateMismatch,
+}
+
+/// Everything that a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// None before a cluster is founded or joined.
+    pub cluster: Option<ClusterId>,
+    /// Who.
+    pub node: NodeId,
+    /// What people call it.
+    pub name: String,
+    /// What it is.
+    pub role: Role,
+    /// What it is doing.
+    pub state: State,
+    /// The highest epoch that it has promised.
+    pub epoch: Epoch,
+    /// The master that it knows, itself included.
+    pub leader: Option<Leader>,
+    /// How far it is.
+    pub positions: Positions,
+    /// Who would replace a master.
+    pub failover: Failover,
+    /// How much longer an armed master may answer; none unarmed.
+    pub lease_remaining: Option<Duration>,
+    /// A replica's link to its master; none on a master.
+    pub link: Option<LinkStatus>,
+    /// The master's last index that this node has heard of, less its applied index. 0 on a master.
+    pub lag_operations: u64,
+    /// How long ago it first heard of the oldest operation that it has not applied.
+    pub lag: Duration,
+    /// Time since it last had proof of holding everything; none if it never had. Zero on an unarmed master.
+    pub staleness: Option<Duration>,
+    /// On a master: every member it knows, itself included, by id. On a replica: as its log says.
+    pub members: Vec<MemberStatus>,
+    /// Since the start of the process.
+    pub counters: Counters,
+    /// What is wrong now, in order.
+    pub alarms: Vec<Alarm>,
+    /// The configured role is not this node's, since what is on disk wins.
+    pub config_role_ignored: bool,
+    /// Fit for reads: caught up once, and lag within `max_lag_ms`.
+    pub ready: bool,
+    /// Recovered, and its first role taken up.
+    pub started: bool,
+    /// Keys in the store.
+    pub keys: u64,
+    /// Bytes that they take.
+    pub memory_bytes: u64,
+    /// The state at `positions.applied`.
+    pub hash: StateHash,
+    /// The newest durable snapshot here.
+    pub snapshot: Option<Position>,
+    /// Bytes of log kept in memory.
+    pub tail_bytes: u64,
+    /// Requests that wait for an answer.
+    pub waiting: u64,
+}
+
+/// How far a node is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Positions {
+    /// The first entry in memory.
+    pub first: Index,
+    /// The last entry.
+    pub last: Position,
+    /// On this disk.
+    pub durable: Index,
+    /// Known to be committed.
+    pub committed: Index,
+    /// In the store.
+    pub applied: Position,
+}
+
+/// Who would replace a master.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failover {
+    /// As configured.
+    pub mode: FailoverMode,
+    /// Whether replicas elect.
+    pub armed: bool,
+    /// Why not, or that all is well.
+    pub reason: &'static str,
+    /// The newest changes of mastership in this log, oldest first, at most 16.
+    pub history: Vec<Change>,
+}
+
+/// A change of mastership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Change {
+    /// The mastership that it began.
+    pub epoch: Epoch,
+    /// Where.
+    pub start: Index,
+    /// Why.
+    pub kind: StartKind,
+    /// The stamp of its `EpochStart`, where it is in memory.
+    pub at: Option<WallMs>,
+}
+
+/// A replica's link to its master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LinkStatus {
+    /// Whether it stands and entries may flow.
+    pub connected: bool,
+    /// Since anything valid came in on it, or on the one before it.
+    pub last_contact: Option<Duration>,
+    /// Times that it was made anew since the start.
+    pub reconnects: u64,
+}
+
+/// A member, as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// Who.
+    pub node: NodeId,
+    /// What people call it.
+    pub name: String,
+    /// `host:port` where clients reach it; empty while it is not known.
+    pub http: String,
+    /// Whether its disk counts towards commits.
+    pub voter: bool,
+    /// 0 = never master.
+    pub priority: u32,
+    /// Whether it is connected, as this node sees it; of itself: yes.
+    pub connected: bool,
+    /// On its disk, as it last said.
+    pub durable: Index,
+    /// In its store, as it last said.
+    pub applied: Index,
+    /// This node's last index less `applied`.
+    pub lag_operations: u64,
+    /// Since the oldest entry that it has not applied was appended here.
+    pub lag: Duration,
+    /// Bytes of log that it has not said to hold.
+    pub bytes_behind: u64,
+    /// Since anything valid came from it.
+    pub last_contact: Option<Duration>,
+    /// Whether it could become master.
+    pub eligible: bool,
+    /// If not: why.
+    pub why_not: Option<&'static str>,
+}
+
+/// Counts since the start of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Counters {
+    /// Entries sent to replicas.
+    pub operations_out: u64,
+    /// Entries taken from a master.
+    pub operations_in: u64,
+    /// Bytes of those sent.
+    pub bytes_out: u64,
+    /// Bytes of those taken.
+    pub bytes_in: u64,
+    /// Changes of master that this node has seen.
+    pub leader_changes: u64,
+    /// Promotions that succeeded here.
+    pub elections_won: u64,
+    /// Promotions that were refused or gave up here.
+    pub elections_lost: u64,
+    /// Syncs by snapshot: given by a master, taken by a replica.
+    pub full_syncs: u64,
+    /// Syncs from the log's tail: given by a master, taken by a replica.
+    pub partial_syncs: u64,
+    /// Entries written to rollback files.
+    pub rollback_operations: u64,
+    /// Replicas found with another state at the same index.
+    pub state_hash_mismatches: u64,
+    /// Links dropped because of garbage.
+    pub garbage_links: u64,
+    /// Snapshots made durable.
+    pub snapshots: u64,
+}
+
+impl Role {
+    /// As the API spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Master => "master",
+            Self::Replica => "replica",
+            Self::Standalone => "standalone",
+        }
+    }
+}
+
+impl State {
+    /// As the API spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Founding => "founding",
+            Self::CatchingUp => "catching_up",
+            Self::Opening => "opening",
+            Self::Serving => "serving",
+            Self::Connecting => "connecting",
+            Self::Streaming => "streaming",
+            Self::Syncing => "syncing",
+            Self::RollingBack => "rolling_back",
+            Self::MasterDown => "master_down",
+            Self::DiskFull => "disk_full",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+}
+
+impl Alarm {
+    /// As the API spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DiskFull => "disk_full",
+            Self::OutOfMemory => "out_of_memory",
+            Self::UnsafeFsync => "unsafe_fsync",
+            Self::MasterDown => "master_down",
+            Self::RollbackWritten => "rollback_written",
+            Self::StateMismatch => "state_mismatch",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

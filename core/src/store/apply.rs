@@ -1,0 +1,156 @@
+//! What each command does. Every rule here is part of the format: two nodes that disagree on one of them
+//! diverge.
+//!
+//! - A key that has expired by the entry's time counts as absent, and is removed by the command that meets it.
+//! - A key's version is the index of the entry that last changed its value or its expiry: the state hash covers
+//!   both, and "the key has not changed since" means both.
+
+use alloc::string::ToString;
+use core::str;
+
+use bytes::Bytes;
+
+use super::{Applied, Item, Prior, Store};
+use crate::command::{Command, Condition, Outcome, Pair, ValueKind};
+use crate::position::Index;
+use crate::time::WallMs;
+
+impl Store {
+    /// Applies the entry at `index`. The same entries in the same order give the same store anywhere.
+    pub fn apply(&mut self, index: Index, at: WallMs, command: &Command) -> Applied {
+        // Entries' times never go back; should one do so, the log's time does not.
+        self.view.log_time = self.view.log_time.max(at);
+        match command {
+            Command::Set { pair, condition } => self.set(index, pair, *condition),
+            Command::Delete { key } => self.delete(key),
+            Command::Incr { key, by } => self.incr(index, key, *by),
+            Command::Expire { key, ttl_ms } => self.expire(index, key, *ttl_ms),
+            Command::Persist { key } => self.persist(index, key),
+            Command::Batch { pairs } => self.batch(index, pairs),
+            Command::Sweep { keys } => self.sweep(keys),
+            Command::EpochStart { .. } | Command::Config(_) => internal(),
+        }
+    }
+
+    fn set(&mut self, index: Index, pair: &Pair, condition: Condition) -> Applied {
+        // Without a condition one way down the tree will do: the item in whose place it comes is the old one.
+        if condition == Condition::Always {
+            let old = self.write(index, pair);
+            return one(old.as_ref(), Outcome::Set { written: true, version: index, old: old.clone() });
+        }
+        let old = self.live(&pair.key);
+        let actual = version_of(old.as_ref());
+        let admitted = match condition {
+            Condition::Always => true,
+            Condition::Absent => old.is_none(),
+            Condition::Present => old.is_some(),
+            Condition::Version(wanted) if wanted == actual => true,
+            Condition::Version(_) => return one(old.as_ref(), Outcome::VersionMismatch { actual }),
+        };
+        if admitted {
+            self.write(index, pair);
+        }
+        let version = if admitted { index } else { actual };
+        one(old.as_ref(), Outcome::Set { written: admitted, version, old: old.clone() })
+    }
+
+    fn delete(&mut self, key: &Bytes) -> Applied {
+        let log_time = self.log_time();
+        let old = self.take(key).filter(|old| !old.is_expired(log_time));
+        one(old.as_ref(), Outcome::Deleted { existed: old.is_some() })
+    }
+
+    fn incr(&mut self, index: Index, key: &Bytes, by: i64) -> Applied {
+        let old = self.live(key);
+        let start = match &old {
+            Some(item) => integer(item.value()),
+            None => Some(0),
+        };
+        let Some(sum) = start.and_then(|start| start.checked_add(by)) else {
+            return one(old.as_ref(), Outcome::NotAnInteger);
+        };
+        let kind = old.as_ref().map_or(ValueKind::Json, Item::kind);
+        let expires_at = old.as_ref().and_then(Item::expires_at);
+        self.put(Item::new(key, kind, sum.to_string().as_bytes(), index, expires_at));
+        one(old.as_ref(), Outcome::Number(sum))
+    }
+
+    fn expire(&mut self, index: Index, key: &Bytes, ttl_ms: u64) -> Applied {
+        let old = self.live(key);
+        if let Some(old) = &old {
+            // Nothing is left of a key whose time is up at once: what Redis does.
+            if ttl_ms == 0 {
+                self.take(key);
+            } else {
+                self.put(old.with_expiry(index, self.expiry(Some(ttl_ms))));
+            }
+        }
+        one(old.as_ref(), Outcome::Touched(old.is_some()))
+    }
+
+    fn persist(&mut self, index: Index, key: &Bytes) -> Applied {
+        let old = self.live(key);
+        let expiring = old.as_ref().filter(|item| item.expires_at().is_some());
+        if let Some(item) = expiring {
+            self.put(item.with_expiry(index, None));
+        }
+        one(old.as_ref(), Outcome::Touched(expiring.is_some()))
+    }
+
+    fn batch(&mut self, index: Index, pairs: &[Pair]) -> Applied {
+        // All before the first write: a key that stands twice had the same version before the batch both times.
+        let prior = pairs.iter().map(|pair| version_of(self.live(&pair.key).as_ref())).collect();
+        for pair in pairs {
+            self.write(index, pair);
+        }
+        Applied { outcome: Outcome::Batch { written: pairs.len() as u64 }, prior: Prior::Many(prior) }
+    }
+
+    fn sweep(&mut self, keys: &[Bytes]) -> Applied {
+        for key in keys {
+            // One that was written anew since the master looked stays.
+            let _ = self.live(key);
+        }
+        internal()
+    }
+
+    /// The item at `key`; one that has expired is removed and counts as absent.
+    fn live(&mut self, key: &[u8]) -> Option<Item> {
+        let item = self.view.items.get(key)?;
+        if item.is_expired(self.log_time()) {
+            self.take(key);
+            return None;
+        }
+        Some(item.clone())
+    }
+
+    /// Writes the pair, and gives the live item in whose place it comes.
+    fn write(&mut self, index: Index, pair: &Pair) -> Option<Item> {
+        let expires_at = self.expiry(pair.ttl_ms);
+        let item = Item::new(&pair.key, pair.value.kind, &pair.value.bytes, index, expires_at);
+        let log_time = self.log_time();
+        self.put(item).filter(|old| !old.is_expired(log_time))
+    }
+
+    /// The end of a time to live; none for one that reaches past all clocks.
+    fn expiry(&self, ttl_ms: Option<u64>) -> Option<WallMs> {
+        ttl_ms.map(|ttl_ms| self.log_time().plus_ms(ttl_ms)).filter(|at| *at < WallMs(u64::MAX))
+    }
+}
+
+fn one(old: Option<&Item>, outcome: Outcome) -> Applied {
+    Applied { outcome, prior: Prior::One(version_of(old)) }
+}
+
+const fn internal() -> Applied {
+    Applied { outcome: Outcome::Internal, prior: Prior::Unknown }
+}
+
+fn version_of(item: Option<&Item>) -> Index {
+    item.map_or(Index::ZERO, Item::version)
+}
+
+/// A whole number in decimal, with or without a sign, and nothing else.
+fn integer(text: &[u8]) -> Option<i64> {
+    str::from_utf8(text).ok().and_then(|text| text.parse().ok())
+}

@@ -1,0 +1,61 @@
+//! Which keys expire, in the order of their expiry. Kept beside the items and rebuilt with them; readers have
+//! no use for it.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::item::Item;
+use super::tree::Tree;
+use crate::command::ValueKind;
+use crate::position::Index;
+use crate::time::WallMs;
+
+/// An ordered set of expiries. Each is an item without a value, whose key is the expiry (big-endian, so that
+/// byte order is time order) and the key that expires.
+#[derive(Clone, Default)]
+pub(super) struct Expiries {
+    marks: Tree,
+}
+
+impl Expiries {
+    /// Notes when `item` expires, if it does. Gives the bytes that this takes.
+    pub(super) fn add(&mut self, item: &Item) -> u64 {
+        item.expires_at().map_or(0, |at| {
+            let mark = Item::new(&mark_key(at, item.key()), ValueKind::Bytes, &[], Index::ZERO, None);
+            let bytes = mark.heap_bytes();
+            self.marks.insert(mark);
+            bytes
+        })
+    }
+
+    /// Forgets `item`. Gives the bytes that this frees.
+    pub(super) fn remove(&mut self, item: &Item) -> u64 {
+        item.expires_at()
+            .and_then(|at| self.marks.remove(&mark_key(at, item.key())))
+            .map_or(0, |mark| mark.heap_bytes())
+    }
+
+    /// The earliest expiry.
+    pub(super) fn first(&self) -> Option<WallMs> {
+        self.iter().next().map(|(at, _)| at)
+    }
+
+    /// Up to `max` keys that have expired by `at`, earliest first.
+    pub(super) fn until(&self, at: WallMs, max: usize) -> Vec<Bytes> {
+        let due = self.iter().take_while(|(expires_at, _)| *expires_at <= at);
+        due.take(max).map(|(_, key)| Bytes::copy_from_slice(key)).collect()
+    }
+
+    /// All, earliest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (WallMs, &[u8])> {
+        self.marks.iter().filter_map(|mark| {
+            let (at, key) = mark.key().split_first_chunk()?;
+            Some((WallMs(u64::from_be_bytes(*at)), key))
+        })
+    }
+}
+
+fn mark_key(at: WallMs, key: &[u8]) -> Vec<u8> {
+    [&at.0.to_be_bytes(), key].concat()
+}

@@ -1,0 +1,236 @@
+//! The store: committed entries only, applied in log order. It owns what the log builds up (items, their expiry
+//! index, the state hash) and nothing of how entries come to be committed. Time is the entries' `at`.
+
+mod apply;
+mod expiry;
+mod hash;
+mod item;
+mod separator;
+mod tree;
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::hash::{Hash, Hasher};
+use core::ops::Bound;
+
+use bytes::Bytes;
+
+use crate::command::Outcome;
+use crate::position::Index;
+use crate::time::WallMs;
+
+use expiry::Expiries;
+use tree::Tree;
+
+pub use hash::StateHash;
+pub use item::{ITEM_KEY_BYTES_MAX, Item};
+
+/// The versions that a command's keys had before it, in the command's order; for rollback files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Prior {
+    /// Not applied yet, or not known.
+    #[default]
+    Unknown,
+    /// Of a command with one key. `Index::ZERO`: absent.
+    One(Index),
+    /// Of a batch.
+    Many(Vec<Index>),
+}
+
+/// What [`Store::apply`] gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// For the client.
+    pub outcome: Outcome,
+    /// For a rollback file, should it come to one.
+    pub prior: Prior,
+}
+
+/// The state that the log builds up. A clone shares what both hold and costs constant time.
+#[derive(Clone, Default)]
+pub struct Store {
+    /// What readers see.
+    view: StoreView,
+    expiries: Expiries,
+    hash: StateHash,
+}
+
+/// A store as it was at one index; cheap to make and to clone, and never changes.
+#[derive(Clone, Default)]
+pub struct StoreView {
+    items: Tree,
+    keys: u64,
+    memory_bytes: u64,
+    log_time: WallMs,
+}
+
+/// What an item takes beside its own allocation: its slot in a leaf that is about 70 % full, and its share of
+/// the nodes above.
+const SLOT_BYTES: u64 = 28;
+
+impl Store {
+    /// The state as it is now, for readers elsewhere; constant work.
+    pub fn view(&self) -> StoreView {
+        self.view.clone()
+    }
+
+    /// The incremental hash.
+    pub fn hash(&self) -> StateHash {
+        self.hash
+    }
+
+    /// Keys held, those included that have expired and are not swept yet.
+    pub fn keys(&self) -> u64 {
+        self.view.keys
+    }
+
+    /// Bytes that the items take, bookkeeping included as well as it can be told.
+    pub fn memory_bytes(&self) -> u64 {
+        self.view.memory_bytes
+    }
+
+    /// The `at` of the last entry applied: the only clock that expiry knows.
+    pub fn log_time(&self) -> WallMs {
+        self.view.log_time
+    }
+
+    /// The earliest expiry of any key.
+    pub fn next_expiry(&self) -> Option<WallMs> {
+        self.expiries.first()
+    }
+
+    /// Up to `max` keys that have expired by `at`, earliest first.
+    pub fn expired(&self, at: WallMs, max: usize) -> Vec<Bytes> {
+        self.expiries.until(at, max)
+    }
+
+    /// Asserts that the books agree with the items: order, counts, hash (INV-9) and expiries. Work grows with the
+    /// store.
+    pub fn check(&self) {
+        let mut fresh = Self::at(self.log_time());
+        let mut last: Option<&[u8]> = None;
+        for item in self.view.items.iter() {
+            assert!(last.is_none_or(|last| last < item.key()), "INV-9: keys out of order");
+            last = Some(item.key());
+            fresh.put(item.clone());
+        }
+        assert_eq!(fresh.hash, self.hash, "INV-9: the state hash is not that of the items");
+        assert_eq!(fresh.keys(), self.keys(), "INV-9: the count of keys is not that of the items");
+        assert_eq!(fresh.memory_bytes(), self.memory_bytes(), "INV-12: memory is miscounted");
+        assert!(fresh.expiries.iter().eq(self.expiries.iter()), "INV-9: expiries are not those of the items");
+    }
+
+    /// Empty, at that log time.
+    pub(crate) fn at(log_time: WallMs) -> Self {
+        Self { view: StoreView { log_time, ..StoreView::default() }, ..Self::default() }
+    }
+
+    /// Puts an item in the place of the one with the same key, which it gives back. With [`Self::take`] the only
+    /// way in which items come and go, so that all books are kept here.
+    pub(crate) fn put(&mut self, item: Item) -> Option<Item> {
+        let old = self.view.items.insert(item.clone());
+        // The old one first: both may expire at the same time, and share a mark.
+        if let Some(old) = &old {
+            self.forget(old);
+        }
+        self.hash = self.hash.plus(item.hash());
+        self.view.keys += 1;
+        self.view.memory_bytes += item.heap_bytes() + SLOT_BYTES + self.expiries.add(&item);
+        old
+    }
+
+    /// Takes the item at `key` out.
+    pub(crate) fn take(&mut self, key: &[u8]) -> Option<Item> {
+        let old = self.view.items.remove(key)?;
+        self.forget(&old);
+        Some(old)
+    }
+
+    fn forget(&mut self, old: &Item) {
+        self.hash = self.hash.minus(old.hash());
+        self.view.keys -= 1;
+        self.view.memory_bytes -= old.heap_bytes() + SLOT_BYTES + self.expiries.remove(old);
+    }
+}
+
+impl StoreView {
+    /// The item at `key`, unless it is absent or expired by log time.
+    pub fn get(&self, key: &[u8]) -> Option<Item> {
+        self.items.get(key).filter(|item| !item.is_expired(self.log_time)).cloned()
+    }
+
+    /// The live items in byte order of their keys, that begin with `prefix` and come after `after`. Each step
+    /// costs constant time, so take as many as are wanted.
+    pub fn scan<'a>(&'a self, prefix: &'a [u8], after: Option<&'a [u8]>) -> impl Iterator<Item = Item> + 'a {
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            Some(_) | None => Bound::Included(prefix),
+        };
+        self.items
+            .range(from)
+            .take_while(move |item| item.key().starts_with(prefix))
+            .filter(|item| !item.is_expired(self.log_time))
+            .cloned()
+    }
+
+    /// Keys held, those included that have expired and are not swept yet.
+    pub fn keys(&self) -> u64 {
+        self.keys
+    }
+
+    /// See [`Store::memory_bytes`].
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// See [`Store::log_time`].
+    pub fn log_time(&self) -> WallMs {
+        self.log_time
+    }
+
+    /// All items after `after`, expired ones too.
+    pub(crate) fn items_after(&self, after: Option<&[u8]>) -> impl Iterator<Item = &Item> {
+        self.items.range(after.map_or(Bound::Unbounded, Bound::Excluded))
+    }
+}
+
+/// Equal if they hold the same items at the same log time.
+impl PartialEq for Store {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.view == other.view
+    }
+}
+
+impl Eq for Store {}
+
+impl Hash for Store {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.hash, self.view.keys, self.view.log_time).hash(state);
+    }
+}
+
+/// Equal if they hold the same items at the same log time.
+impl PartialEq for StoreView {
+    fn eq(&self, other: &Self) -> bool {
+        self.keys == other.keys
+            && self.log_time == other.log_time
+            && (self.items.is_same(&other.items) || self.items.iter().eq(other.items.iter()))
+    }
+}
+
+impl Eq for StoreView {}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("view", &self.view).field("hash", &self.hash).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StoreView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreView")
+            .field("keys", &self.keys)
+            .field("log_time", &self.log_time)
+            .finish_non_exhaustive()
+    }
+}

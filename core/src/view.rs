@@ -1,0 +1,67 @@
+//! The read view: a node's committed state at one instant, published after each turn, so that reads need not
+//! pass through the node.
+
+use core::time::Duration;
+
+use crate::history::History;
+use crate::input::ReadDemand;
+use crate::message::Leader;
+use crate::output::Refusal;
+use crate::position::Position;
+use crate::status::{Role, State};
+use crate::store::StoreView;
+use crate::time::Time;
+
+/// A node's committed state at one instant. Never changes; its age is asked with the clock in hand.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The state.
+    pub store: StoreView,
+    /// How far it goes.
+    pub applied: Position,
+    /// What the node is.
+    pub role: Role,
+    /// What it is doing.
+    pub state: State,
+    /// The master that it knows.
+    pub leader: Option<Leader>,
+    /// The epochs of its log.
+    pub history: alloc::sync::Arc<History>,
+    /// When it last had proof of holding everything; none if it never had. See [`View::staleness`].
+    pub proof: Option<Proof>,
+}
+
+/// Proof that a node holds everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// It is the one that orders the writes.
+    Master,
+    /// It held everything that the master had at this time on its own clock, at the latest.
+    At(Time),
+}
+
+impl View {
+    /// Time since the node last had proof of holding everything; none if it never had.
+    pub fn staleness(&self, now: Time) -> Option<Duration> {
+        self.proof.map(|proof| match proof {
+            Proof::Master => Duration::ZERO,
+            Proof::At(time) => now.since(time),
+        })
+    }
+
+    /// Whether the read may see this state (true), or may see a later one (false: put it to the node as
+    /// [`crate::input::Request::Read`]), or never.
+    pub fn admits(&self, demand: &ReadDemand, now: Time) -> Result<bool, Refusal> {
+        if let Some((number, index)) = demand.min_position {
+            if index > self.applied.index {
+                return Ok(false);
+            }
+            match self.history.epoch_at(index) {
+                Some(epoch) if epoch.number != number => return Err(Refusal::RolledBack { index }),
+                Some(_) | None => {}
+            }
+        }
+        let fresh = demand.max_staleness.is_none_or(|max| self.staleness(now).is_some_and(|age| age <= max));
+        Ok(fresh)
+    }
+}

@@ -1,0 +1,121 @@
+//! What a turn wants on disk, and the receipt for it.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::position::{Index, Position};
+
+/// Names a rollback file: the node's wall clock when it began, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RollbackId(pub u64);
+
+/// Which of the two queues of a disk a batch belongs to. Each queue keeps its order; between them there is none,
+/// so that the long write of a snapshot never delays a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// The log, and rollback files, which must be durable before the log is cut.
+    Log,
+    /// Snapshot files.
+    Snapshot,
+}
+
+/// What one turn wants on disk. It is not `Clone`: the receipt for it exists only by consuming it.
+///
+/// Order of effects: `files` are durable before `records` are written; `cut` happens after `records` are durable.
+#[derive(Debug, PartialEq, Eq)]
+pub struct WriteBatch {
+    id: u64,
+    lane: Lane,
+    /// Writes beside the log.
+    pub files: Vec<FileWrite>,
+    /// Records for the log, in order, each whole.
+    pub records: Vec<Bytes>,
+    /// The hard state as of the end of this batch, as a record: a new segment begins with it.
+    pub head: Bytes,
+    /// The log's last position as of the end of this batch.
+    pub last: Position,
+    /// Entries up to here are no longer needed in the log.
+    pub cut: Option<Index>,
+}
+
+/// A write beside the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileWrite {
+    /// A chunk of the snapshot at `position`; number 0 begins its temporary file anew.
+    SnapshotChunk {
+        /// Which snapshot.
+        position: Position,
+        /// Which chunk.
+        number: u32,
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// The snapshot is complete: sync it, give it its name, sync the directory, remove all but the newest `keep`.
+    SnapshotDone {
+        /// Which snapshot.
+        position: Position,
+        /// How many snapshot files to keep.
+        keep: u32,
+    },
+    /// The snapshot broke off for good: remove its temporary file.
+    SnapshotAbandoned {
+        /// Which snapshot.
+        position: Position,
+    },
+    /// Lines of a rollback file (NDJSON).
+    Rollback {
+        /// Which file.
+        id: RollbackId,
+        /// The first lines create its temporary file.
+        first: bool,
+        /// After the last lines it is synced, gets its name, and the directory is synced.
+        last: bool,
+        /// Whole lines.
+        lines: Bytes,
+    },
+    /// What is discarded reaches further back than memory: link the log's segments and the snapshots into
+    /// `rollback/` too, so that nothing is lost.
+    RollbackKeepFiles {
+        /// The rollback file that they belong to.
+        id: RollbackId,
+    },
+}
+
+/// The receipt for a [`WriteBatch`]: it is on disk, as the `fsync` mode promises.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Durable {
+    id: u64,
+    lane: Lane,
+}
+
+impl WriteBatch {
+    pub(crate) fn new(id: u64, lane: Lane, head: Bytes, last: Position) -> Self {
+        Self { id, lane, files: Vec::new(), records: Vec::new(), head, last, cut: None }
+    }
+
+    /// The queue that it belongs to.
+    pub fn lane(&self) -> Lane {
+        self.lane
+    }
+
+    /// Counts up from 1 within one process and lane.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Says that all of it is on disk. To be called by what wrote it, and only then.
+    pub fn durable(self) -> Durable {
+        Durable { id: self.id, lane: self.lane }
+    }
+}
+
+impl Durable {
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn lane(&self) -> Lane {
+        self.lane
+    }
+}

@@ -1,0 +1,183 @@
+//! The files beside the log: snapshots and rollback files. Owns their names and how they come to be; never writes
+//! to the log.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::position::{Index, Position};
+use crate::wal::batch::{FileWrite, RollbackId};
+use crate::wal::ops::FileOp;
+
+/// Where rollback files are.
+const ROLLBACK: &str = "rollback";
+
+/// What stands beside the log, as of the operations planned so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Beside {
+    /// Whole snapshots, each known by its index.
+    snapshots: BTreeSet<Index>,
+    /// Snapshots being written: how long they are so far.
+    open: BTreeMap<Index, u64>,
+    /// Snapshots that a newer one has made superfluous, once the log says that it goes on from that.
+    superfluous: BTreeSet<Index>,
+    /// Numbers of rollback files that exist.
+    taken: BTreeSet<u64>,
+    /// Under which number each rollback file of this process goes.
+    numbers: BTreeMap<RollbackId, u64>,
+    /// Those of them that are whole.
+    whole: BTreeSet<u64>,
+    /// The rollback file being written: its length so far.
+    rollback: Option<(RollbackId, u64)>,
+}
+
+impl Beside {
+    pub(super) fn new(snapshots: BTreeSet<Index>, rollbacks: BTreeSet<u64>) -> Self {
+        Self { snapshots, taken: rollbacks, ..Self::default() }
+    }
+
+    /// The operations of one write; `segments` are the log's files, oldest first, and `last` is where it ends.
+    pub(super) fn write(
+        &mut self,
+        file: &FileWrite,
+        segments: &[String],
+        last: Option<Position>,
+        ops: &mut Vec<FileOp>,
+    ) {
+        match file {
+            FileWrite::SnapshotChunk { position, number, bytes } => {
+                self.chunk(position.index, *number == 0, bytes, ops);
+            }
+            FileWrite::SnapshotDone { position, keep } => self.done(*position, *keep, last, ops),
+            FileWrite::SnapshotAbandoned { position } => {
+                if self.open.remove(&position.index).is_some() {
+                    ops.push(FileOp::Remove { file: snapshot_temporary_name(position.index) });
+                }
+            }
+            FileWrite::Rollback { id, first, last, lines } => self.lines(*id, *first, *last, lines, ops),
+            FileWrite::RollbackKeepFiles { id } => self.keep_files(*id, segments, ops),
+        }
+    }
+
+    /// The log goes on after `cut`, and is durable: snapshots beyond that belong to what was discarded.
+    pub(super) fn discard_after(&mut self, cut: Index, ops: &mut Vec<FileOp>) {
+        for index in self.snapshots.split_off(&cut.next()) {
+            self.superfluous.remove(&index);
+            ops.push(FileOp::Remove { file: snapshot_name(index) });
+        }
+    }
+
+    /// The log is known to go on from the newest snapshot.
+    pub(super) fn remove_superfluous(&mut self, ops: &mut Vec<FileOp>) {
+        for index in core::mem::take(&mut self.superfluous) {
+            self.snapshots.remove(&index);
+            ops.push(FileOp::Remove { file: snapshot_name(index) });
+        }
+    }
+
+    fn chunk(&mut self, index: Index, first: bool, bytes: &Bytes, ops: &mut Vec<FileOp>) {
+        let file = snapshot_temporary_name(index);
+        if first {
+            ops.push(FileOp::Create { file: file.clone() });
+            self.open.insert(index, 0);
+        }
+        let Some(at) = self.open.get_mut(&index) else {
+            panic!("a chunk of the snapshot at {index}, which was never begun");
+        };
+        ops.push(FileOp::Write { file, at: *at, parts: Vec::from([bytes.clone()]) });
+        *at += bytes.len() as u64;
+    }
+
+    /// Where the log leads to the snapshot, the older ones can go at once. One that came from a master is of no use
+    /// before the log says that it goes on from there: until then the older ones stay.
+    fn done(&mut self, position: Position, keep: u32, last: Option<Position>, ops: &mut Vec<FileOp>) {
+        let index = position.index;
+        assert!(self.open.remove(&index).is_some(), "the snapshot at {index} ends, which was never begun");
+        let from = snapshot_temporary_name(index);
+        ops.push(FileOp::Sync { file: from.clone() });
+        ops.push(FileOp::Rename { from, to: snapshot_name(index) });
+        ops.push(sync_data_dir());
+        self.snapshots.insert(index);
+        let surplus = self.snapshots.len().saturating_sub(keep.max(1) as usize);
+        self.superfluous = self.snapshots.iter().copied().filter(|old| *old != index).take(surplus).collect();
+        if last.is_none_or(|last| position.index <= last.index && position.epoch <= last.epoch) {
+            self.remove_superfluous(ops);
+        }
+    }
+
+    fn lines(&mut self, id: RollbackId, first: bool, last: bool, lines: &Bytes, ops: &mut Vec<FileOp>) {
+        let number = self.rollback_number(id, first, ops);
+        let file = rollback_temporary_name(number);
+        if first {
+            ops.push(FileOp::Create { file: file.clone() });
+            self.rollback = Some((id, 0));
+        }
+        let Some((_, at)) = self.rollback.as_mut().filter(|(open, _)| *open == id) else {
+            panic!("lines of the rollback file {}, which was never begun", id.0);
+        };
+        ops.push(FileOp::Write { file: file.clone(), at: *at, parts: Vec::from([lines.clone()]) });
+        *at += lines.len() as u64;
+        if last {
+            self.rollback = None;
+            self.whole.insert(number);
+            ops.push(FileOp::Sync { file: file.clone() });
+            ops.push(FileOp::Rename { from: file, to: format!("{ROLLBACK}/{number}.ndjson") });
+            ops.push(FileOp::SyncDir { dir: ROLLBACK.into() });
+        }
+    }
+
+    fn keep_files(&mut self, id: RollbackId, segments: &[String], ops: &mut Vec<FileOp>) {
+        let number = self.rollback_number(id, false, ops);
+        let dir = format!("{ROLLBACK}/{number}.files");
+        ops.push(FileOp::CreateDir { dir: dir.clone() });
+        let snapshots = self.snapshots.iter().map(|index| snapshot_name(*index));
+        for from in segments.iter().cloned().chain(snapshots) {
+            let to = format!("{dir}/{from}");
+            ops.push(FileOp::Link { from, to });
+        }
+        ops.push(FileOp::SyncDir { dir });
+        ops.push(FileOp::SyncDir { dir: ROLLBACK.into() });
+    }
+
+    /// The number under which a rollback file goes: its id, unless an older file has that, since wall clocks go back
+    /// and an older file must not be replaced.
+    fn rollback_number(&mut self, id: RollbackId, anew: bool, ops: &mut Vec<FileOp>) -> u64 {
+        let known = self.numbers.get(&id).copied().filter(|number| !(anew && self.whole.contains(number)));
+        if let Some(number) = known {
+            return number;
+        }
+        let number = (id.0..).find(|number| !self.taken.contains(number)).unwrap_or(u64::MAX);
+        self.taken.insert(number);
+        self.numbers.insert(id, number);
+        ops.push(FileOp::CreateDir { dir: ROLLBACK.into() });
+        ops.push(sync_data_dir());
+        number
+    }
+}
+
+/// Makes names in the data directory durable.
+pub(super) const fn sync_data_dir() -> FileOp {
+    FileOp::SyncDir { dir: String::new() }
+}
+
+/// The name of the snapshot at `index`; the other direction is [`crate::snapshot::index_of_file_name`].
+pub(super) fn snapshot_name(index: Index) -> String {
+    format!("snapshot-{:016x}.snap", index.0)
+}
+
+fn snapshot_temporary_name(index: Index) -> String {
+    format!("snapshot-{:016x}.tmp", index.0)
+}
+
+fn rollback_temporary_name(number: u64) -> String {
+    format!("{ROLLBACK}/{number}.ndjson.tmp")
+}
+
+/// The number of the rollback file or directory of kept files that a path belongs to.
+pub(super) fn rollback_of(path: &str) -> Option<u64> {
+    let name = path.strip_prefix(ROLLBACK)?.strip_prefix('/')?;
+    name.split(['.', '/']).next()?.parse().ok()
+}

@@ -1,0 +1,289 @@
+//! The chain of segments: which files make up the log, where it ends, and whether what is missing there was torn or
+//! is damage.
+//!
+//! Every frame and every segment's head says up to which frame everything was on disk before it was written. So the
+//! first frame that is missing was torn by a crash if nothing later says that it was on disk; a receipt can never have
+//! been given for it. Otherwise it was on disk once, and what is there now is damage: then nothing is touched.
+
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::position::{Index, Position};
+use crate::wal::frame::{self, Checksum, Frame, Kind};
+use crate::wal::log::Log;
+use crate::wal::record::Record;
+use crate::wal::segment::{self, HeadFault, SegmentHead};
+
+/// Most bytes of records that are written anew after a crash because nothing proves that they are on disk.
+const REWRITTEN_BYTES_MAX: usize = 16 << 20;
+
+/// A segment file with its content.
+#[derive(Debug)]
+pub(super) struct SegmentFile {
+    pub(super) seq: u64,
+    pub(super) bytes: Bytes,
+}
+
+/// Why the segments are refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    Damaged { seq: u64, at: u64, what: String },
+    Version { seq: u64, version: u16 },
+}
+
+/// A segment that belongs to the log.
+#[derive(Debug)]
+pub(super) struct Linked {
+    pub(super) seq: u64,
+    pub(super) head: SegmentHead,
+    /// No entry in it has a higher index.
+    pub(super) highest: Index,
+    /// Length of its file.
+    pub(super) length: u64,
+    file: Bytes,
+}
+
+/// What the segments hold.
+#[derive(Debug)]
+pub(super) struct Chain {
+    /// Those that belong to the log, oldest first.
+    pub(super) segments: Vec<Linked>,
+    /// Those that do not, or no longer.
+    pub(super) void: Vec<u64>,
+    pub(super) log: Log,
+    /// Number of the frame that comes next.
+    pub(super) next_frame: u64,
+    pub(super) unproven: Unproven,
+    /// The last frame says that the log was ended on purpose.
+    pub(super) closed: bool,
+    /// What the log's end looked like, if it was torn.
+    pub(super) torn: Option<String>,
+}
+
+/// The last frames, which nothing later proves to be on disk: a process may have died between their write and their
+/// sync, or in it. They are whole in memory, which is not the same.
+#[derive(Debug, Default)]
+pub(super) struct Unproven {
+    frames: VecDeque<UnprovenFrame>,
+    bytes: usize,
+    /// All frames with lower numbers are proven.
+    pub(super) first: u64,
+}
+
+#[derive(Debug)]
+struct UnprovenFrame {
+    number: u64,
+    records: Bytes,
+    /// The log's last position before it.
+    base: Position,
+}
+
+/// What is to become of the unproven frames.
+#[derive(Debug)]
+pub(super) enum Resolution {
+    /// Write them anew, in a segment that takes their place.
+    Rewrite { base: Position, records: Vec<Bytes> },
+    /// There are too many: sync the files that they are in.
+    Sync,
+}
+
+/// Reads segments (by ascending number) into a log.
+pub(super) fn read(files: Vec<SegmentFile>, torn_tail_accepted: bool) -> Result<Chain, Fault> {
+    let mut void = Vec::new();
+    let segments = link(files, &mut void)?;
+    let first = segments.first().map(|segment| segment.head);
+    let next_frame = first.map_or(1, |head| head.first);
+    let log = Log::after(first.unwrap_or_default().base);
+    let unproven = Unproven { first: next_frame, ..Unproven::default() };
+    let chain = Chain { segments, void, log, next_frame, unproven, closed: false, torn: None };
+    chain.walk(torn_tail_accepted)
+}
+
+/// Which files follow each other, found from the newest back, since each names the one before it. The chain ends at
+/// one that was cut; files beside it were given up by an earlier recovery, or are being removed.
+///
+/// A segment's head is synced before its first frame is written. So a broken head at the end, with no frame behind
+/// it, was torn; any other is damage.
+fn link(files: Vec<SegmentFile>, void: &mut Vec<u64>) -> Result<Vec<Linked>, Fault> {
+    let mut chain = VecDeque::new();
+    let mut wanted = None;
+    for SegmentFile { seq, bytes } in files.into_iter().rev() {
+        if wanted.is_some_and(|wanted| wanted != seq) {
+            void.push(seq);
+            continue;
+        }
+        match SegmentHead::decode(&bytes) {
+            Ok(head) if head.seq == seq => {
+                wanted = Some(head.prev);
+                let (highest, length) = (head.base.index, bytes.len() as u64);
+                chain.push_front(Linked { seq, head, highest, length, file: without_zeros(bytes) });
+            }
+            Err(HeadFault::Version(version)) => return Err(Fault::Version { seq, version }),
+            // Broken, or its name is newer than its content: a spare that had just been given its name.
+            Ok(_) | Err(HeadFault::Broken) => {
+                let begun = frame::find_all(&bytes, segment::HEAD_BYTES, seq).next().is_some();
+                if begun || wanted.is_some() {
+                    return Err(Fault::Damaged { seq, at: 0, what: "the segment's head is broken".into() });
+                }
+                void.push(seq);
+            }
+        }
+    }
+    Ok(chain.into())
+}
+
+impl Chain {
+    fn walk(mut self, torn_tail_accepted: bool) -> Result<Self, Fault> {
+        let mut at = 0;
+        while let Some(segment) = self.segments.get(at) {
+            let (seq, head, file) = (segment.seq, segment.head, segment.file.clone());
+            if at > 0 && head.base != self.log.last() {
+                let what = format!("it goes on after {}, the log ends at {}", head.base, self.log.last());
+                return Err(Fault::Damaged { seq, at: 0, what });
+            }
+            self.unproven.prove(head.synced);
+            let bound = self.segments.get(at + 1).map_or(u64::MAX, |next| next.head.first);
+            let mut highest = head.base.index;
+            let stop = self.frames(seq, &file, bound, &mut highest)?;
+            if let Some(segment) = self.segments.get_mut(at) {
+                segment.highest = highest;
+            }
+            at += 1;
+            if let Some(offset) = stop {
+                self.end(at, seq, &file, offset, torn_tail_accepted)?;
+            }
+        }
+        Ok(self)
+    }
+
+    /// Takes frames up to number `bound`. Where they end before it, the offset of the one that is missing.
+    fn frames(&mut self, seq: u64, file: &Bytes, bound: u64, highest: &mut Index) -> Result<Option<usize>, Fault> {
+        let mut offset = segment::HEAD_BYTES;
+        while self.next_frame < bound {
+            match frame::find(file, offset, seq, Checksum::Verify) {
+                Some(frame) if frame.head.number == self.next_frame => {
+                    let next = frame.next;
+                    self.frame(frame).map_err(|what| Fault::Damaged { seq, at: offset as u64, what })?;
+                    *highest = (*highest).max(self.log.last().index);
+                    offset = next;
+                }
+                Some(_) | None => return Ok(Some(offset)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn frame(&mut self, frame: Frame) -> Result<(), String> {
+        self.unproven.prove(frame.head.synced);
+        let base = self.log.last();
+        let mut records = frame.records.clone();
+        while !records.is_empty() {
+            let record = Record::decode(&mut records).map_err(|error| format!("{error}"))?;
+            self.log.take(record)?;
+        }
+        self.closed = match frame.head.kind {
+            Kind::Close => true,
+            Kind::Records => false,
+        };
+        self.unproven.push(UnprovenFrame { number: self.next_frame, records: frame.records, base });
+        self.next_frame += 1;
+        Ok(())
+    }
+
+    /// The next frame is missing at `offset` of segment `seq`; the segments from `after` on come later. Torn, or
+    /// damaged?
+    fn end(
+        &mut self,
+        after: usize,
+        seq: u64,
+        file: &Bytes,
+        offset: usize,
+        torn_tail_accepted: bool,
+    ) -> Result<(), Fault> {
+        let missing = self.next_frame;
+        let later: Vec<Linked> = self.segments.drain(after..).collect();
+        let behind = frame::find_all(file, offset, seq).map(|frame| frame.head.synced);
+        let in_later = later.iter().flat_map(|segment| {
+            let frames = frame::find_all(&segment.file, segment::HEAD_BYTES, segment.seq);
+            frames.map(|frame| frame.head.synced).chain([segment.head.synced])
+        });
+        let proven = behind.chain(in_later).max();
+        if proven.is_some_and(|proven| proven > missing) {
+            let what = format!("frame {missing} is missing or broken, and later ones say that it was on disk");
+            return Err(Fault::Damaged { seq, at: offset as u64, what });
+        }
+        self.unproven.prove(proven.unwrap_or_default());
+        let torn = frame::find(file, offset, seq, Checksum::Ignore).filter(|frame| frame.head.number == missing);
+        if torn.is_some() || proven.is_some() {
+            self.torn = Some(format!("frame {missing} at byte {offset} of {}", segment::file_name(seq)));
+        }
+        self.void.extend(later.iter().map(|segment| segment.seq));
+        if let Some(torn) = torn.filter(|_| torn_tail_accepted) {
+            self.believe(torn);
+        }
+        Ok(())
+    }
+
+    /// The planted bug `TornTailAccepted`.
+    fn believe(&mut self, torn: Frame) {
+        let base = self.log.last();
+        let mut rest = torn.records.clone();
+        while Record::decode_unchecked(&mut rest).is_ok_and(|record| self.log.take(record).is_ok()) {}
+        let believed = torn.records.len() - rest.len();
+        let records = torn.records.slice(..believed);
+        self.unproven.push(UnprovenFrame { number: self.next_frame, records, base });
+        self.next_frame += 1;
+    }
+}
+
+impl Unproven {
+    /// All frames below `synced` are on disk.
+    fn prove(&mut self, synced: u64) {
+        self.first = self.first.max(synced);
+        while self.frames.front().is_some_and(|frame| frame.number < synced) {
+            self.pop();
+        }
+    }
+
+    fn push(&mut self, frame: UnprovenFrame) {
+        self.bytes += frame.records.len();
+        self.frames.push_back(frame);
+        while self.bytes > REWRITTEN_BYTES_MAX {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some(frame) = self.frames.pop_front() {
+            self.bytes -= frame.records.len();
+        }
+    }
+
+    /// What is to become of them, in a log that goes on with frame `next` after `last`.
+    pub(super) fn resolve(self, next: u64, last: Position) -> Resolution {
+        match self.frames.front() {
+            Some(front) if front.number == self.first => {
+                let base = front.base;
+                Resolution::Rewrite { base, records: self.frames.into_iter().map(|frame| frame.records).collect() }
+            }
+            None if self.first == next => Resolution::Rewrite { base: last, records: Vec::new() },
+            Some(_) | None => Resolution::Sync,
+        }
+    }
+}
+
+/// A file that is mostly empty, without what is: the entries found in it keep its bytes in memory.
+fn without_zeros(file: Bytes) -> Bytes {
+    static ZEROS: [u8; 4096] = [0; 4096];
+    let empty =
+        file.rchunks(ZEROS.len()).take_while(|chunk| ZEROS.starts_with(chunk)).map(<[u8]>::len).sum::<usize>();
+    let used = file.len() - empty;
+    match file.get(..used) {
+        Some(content) if used < file.len() / 2 => Bytes::copy_from_slice(content),
+        Some(_) | None => file,
+    }
+}

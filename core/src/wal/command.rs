@@ -1,0 +1,271 @@
+//! The byte layout of a [`Command`] within an entry's record. Owns the command types and their maxima; the
+//! record around it belongs to [`super::record`].
+
+use alloc::vec::Vec;
+
+use bytes::{BufMut, Bytes};
+
+use crate::codec::{Malformed, Reader, Writer, count_u32};
+use crate::command::{Command, Condition, MEMBERS_MAX, Member, Membership, Pair, StartKind, Value, ValueKind};
+use crate::ids::NodeId;
+
+/// Most pairs in a [`Command::Batch`].
+pub const BATCH_PAIRS_MAX: usize = 65_536;
+
+/// Most keys in a [`Command::Sweep`].
+pub const SWEEP_KEYS_MAX: usize = 65_536;
+
+const SET: u8 = 1;
+const DELETE: u8 = 2;
+const INCR: u8 = 3;
+const EXPIRE: u8 = 4;
+const PERSIST: u8 = 5;
+const BATCH: u8 = 6;
+const EPOCH_START: u8 = 7;
+const CONFIG: u8 = 8;
+const SWEEP: u8 = 9;
+
+// A pair's flags. The condition of a set stands above them.
+const FLAG_JSON: u8 = 1;
+const FLAG_TTL: u8 = 2;
+const PAIR_FLAGS: u8 = FLAG_JSON | FLAG_TTL;
+const CONDITION_SHIFT: u32 = 2;
+
+/// How many bytes [`encode`] writes.
+pub(super) fn encoded_len(command: &Command) -> usize {
+    let body = match command {
+        Command::Set { pair, condition } => {
+            let version = match condition {
+                Condition::Version(_) => 8,
+                Condition::Always | Condition::Absent | Condition::Present => 0,
+            };
+            pair_len(pair) + version
+        }
+        Command::Delete { key } | Command::Persist { key } => 2 + key.len(),
+        Command::Incr { key, .. } | Command::Expire { key, .. } => 2 + key.len() + 8,
+        Command::Batch { pairs } => 4 + pairs.iter().map(pair_len).sum::<usize>(),
+        Command::EpochStart { .. } => 1,
+        Command::Config(membership) => 2 + membership.members.iter().map(member_len).sum::<usize>(),
+        Command::Sweep { keys } => 4 + keys.iter().map(|key| 2 + key.len()).sum::<usize>(),
+    };
+    1 + body
+}
+
+/// Writes a command.
+pub(super) fn encode(out: &mut Vec<u8>, command: &Command) {
+    match command {
+        Command::Set { pair, condition } => {
+            out.put_u8(SET);
+            put_pair(out, pair, condition_code(*condition));
+            if let Condition::Version(version) = condition {
+                out.index(*version);
+            }
+        }
+        Command::Delete { key } => {
+            out.put_u8(DELETE);
+            out.short_bytes(key);
+        }
+        Command::Incr { key, by } => {
+            out.put_u8(INCR);
+            out.short_bytes(key);
+            out.put_i64_le(*by);
+        }
+        Command::Expire { key, ttl_ms } => {
+            out.put_u8(EXPIRE);
+            out.short_bytes(key);
+            out.put_u64_le(*ttl_ms);
+        }
+        Command::Persist { key } => {
+            out.put_u8(PERSIST);
+            out.short_bytes(key);
+        }
+        Command::Batch { pairs } => {
+            assert!(pairs.len() <= BATCH_PAIRS_MAX, "a batch of {} pairs was let in", pairs.len());
+            out.put_u8(BATCH);
+            out.put_u32_le(count_u32(pairs.len()));
+            pairs.iter().for_each(|pair| put_pair(out, pair, 0));
+        }
+        Command::EpochStart { kind } => {
+            out.put_u8(EPOCH_START);
+            out.put_u8(start_kind_code(*kind));
+        }
+        Command::Config(membership) => {
+            out.put_u8(CONFIG);
+            put_membership(out, membership);
+        }
+        Command::Sweep { keys } => {
+            assert!(keys.len() <= SWEEP_KEYS_MAX, "a sweep of {} keys was let in", keys.len());
+            out.put_u8(SWEEP);
+            out.put_u32_le(count_u32(keys.len()));
+            keys.iter().for_each(|key| out.short_bytes(key));
+        }
+    }
+}
+
+/// Reads a command to the end of `bytes`. `share` makes what keys and values hold out of the slices in which
+/// they stand: a shared slice of the record, or nothing at all where only the layout is to be checked.
+pub(super) fn decode(bytes: &[u8], share: impl Fn(&[u8]) -> Bytes) -> Result<Command, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let command = match reader.u8()? {
+        SET => {
+            let (pair, code) = take_pair(&mut reader, &share)?;
+            Command::Set { pair, condition: take_condition(&mut reader, code)? }
+        }
+        DELETE => Command::Delete { key: share(reader.short_bytes()?) },
+        INCR => Command::Incr { key: share(reader.short_bytes()?), by: reader.u64()?.cast_signed() },
+        EXPIRE => Command::Expire { key: share(reader.short_bytes()?), ttl_ms: reader.u64()? },
+        PERSIST => Command::Persist { key: share(reader.short_bytes()?) },
+        BATCH => Command::Batch { pairs: take_pairs(&mut reader, &share)? },
+        EPOCH_START => Command::EpochStart { kind: take_start_kind(&mut reader)? },
+        CONFIG => Command::Config(take_membership(&mut reader)?),
+        SWEEP => Command::Sweep { keys: take_keys(&mut reader, &share)? },
+        _ => return Err(Malformed("no such command")),
+    };
+    reader.end()?;
+    Ok(command)
+}
+
+fn pair_len(pair: &Pair) -> usize {
+    let ttl = if pair.ttl_ms.is_some() { 8 } else { 0 };
+    1 + 2 + pair.key.len() + ttl + 4 + pair.value.bytes.len()
+}
+
+fn put_pair(out: &mut Vec<u8>, pair: &Pair, condition: u8) {
+    let json = match pair.value.kind {
+        ValueKind::Bytes => 0,
+        ValueKind::Json => FLAG_JSON,
+    };
+    let ttl = if pair.ttl_ms.is_some() { FLAG_TTL } else { 0 };
+    out.put_u8(json | ttl | condition << CONDITION_SHIFT);
+    out.short_bytes(&pair.key);
+    if let Some(ttl_ms) = pair.ttl_ms {
+        out.put_u64_le(ttl_ms);
+    }
+    out.long_bytes(&pair.value.bytes);
+}
+
+fn take_pair(reader: &mut Reader<'_>, share: &impl Fn(&[u8]) -> Bytes) -> Result<(Pair, u8), Malformed> {
+    let flags = reader.u8()?;
+    let key = share(reader.short_bytes()?);
+    let ttl_ms = if flags & FLAG_TTL == 0 { None } else { Some(reader.u64()?) };
+    let kind = if flags & FLAG_JSON == 0 { ValueKind::Bytes } else { ValueKind::Json };
+    let value = Value { kind, bytes: share(reader.long_bytes()?) };
+    Ok((Pair { key, value, ttl_ms }, (flags & !PAIR_FLAGS) >> CONDITION_SHIFT))
+}
+
+fn take_pairs(reader: &mut Reader<'_>, share: &impl Fn(&[u8]) -> Bytes) -> Result<Vec<Pair>, Malformed> {
+    let count = take_count(reader, BATCH_PAIRS_MAX, 7)?;
+    let mut pairs = Vec::with_capacity(count);
+    for _ in 0..count {
+        match take_pair(reader, share)? {
+            (pair, 0) => pairs.push(pair),
+            _ => return Err(Malformed("a condition within a batch")),
+        }
+    }
+    Ok(pairs)
+}
+
+fn take_keys(reader: &mut Reader<'_>, share: &impl Fn(&[u8]) -> Bytes) -> Result<Vec<Bytes>, Malformed> {
+    let count = take_count(reader, SWEEP_KEYS_MAX, 2)?;
+    (0..count).map(|_| reader.short_bytes().map(share)).collect()
+}
+
+/// A count of things that take `each` bytes at least: refused before anything is allocated for them.
+fn take_count(reader: &mut Reader<'_>, max: usize, each: usize) -> Result<usize, Malformed> {
+    let count = usize::try_from(reader.u32()?).map_err(|_| Malformed("too many"))?;
+    if count > max || count > reader.rest().len() / each {
+        return Err(Malformed("too many"));
+    }
+    Ok(count)
+}
+
+const fn condition_code(condition: Condition) -> u8 {
+    match condition {
+        Condition::Always => 0,
+        Condition::Absent => 1,
+        Condition::Present => 2,
+        Condition::Version(_) => 3,
+    }
+}
+
+fn take_condition(reader: &mut Reader<'_>, code: u8) -> Result<Condition, Malformed> {
+    match code {
+        0 => Ok(Condition::Always),
+        1 => Ok(Condition::Absent),
+        2 => Ok(Condition::Present),
+        3 => reader.index().map(Condition::Version),
+        _ => Err(Malformed("no such condition")),
+    }
+}
+
+/// The code of a [`StartKind`], on disk and on the wire.
+pub(crate) const fn start_kind_code(kind: StartKind) -> u8 {
+    match kind {
+        StartKind::Founding => 0,
+        StartKind::Restart => 1,
+        StartKind::Promotion => 2,
+        StartKind::Forced => 3,
+    }
+}
+
+/// The other direction of [`start_kind_code`].
+pub(crate) fn take_start_kind(reader: &mut Reader<'_>) -> Result<StartKind, Malformed> {
+    match reader.u8()? {
+        0 => Ok(StartKind::Founding),
+        1 => Ok(StartKind::Restart),
+        2 => Ok(StartKind::Promotion),
+        3 => Ok(StartKind::Forced),
+        _ => Err(Malformed("no such kind of start")),
+    }
+}
+
+fn member_len(member: &Member) -> usize {
+    16 + 2 + member.name.len() + 2 + member.replication.len() + 2 + member.http.len() + 1 + 4
+}
+
+/// Writes a membership; snapshots hold one too.
+pub(crate) fn put_membership(out: &mut Vec<u8>, membership: &Membership) {
+    let Some(count) = u8::try_from(membership.members.len()).ok().filter(|n| usize::from(*n) <= MEMBERS_MAX)
+    else {
+        panic!("{} members were let in", membership.members.len());
+    };
+    out.bool(membership.armed);
+    out.put_u8(count);
+    for member in &membership.members {
+        out.put_u128_le(member.id.0);
+        out.text(&member.name);
+        out.text(&member.replication);
+        out.text(&member.http);
+        out.bool(member.voter);
+        out.put_u32_le(member.priority);
+    }
+}
+
+/// Reads a membership; its members ascend by id.
+pub(crate) fn take_membership(reader: &mut Reader<'_>) -> Result<Membership, Malformed> {
+    let armed = reader.bool()?;
+    let count = usize::from(reader.u8()?);
+    if count > MEMBERS_MAX {
+        return Err(Malformed("too many members"));
+    }
+    let mut members: Vec<Member> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let member = take_member(reader)?;
+        if members.last().is_some_and(|last| last.id >= member.id) {
+            return Err(Malformed("members out of order"));
+        }
+        members.push(member);
+    }
+    Ok(Membership { armed, members })
+}
+
+fn take_member(reader: &mut Reader<'_>) -> Result<Member, Malformed> {
+    Ok(Member {
+        id: NodeId(reader.u128()?),
+        name: reader.text()?,
+        replication: reader.text()?,
+        http: reader.text()?,
+        voter: reader.bool()?,
+        priority: reader.u32()?,
+    })
+}

@@ -1,0 +1,393 @@
+//! The journal: turns batches into file operations. Owns segments, frames and the order of effects; never
+//! touches a file itself.
+//!
+//! A group of batches becomes one frame and one sync. What makes a crash harmless at every point is argued in
+//! `docs/formats/wal.md`; in short: a segment's head is synced before its first frame is written, a frame says up to
+//! where everything before it was on disk, and nothing that is on disk is ever overwritten while it is needed.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::config::FsyncMode;
+use crate::planted::Planted;
+use crate::position::{Index, Position};
+use crate::time::Time;
+use crate::wal::batch::{FileWrite, WriteBatch};
+use crate::wal::beside::{Beside, sync_data_dir};
+use crate::wal::frame::{self, FrameHead, Kind, whole_sectors};
+use crate::wal::ops::FileOp;
+use crate::wal::record;
+use crate::wal::segment::{self, SegmentHead};
+use crate::wal::spares::Spares;
+
+/// Batches beyond this many bytes get a frame of their own.
+const FRAME_RECORDS_BYTES_MAX: usize = 32 << 20;
+
+/// What the journal is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct JournalConfig {
+    /// Whether a log is kept at all; without one only snapshots and rollback files are written.
+    pub wal: bool,
+    /// Length of a segment file.
+    pub segment_bytes_max: u64,
+    /// When a batch counts as durable.
+    pub fsync: FsyncMode,
+    /// How much log is to be handed to the node at a restart, at least.
+    pub tail_bytes_max: u64,
+    /// The bug that a simulation has planted.
+    pub planted: Planted,
+}
+
+/// Turns batches into file operations.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    config: JournalConfig,
+    beside: Beside,
+    spares: Spares,
+    /// Segments that are no longer written to, oldest first.
+    frozen: VecDeque<Segment>,
+    current: Option<Current>,
+    next: Next,
+    /// Segments with frames that no sync has covered.
+    unsynced: BTreeSet<u64>,
+    sync_due: Option<Time>,
+    bytes_written: u64,
+}
+
+/// What the next frame and segment are to say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Next {
+    /// Number of the next segment.
+    pub(super) seq: u64,
+    /// Number of the next frame.
+    pub(super) frame: u64,
+    /// All frames with lower numbers are on disk.
+    pub(super) synced: u64,
+    /// The log's last position.
+    pub(super) last: Position,
+}
+
+/// A segment file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    pub(super) seq: u64,
+    /// No entry in it has a higher index.
+    pub(super) highest: Index,
+    /// Whether it has exactly the configured length, written out, so that it is worth using again.
+    pub(super) reusable: bool,
+    /// Whether a rollback directory holds it too: it must not be overwritten then.
+    pub(super) linked: bool,
+}
+
+/// The segment that is written to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Current {
+    pub(super) segment: Segment,
+    /// Where the next frame begins.
+    pub(super) end: u64,
+}
+
+/// A frame in the making.
+#[derive(Default)]
+struct Draft {
+    records: Vec<Bytes>,
+    bytes: usize,
+    head: Bytes,
+    last: Position,
+}
+
+impl Journal {
+    /// A journal without a segment: it makes one with the first batch.
+    pub(super) fn new(config: JournalConfig, beside: Beside, spares: Spares, next: Next) -> Self {
+        Self {
+            config,
+            beside,
+            spares,
+            frozen: VecDeque::new(),
+            current: None,
+            next,
+            unsynced: BTreeSet::new(),
+            sync_due: None,
+            bytes_written: 0,
+        }
+    }
+
+    /// A journal that goes on in `current`.
+    pub(super) fn with_segments(mut self, frozen: VecDeque<Segment>, current: Current, next: Next) -> Self {
+        self.frozen = frozen;
+        self.current = Some(current);
+        self.next = next;
+        self
+    }
+
+    /// The operations that put a group of batches on disk, in order, with one sync for all of them. Once they
+    /// are carried out, [`WriteBatch::durable`] may be called on each batch. Those of a group that is all of one
+    /// [`crate::wal::Lane`] may be carried out beside those of a group of the other.
+    pub fn plan(&mut self, now: Time, group: &[WriteBatch]) -> Vec<FileOp> {
+        let mut ops = Vec::new();
+        let mut drafts = Drafts::default();
+        let founding = self.current.is_none();
+        for batch in group {
+            for file in &batch.files {
+                if must_follow_log(file) && !drafts.is_empty() {
+                    self.write(core::mem::take(&mut drafts), now, &mut ops);
+                    self.sync(&mut ops);
+                }
+                self.write_beside(file, &mut ops);
+            }
+            if self.config.wal {
+                drafts.push(batch);
+            }
+        }
+        self.write(drafts, now, &mut ops);
+        match self.config.fsync {
+            FsyncMode::Always => self.sync(&mut ops),
+            // Who this node is must not be lost, whatever else may be.
+            FsyncMode::Periodic(_) | FsyncMode::Never if founding => self.sync(&mut ops),
+            FsyncMode::Periodic(_) | FsyncMode::Never => {}
+        }
+        if self.config.wal {
+            self.remove_unneeded(group, &mut ops);
+        }
+        ops
+    }
+
+    /// When [`Journal::alarm`] is due; only with [`FsyncMode::Periodic`].
+    pub fn deadline(&self) -> Option<Time> {
+        self.sync_due
+    }
+
+    /// The timed sync, if it is due.
+    pub fn alarm(&mut self, now: Time) -> Vec<FileOp> {
+        let mut ops = Vec::new();
+        if self.sync_due.is_some_and(|due| due <= now) {
+            self.sync(&mut ops);
+        }
+        ops
+    }
+
+    /// Operations that write out the next segment ahead, if one is wanted; they touch no file that
+    /// [`Journal::plan`] touches and may run beside it. Call [`Journal::spare_ready`] when they are carried out.
+    /// Asked again before that, it answers none.
+    pub fn spare(&mut self) -> Option<Vec<FileOp>> {
+        let half = self.config.segment_bytes_max / 2;
+        let wanted = self.current.as_ref().is_none_or(|current| !current.segment.reusable || current.end > half);
+        if self.config.wal && wanted { self.spares.make(self.config.segment_bytes_max) } else { None }
+    }
+
+    /// The operations of [`Journal::spare`] are carried out.
+    pub fn spare_ready(&mut self) {
+        self.spares.made();
+    }
+
+    /// The operations that end the log cleanly, so that the next start knows that nothing is torn.
+    pub fn close(&mut self) -> Vec<FileOp> {
+        let mut ops = Vec::new();
+        if self.current.is_some() {
+            self.sync(&mut ops);
+            self.append(Kind::Close, Vec::new(), &mut ops);
+            self.sync(&mut ops);
+        }
+        ops
+    }
+
+    /// Bytes of log written since the start.
+    pub fn bytes_written(&self) -> u64 {
+        self.bytes_written
+    }
+
+    fn write_beside(&mut self, file: &FileWrite, ops: &mut Vec<FileOp>) {
+        let last = self.config.wal.then_some(self.next.last);
+        match file {
+            FileWrite::RollbackKeepFiles { .. } => {
+                let names = self.keep_segments();
+                self.beside.write(file, &names, last, ops);
+            }
+            FileWrite::SnapshotChunk { .. }
+            | FileWrite::SnapshotDone { .. }
+            | FileWrite::SnapshotAbandoned { .. }
+            | FileWrite::Rollback { .. } => self.beside.write(file, &[], last, ops),
+        }
+    }
+
+    /// The names of all segments, which are never to be overwritten from now on.
+    fn keep_segments(&mut self) -> Vec<String> {
+        let current = self.current.as_mut().map(|current| &mut current.segment);
+        let all = self.frozen.iter_mut().chain(current);
+        all.map(|segment| {
+            segment.linked = true;
+            segment::file_name(segment.seq)
+        })
+        .collect()
+    }
+
+    fn write(&mut self, drafts: Drafts, now: Time, ops: &mut Vec<FileOp>) {
+        for Draft { mut records, bytes, head, last } in drafts.0 {
+            if self.must_roll(bytes) {
+                self.roll(ops);
+                records.insert(0, head);
+            }
+            self.append(Kind::Records, records, ops);
+            self.next.last = last;
+            if let Some(current) = &mut self.current {
+                current.segment.highest = current.segment.highest.max(last.index);
+            }
+            if let FsyncMode::Periodic(every) = self.config.fsync {
+                self.sync_due = self.sync_due.or(Some(now + every));
+            }
+        }
+    }
+
+    /// A segment that was not written out ahead gives way as soon as there is one that was.
+    fn must_roll(&self, record_bytes: usize) -> bool {
+        let Some(current) = &self.current else {
+            return true;
+        };
+        let whole = whole_sectors((frame::HEAD_BYTES + record_bytes) as u64);
+        let begun = current.end > segment::HEAD_BYTES as u64;
+        let full = current.end + whole > self.config.segment_bytes_max && begun;
+        full || (!current.segment.reusable && self.spares.any())
+    }
+
+    /// Goes on in a new segment. Its head and its name are on disk before its first frame is written, so that a
+    /// broken head with frames behind it can only be damage.
+    fn roll(&mut self, ops: &mut Vec<FileOp>) {
+        let seq = self.next.seq;
+        self.next.seq += 1;
+        let file = segment::file_name(seq);
+        let reusable = match self.spares.take() {
+            Some(from) => {
+                ops.push(FileOp::Rename { from, to: file.clone() });
+                true
+            }
+            None => {
+                ops.push(FileOp::Create { file: file.clone() });
+                false
+            }
+        };
+        let head = SegmentHead {
+            seq,
+            prev: self.current.map_or(0, |current| current.segment.seq),
+            first: self.next.frame,
+            synced: self.next.synced,
+            base: self.next.last,
+        };
+        ops.push(FileOp::Write { file: file.clone(), at: 0, parts: Vec::from([head.encode()]) });
+        ops.push(FileOp::Sync { file });
+        ops.push(sync_data_dir());
+        self.frozen.extend(self.current.map(|current| current.segment));
+        let segment = Segment { seq, highest: self.next.last.index, reusable, linked: false };
+        self.current = Some(Current { segment, end: segment::HEAD_BYTES as u64 });
+    }
+
+    /// Adds a frame to the current segment; one that is too long makes the file longer.
+    fn append(&mut self, kind: Kind, records: Vec<Bytes>, ops: &mut Vec<FileOp>) {
+        let Some(current) = &mut self.current else {
+            return;
+        };
+        let seq = current.segment.seq;
+        let head = FrameHead { kind, seq, number: self.next.frame, synced: self.next.synced };
+        assert!(head.synced <= head.number, "frame {} says that it is on disk already", head.number);
+        let parts = frame::encode(head, records);
+        let at = current.end;
+        current.end += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        current.segment.reusable &= current.end <= self.config.segment_bytes_max;
+        self.bytes_written += current.end - at;
+        self.next.frame += 1;
+        self.unsynced.insert(seq);
+        ops.push(FileOp::Write { file: segment::file_name(seq), at, parts });
+    }
+
+    fn sync(&mut self, ops: &mut Vec<FileOp>) {
+        let unsynced = core::mem::take(&mut self.unsynced);
+        ops.extend(unsynced.into_iter().map(|seq| FileOp::Sync { file: segment::file_name(seq) }));
+        self.next.synced = self.next.frame;
+        self.sync_due = None;
+    }
+
+    /// What the group made superfluous: snapshots of what was discarded, older snapshots, the log's oldest segments.
+    /// In every mode what makes them superfluous is synced first.
+    fn remove_unneeded(&mut self, group: &[WriteBatch], ops: &mut Vec<FileOp>) {
+        let cut = group.iter().filter_map(|batch| batch.cut).max();
+        let discarded =
+            group.iter().flat_map(|batch| &batch.records).filter_map(|record| record::cut_after(record));
+        let mut removals = Vec::new();
+        let mut discards = false;
+        for position in discarded {
+            discards = true;
+            self.beside.discard_after(position.index, &mut removals);
+        }
+        if discards || cut.is_some() {
+            self.beside.remove_superfluous(&mut removals);
+        }
+        self.drop_segments(cut.unwrap_or_default(), &mut removals);
+        if !removals.is_empty() {
+            self.sync(ops);
+            ops.append(&mut removals);
+            // A segment that is used again must have lost its old name for good.
+            ops.push(sync_data_dir());
+        }
+    }
+
+    fn drop_segments(&mut self, cut: Index, ops: &mut Vec<FileOp>) {
+        while let Some(segment) = self.frozen.front().copied().filter(|segment| segment.highest <= cut) {
+            self.frozen.pop_front();
+            self.unsynced.remove(&segment.seq);
+            let file = segment::file_name(segment.seq);
+            ops.push(if segment.reusable && !segment.linked && self.spares.has_room() {
+                FileOp::Rename { from: file, to: self.spares.add() }
+            } else {
+                FileOp::Remove { file }
+            });
+        }
+    }
+}
+
+/// The frames that a group is to become.
+#[derive(Default)]
+struct Drafts(Vec<Draft>);
+
+impl Drafts {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn push(&mut self, batch: &WriteBatch) {
+        if batch.records.is_empty() {
+            return;
+        }
+        let bytes: usize = batch.records.iter().map(Bytes::len).sum();
+        let draft = match self.0.pop() {
+            Some(draft) if draft.bytes + bytes <= FRAME_RECORDS_BYTES_MAX => draft,
+            full => {
+                self.0.extend(full);
+                Draft::default()
+            }
+        };
+        self.0.push(draft.with(batch, bytes));
+    }
+}
+
+impl Draft {
+    fn with(mut self, batch: &WriteBatch, bytes: usize) -> Self {
+        self.records.extend(batch.records.iter().cloned());
+        self.bytes += bytes;
+        self.head = batch.head.clone();
+        self.last = batch.last;
+        self
+    }
+}
+
+/// A snapshot's name says that the log leads there, and a copy of the log's files is to hold all of it: both wait
+/// for the records of the batches before.
+const fn must_follow_log(file: &FileWrite) -> bool {
+    match file {
+        FileWrite::SnapshotDone { .. } | FileWrite::RollbackKeepFiles { .. } => true,
+        FileWrite::SnapshotChunk { .. } | FileWrite::SnapshotAbandoned { .. } | FileWrite::Rollback { .. } => {
+            false
+        }
+    }
+}

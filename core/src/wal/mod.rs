@@ -1,0 +1,28 @@
+//! The write-ahead log: one stream of records (promise, entries, truncation, snapshot mark).
+//!
+//! Owns the byte layout of records ([`record`]), what a turn wants written ([`batch`]), how that becomes
+//! operations on files ([`journal`], [`ops`]) and how files become a node again ([`mod@recover`]). Never touches a
+//! file itself.
+
+pub mod batch;
+mod beside;
+mod chain;
+pub(crate) mod command;
+mod frame;
+pub mod journal;
+mod log;
+pub mod ops;
+pub mod record;
+pub mod recover;
+mod segment;
+mod snapshots;
+mod spares;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use batch::{Durable, FileWrite, Lane, RollbackId, WriteBatch};
+pub use command::{BATCH_PAIRS_MAX, SWEEP_KEYS_MAX};
+pub use journal::{Journal, JournalConfig};
+pub use ops::FileOp;
+pub use record::{Entry, HardState, RECORD_BYTES_MAX, Record};
+pub use recover::{Recovery, RecoveryError, recover};

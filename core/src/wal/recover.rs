@@ -1,0 +1,331 @@
+//! Recovery: from a directory's files to what the node starts with. A torn tail is cut; damage anywhere else is
+//! told apart from it and refused.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::config::RoleHint;
+use crate::ids::NodeId;
+use crate::position::{Epoch, Index, Position};
+use crate::recovered::Recovered;
+use crate::snapshot::index_of_file_name;
+use crate::wal::beside::{Beside, rollback_of, snapshot_name, sync_data_dir};
+use crate::wal::chain::{self, Chain, Fault, Resolution, SegmentFile};
+use crate::wal::frame::{self, FrameHead, Kind, whole_sectors};
+use crate::wal::journal::{Current, Journal, JournalConfig, Next, Segment};
+use crate::wal::log::Log;
+use crate::wal::ops::FileOp;
+use crate::wal::record::{HardState, Record};
+use crate::wal::segment::{self, SegmentHead};
+use crate::wal::snapshots::{self, Choice};
+use crate::wal::spares::Spares;
+
+/// What recovery gives.
+#[derive(Debug)]
+pub struct Recovery {
+    /// None: the directory holds no node yet; see [`Recovered::empty`].
+    pub recovered: Option<Recovered>,
+    /// Goes on where the log ends.
+    pub journal: Journal,
+    /// To be carried out before anything else: leftovers removed, the torn tail cut.
+    pub repairs: Vec<FileOp>,
+    /// What was found and mended, for people.
+    pub notes: Vec<String>,
+}
+
+/// Why a data directory is refused. Nothing in it was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecoveryError<E> {
+    /// A file cannot be read.
+    #[error("{file}: {error}")]
+    Read {
+        /// Which.
+        file: String,
+        /// What the reader said.
+        error: E,
+    },
+    /// Bytes that were once on disk are damaged.
+    #[error("{file} is damaged at byte {at}: {what}")]
+    Damaged {
+        /// Which file.
+        file: String,
+        /// Where.
+        at: u64,
+        /// How it is seen.
+        what: String,
+    },
+    /// Entries are missing between the newest good snapshot and the log.
+    #[error("the log begins after index {log}, the newest good snapshot ends at {snapshot}")]
+    Gap {
+        /// The log's base.
+        log: Index,
+        /// The snapshot's index.
+        snapshot: Index,
+    },
+    /// Another format version.
+    #[error("{file} has format version {version}, which is not known")]
+    Version {
+        /// Which file.
+        file: String,
+        /// Its version.
+        version: u16,
+    },
+}
+
+/// Reads a data directory: `names` are all its files (relative, `/` in between), `read` gives a whole file.
+///
+/// Nothing is changed but by [`Recovery::repairs`], which may break off anywhere and be begun anew. Where there is a
+/// snapshot and no log, the node's id is not known: it is [`NodeId`] zero then, and the caller draws one.
+pub fn recover<E>(
+    config: JournalConfig,
+    names: &[String],
+    mut read: impl FnMut(&str) -> Result<Bytes, E>,
+) -> Result<Recovery, RecoveryError<E>> {
+    let directory = Directory::of(names);
+    let mut files = Vec::with_capacity(directory.segments.len());
+    for seq in directory.segments.iter().copied() {
+        let file = segment::file_name(seq);
+        let bytes = read(&file).map_err(|error| RecoveryError::Read { file, error })?;
+        files.push(SegmentFile { seq, bytes });
+    }
+    let chain = chain::read(files, config.planted.torn_tail_accepted())?;
+    let chain = with_hard_state(chain)?;
+    let snapshots: Vec<Index> = directory.snapshots.iter().copied().collect();
+    let choice = snapshots::choose(&chain.log, &snapshots, &mut read)?;
+    Ok(Restart { config, directory, chain, choice }.finish())
+}
+
+/// A log begins with its hard state. One that holds none has either never been begun, or lost it.
+fn with_hard_state(mut chain: Chain) -> Result<Chain, Fault> {
+    match chain.segments.first() {
+        Some(first) if chain.log.hard_state.is_none() && chain.next_frame > 1 => {
+            Err(Fault::Damaged { seq: first.seq, at: 0, what: "the log holds no hard state".into() })
+        }
+        Some(_) if chain.log.hard_state.is_none() => {
+            chain.void.extend(chain.segments.drain(..).map(|segment| segment.seq));
+            Ok(chain)
+        }
+        Some(_) | None => Ok(chain),
+    }
+}
+
+/// What the names in a data directory say.
+#[derive(Debug, Default)]
+struct Directory {
+    segments: BTreeSet<u64>,
+    snapshots: BTreeSet<Index>,
+    rollbacks: BTreeSet<u64>,
+    /// Segments that a rollback directory holds too.
+    linked: BTreeSet<u64>,
+    /// Unfinished files and spares: spares are not used over a restart, since their content could be that of the
+    /// newest segment, if their renaming was lost.
+    leftovers: Vec<String>,
+    /// No segment has this number or a higher one.
+    next_segment: u64,
+    /// No spare has this number or a higher one.
+    next_spare: u64,
+}
+
+impl Directory {
+    fn of(names: &[String]) -> Self {
+        let mut directory = Self { next_segment: 1, next_spare: 1, ..Self::default() };
+        names.iter().for_each(|name| directory.sort(name));
+        directory
+    }
+
+    fn sort(&mut self, name: &str) {
+        if let Some(number) = rollback_of(name) {
+            self.rollbacks.insert(number);
+            let file = name.rsplit('/').next().unwrap_or_default();
+            self.linked.extend(segment::number_in(file, "wal-", ".log"));
+            if name.ends_with(".ndjson.tmp") {
+                self.leftovers.push(name.into());
+            }
+        } else if let Some(seq) = segment::number_in(name, "wal-", ".log") {
+            self.segments.insert(seq);
+            self.next_segment = self.next_segment.max(seq.saturating_add(1));
+        } else if let Some(index) = index_of_file_name(name) {
+            self.snapshots.insert(index);
+        } else if let Some(number) = segment::number_in(name, "spare-", ".log") {
+            self.leftovers.push(name.into());
+            self.next_spare = self.next_spare.max(number.saturating_add(1));
+        } else if is_unfinished(name) {
+            self.leftovers.push(name.into());
+        }
+    }
+}
+
+/// Whether a file was being made under this name.
+fn is_unfinished(name: &str) -> bool {
+    ["wal-", "spare-", "snapshot-"].iter().any(|kind| segment::number_in(name, kind, ".tmp").is_some())
+}
+
+/// All that was found, from which the node and its journal are to be made.
+struct Restart {
+    config: JournalConfig,
+    directory: Directory,
+    chain: Chain,
+    choice: Choice,
+}
+
+impl Restart {
+    fn finish(mut self) -> Recovery {
+        let mut notes = core::mem::take(&mut self.choice.notes);
+        notes.extend(self.chain.torn.take().map(|torn| format!("torn by a crash, and cut: {torn}")));
+        let mut repairs: Vec<FileOp> =
+            self.directory.leftovers.iter().map(|file| FileOp::Remove { file: file.clone() }).collect();
+        let log_last = self.chain.log.last();
+        if let (true, Some((meta, _))) = (self.choice.beyond_log, &self.choice.snapshot) {
+            self.chain.log.begin_anew(meta.position);
+        }
+        let kept = self.kept_snapshots();
+        let beside = Beside::new(kept.clone(), core::mem::take(&mut self.directory.rollbacks));
+        let spares = Spares::new(self.directory.next_spare);
+        let next = Next {
+            seq: self.directory.next_segment,
+            frame: self.chain.next_frame,
+            synced: self.chain.next_frame,
+            last: self.chain.log.last(),
+        };
+        let mut journal = Journal::new(self.config, beside, spares, next);
+        if let (true, Some(state)) = (self.config.wal, self.chain.log.hard_state) {
+            journal = self.go_on(journal, next, log_last, &state, &mut repairs);
+        }
+        self.clean_up(&mut repairs);
+        Recovery { recovered: self.recovered(kept), journal, repairs, notes }
+    }
+
+    /// The log goes on in a new segment, so that what follows the end of the old one, torn or unproven, is void for
+    /// good. It takes its name only when it is whole: until then the old segments count as they are.
+    fn go_on(
+        &mut self,
+        journal: Journal,
+        next: Next,
+        log_last: Position,
+        state: &HardState,
+        repairs: &mut Vec<FileOp>,
+    ) -> Journal {
+        let unproven = core::mem::take(&mut self.chain.unproven);
+        let first_unproven = unproven.first;
+        let (first, base, unproven) = match unproven.resolve(next.frame, log_last) {
+            Resolution::Rewrite { base, records } => {
+                self.give_up_from(first_unproven);
+                (first_unproven, base, records)
+            }
+            Resolution::Sync => {
+                let files = self.chain.segments.iter().map(|segment| segment::file_name(segment.seq));
+                repairs.extend(files.map(|file| FileOp::Sync { file }));
+                (next.frame, log_last, Vec::new())
+            }
+        };
+        let prev = self.chain.segments.last().map_or(0, |segment| segment.seq);
+        let head = SegmentHead { seq: next.seq, prev, first, synced: first, base };
+        let mut records = Vec::from([Record::HardState(*state).encode()]);
+        records.extend(unproven);
+        records.extend(self.choice.beyond_log.then(|| Record::SnapshotMark(next.last).encode()));
+        records.push(Record::Committed(self.chain.log.committed).encode());
+        let frame = FrameHead { kind: Kind::Records, seq: next.seq, number: first, synced: first };
+        let mut parts = Vec::from([head.encode()]);
+        parts.extend(frame::encode(frame, records));
+        let end = parts.iter().map(|part| part.len() as u64).sum();
+        repairs.extend(make_whole(next.seq, parts));
+        let segment = Segment { seq: next.seq, highest: next.last.index, reusable: false, linked: false };
+        let next = Next { seq: next.seq + 1, frame: first + 1, synced: first + 1, last: next.last };
+        journal.with_segments(self.frozen(), Current { segment, end }, next)
+    }
+
+    /// Segments that hold nothing but frames from this one on.
+    fn give_up_from(&mut self, frame: u64) {
+        let kept = self.chain.segments.partition_point(|segment| segment.head.first < frame);
+        let given_up = self.chain.segments.drain(kept..).map(|segment| segment.seq);
+        self.chain.void.extend(given_up);
+    }
+
+    fn frozen(&self) -> VecDeque<Segment> {
+        let length = whole_sectors(self.config.segment_bytes_max);
+        let segment = |segment: &chain::Linked| Segment {
+            seq: segment.seq,
+            highest: segment.highest,
+            reusable: segment.length == length,
+            linked: self.directory.linked.contains(&segment.seq),
+        };
+        self.chain.segments.iter().map(segment).collect()
+    }
+
+    fn kept_snapshots(&self) -> BTreeSet<Index> {
+        let gone: BTreeSet<Index> = self.choice.discarded.iter().chain(&self.choice.damaged).copied().collect();
+        self.directory.snapshots.difference(&gone).copied().collect()
+    }
+
+    fn clean_up(&self, repairs: &mut Vec<FileOp>) {
+        if self.config.wal {
+            let void = self.chain.void.iter().map(|seq| segment::file_name(*seq));
+            repairs.extend(void.map(|file| FileOp::Remove { file }));
+        }
+        let discarded = self.choice.discarded.iter().map(|index| snapshot_name(*index));
+        repairs.extend(discarded.map(|file| FileOp::Remove { file }));
+        for from in self.choice.damaged.iter().map(|index| snapshot_name(*index)) {
+            let to = format!("{from}.damaged");
+            repairs.push(FileOp::Rename { from, to });
+        }
+        // Names that an earlier process made may not be durable yet, and what follows builds on them.
+        if !repairs.is_empty() || !self.directory.snapshots.is_empty() {
+            repairs.push(sync_data_dir());
+        }
+    }
+
+    fn recovered(self, kept: BTreeSet<Index>) -> Option<Recovered> {
+        let Self { config, chain: Chain { mut log, .. }, choice: Choice { snapshot, .. }, .. } = self;
+        let hard_state = match (log.hard_state, &snapshot) {
+            (Some(state), _) => state,
+            (None, Some((meta, _))) => HardState {
+                node: NodeId(0),
+                cluster: Some(meta.cluster),
+                promised: meta.position.epoch,
+                role: RoleHint::Replica,
+            },
+            (None, None) => return None,
+        };
+        let upto = snapshot.as_ref().map_or(Index::ZERO, |(meta, _)| meta.position.index);
+        let epoch_at = |index| log.epoch_at(index).or_else(|| epoch_in(&snapshot, index));
+        let snapshots = kept.into_iter().filter(|index| *index >= log.base.index);
+        let snapshots = snapshots.filter_map(|index| Some(Position { epoch: epoch_at(index)?, index })).collect();
+        let committed = log.committed.max(upto).min(log.last().index);
+        log.forget(upto, config.tail_bytes_max);
+        let Log { base, entries, .. } = log;
+        Some(Recovered { hard_state, fresh: false, snapshot, base, entries, committed, snapshots })
+    }
+}
+
+/// The epoch that wrote `index`, as a snapshot remembers it.
+fn epoch_in(
+    snapshot: &Option<(crate::snapshot::SnapshotMeta, crate::store::Store)>,
+    index: Index,
+) -> Option<Epoch> {
+    snapshot.as_ref().and_then(|(meta, _)| meta.history.epoch_at(index))
+}
+
+/// Makes segment `seq` with this content, whole or not at all.
+fn make_whole(seq: u64, parts: Vec<Bytes>) -> [FileOp; 5] {
+    let file = segment::temporary_name(seq);
+    [
+        FileOp::Create { file: file.clone() },
+        FileOp::Write { file: file.clone(), at: 0, parts },
+        FileOp::Sync { file: file.clone() },
+        FileOp::Rename { from: file, to: segment::file_name(seq) },
+        sync_data_dir(),
+    ]
+}
+
+impl<E> From<Fault> for RecoveryError<E> {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Damaged { seq, at, what } => Self::Damaged { file: segment::file_name(seq), at, what },
+            Fault::Version { seq, version } => Self::Version { file: segment::file_name(seq), version },
+        }
+    }
+}

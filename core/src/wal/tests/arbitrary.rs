@@ -1,0 +1,118 @@
+//! Arbitrary values of what the log holds.
+
+extern crate std;
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use crate::command::{Command, Condition, Member, Membership, Pair, StartKind, Value, ValueKind};
+use crate::config::{Concern, RoleHint};
+use crate::ids::{ClusterId, NodeId};
+use crate::position::{Epoch, Index, Position};
+use crate::time::WallMs;
+use crate::wal::{Entry, HardState, Record};
+
+/// All of them.
+pub(crate) const START_KINDS: [StartKind; 4] =
+    [StartKind::Founding, StartKind::Restart, StartKind::Promotion, StartKind::Forced];
+
+pub(crate) fn epoch() -> impl Strategy<Value = Epoch> {
+    (any::<u64>(), any::<u128>()).prop_map(|(number, leader)| Epoch { number, leader: NodeId(leader) })
+}
+
+pub(crate) fn position() -> impl Strategy<Value = Position> {
+    (epoch(), any::<u64>()).prop_map(|(epoch, index)| Position { epoch, index: Index(index) })
+}
+
+fn bytes() -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from)
+}
+
+fn pair() -> impl Strategy<Value = Pair> {
+    (bytes(), any::<bool>(), bytes(), prop::option::of(any::<u64>())).prop_map(|(key, json, value, ttl_ms)| Pair {
+        key,
+        value: Value { kind: if json { ValueKind::Json } else { ValueKind::Bytes }, bytes: value },
+        ttl_ms,
+    })
+}
+
+fn condition() -> impl Strategy<Value = Condition> {
+    prop_oneof![
+        Just(Condition::Always),
+        Just(Condition::Absent),
+        Just(Condition::Present),
+        any::<u64>().prop_map(|version| Condition::Version(Index(version))),
+    ]
+}
+
+fn membership() -> impl Strategy<Value = Membership> {
+    let member = (any::<u128>(), "[a-z]{0,9}", "[a-z]{0,9}:1", "[a-z]{0,9}:2", any::<bool>(), any::<u32>());
+    (any::<bool>(), prop::collection::btree_map(any::<u128>(), member, 0..5)).prop_map(|(armed, members)| {
+        let members = members.into_iter().map(|(id, (_, name, replication, http, voter, priority))| Member {
+            id: NodeId(id),
+            name,
+            replication,
+            http,
+            voter,
+            priority,
+        });
+        Membership { armed, members: members.collect() }
+    })
+}
+
+pub(crate) fn command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        (pair(), condition()).prop_map(|(pair, condition)| Command::Set { pair, condition }),
+        bytes().prop_map(|key| Command::Delete { key }),
+        (bytes(), any::<i64>()).prop_map(|(key, by)| Command::Incr { key, by }),
+        (bytes(), any::<u64>()).prop_map(|(key, ttl_ms)| Command::Expire { key, ttl_ms }),
+        bytes().prop_map(|key| Command::Persist { key }),
+        prop::collection::vec(pair(), 0..5).prop_map(|pairs| Command::Batch { pairs }),
+        prop::sample::select(Vec::from(START_KINDS)).prop_map(|kind| Command::EpochStart { kind }),
+        membership().prop_map(Command::Config),
+        prop::collection::vec(bytes(), 0..5).prop_map(|keys| Command::Sweep { keys }),
+    ]
+}
+
+pub(crate) fn concern() -> impl Strategy<Value = Concern> {
+    prop_oneof![
+        Just(Concern::Async),
+        Just(Concern::Local),
+        Just(Concern::Quorum),
+        any::<u32>().prop_map(Concern::Replicas),
+    ]
+}
+
+pub(crate) fn entry() -> impl Strategy<Value = Entry> {
+    (position(), any::<u64>(), concern(), command())
+        .prop_map(|(position, at, concern, command)| Entry::encode(position, WallMs(at), concern, &command))
+}
+
+pub(crate) fn record() -> impl Strategy<Value = Record> {
+    let role = prop::sample::select(Vec::from([RoleHint::Master, RoleHint::Replica, RoleHint::Standalone]));
+    let hard_state = (any::<u128>(), prop::option::of(any::<u128>()), epoch(), role).prop_map(
+        |(node, cluster, promised, role)| HardState {
+            node: NodeId(node),
+            cluster: cluster.map(ClusterId),
+            promised,
+            role,
+        },
+    );
+    prop_oneof![
+        hard_state.prop_map(Record::HardState),
+        entry().prop_map(Record::Entry),
+        position().prop_map(Record::Truncate),
+        position().prop_map(Record::SnapshotMark),
+        any::<u64>().prop_map(|index| Record::Committed(Index(index))),
+    ]
+}
+
+/// A set of a value of this length.
+pub(crate) fn set_of(value_bytes: usize) -> Entry {
+    let value = Value { kind: ValueKind::Bytes, bytes: Bytes::from(std::vec![b'v'; value_bytes]) };
+    let pair = Pair { key: Bytes::from_static(b"key"), value, ttl_ms: None };
+    let command = Command::Set { pair, condition: Condition::Always };
+    Entry::encode(Position::ZERO, WallMs(5), Concern::Quorum, &command)
+}

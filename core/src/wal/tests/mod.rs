@@ -1,0 +1,9 @@
+//! Tests of the log: codec, journal and recovery.
+
+pub(crate) mod arbitrary;
+mod crashes;
+mod damage;
+mod disk;
+mod model;
+mod plans;
+mod records;

@@ -1,0 +1,212 @@
+//! What is planned, in order: the plans read like the argument in `docs/formats/wal.md`.
+
+extern crate std;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::disk::{Dice, Disk};
+use super::model::{Model, config, epoch};
+use crate::config::FsyncMode;
+use crate::position::{Index, Position};
+use crate::time::Time;
+use crate::wal::{FileOp, FileWrite, Journal, JournalConfig, Lane, Record, RollbackId, WriteBatch, recover};
+
+fn open(config: JournalConfig, disk: &mut Disk) -> Journal {
+    let names = disk.names();
+    let recovery = recover(config, &names, |name| disk.read(name)).unwrap_or_else(|error| panic!("{error}"));
+    disk.carry_out_all(&recovery.repairs);
+    recovery.journal
+}
+
+fn told(ops: &[FileOp]) -> Vec<String> {
+    ops.iter()
+        .map(|op| match op {
+            FileOp::Create { file } => format!("create {file}"),
+            FileOp::Write { file, at, parts } => {
+                format!("write {file} {at}+{}", parts.iter().map(Bytes::len).sum::<usize>())
+            }
+            FileOp::Sync { file } => format!("sync {file}"),
+            FileOp::SyncDir { dir } => format!("syncdir {dir:?}"),
+            FileOp::Rename { from, to } => format!("rename {from} {to}"),
+            FileOp::Link { from, to } => format!("link {from} {to}"),
+            FileOp::Remove { file } => format!("remove {file}"),
+            FileOp::CreateDir { dir } => format!("createdir {dir}"),
+        })
+        .collect()
+}
+
+fn batch(id: u64, records: &[Record], last: u64) -> WriteBatch {
+    let last = Position { epoch: epoch(1), index: Index(last) };
+    let mut batch = WriteBatch::new(id, Lane::Log, Bytes::from_static(b""), last);
+    batch.records = records.iter().map(Record::encode).collect();
+    batch
+}
+
+#[test]
+fn a_group_is_one_frame_and_one_sync() {
+    let mut disk = Disk::default();
+    let mut journal = open(config(FsyncMode::Always), &mut disk);
+    let (mut model, mut dice) = (Model::new(), Dice::new(1));
+    let first = model.write(&mut dice);
+    let ops = journal.plan(Time(0), &[first]);
+    assert_eq!(
+        told(&ops)[..4],
+        [
+            "create wal-0000000000000001.log",
+            "write wal-0000000000000001.log 0+512",
+            "sync wal-0000000000000001.log",
+            "syncdir \"\""
+        ]
+    );
+    disk.carry_out_all(&ops);
+    let group = [batch(2, &[Record::Committed(Index(1))], 1), batch(3, &[Record::Committed(Index(2))], 2)];
+    let told = told(&journal.plan(Time(0), &group));
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("write wal-0000000000000001.log ") && told[0].ends_with("+512"), "{told:?}");
+    assert_eq!(told[1], "sync wal-0000000000000001.log");
+}
+
+#[test]
+fn a_timer_syncs_where_no_group_does() {
+    let mut disk = Disk::default();
+    let every = Duration::from_millis(5);
+    let mut journal = open(config(FsyncMode::Periodic(every)), &mut disk);
+    let _ = journal.plan(Time(0), &[batch(1, &[Record::Committed(Index(0))], 0)]);
+    assert_eq!(journal.deadline(), None, "the first group is synced in every mode: it says who the node is");
+    let ops = journal.plan(Time(10), &[batch(2, &[Record::Committed(Index(0))], 0)]);
+    assert_eq!(told(&ops).len(), 1);
+    assert_eq!(journal.deadline(), Some(Time(10) + every));
+    assert_eq!(told(&journal.alarm(Time(20))), [""; 0]);
+    assert_eq!(told(&journal.alarm(Time(10) + every)), ["sync wal-0000000000000001.log"]);
+    assert_eq!(journal.deadline(), None);
+}
+
+#[test]
+fn a_segment_written_out_ahead_is_used_as_soon_as_it_is_there() {
+    let mut disk = Disk::default();
+    let mut journal = open(config(FsyncMode::Always), &mut disk);
+    let group = |id| [batch(id, &[Record::Committed(Index(0))], 0)];
+    disk.carry_out_all(&journal.plan(Time(0), &group(1)));
+    let spare = journal.spare().unwrap();
+    assert_eq!(journal.spare(), None, "one at a time");
+    disk.carry_out_all(&spare);
+    journal.spare_ready();
+    let ops = journal.plan(Time(0), &group(2));
+    assert_eq!(told(&ops)[0], "rename spare-0000000000000001.log wal-0000000000000002.log");
+    assert_eq!(journal.spare(), None, "what was written out is less than half full");
+}
+
+#[test]
+fn a_batch_longer_than_a_segment_gets_a_longer_segment() {
+    let mut disk = Disk::default();
+    let mut journal = open(config(FsyncMode::Always), &mut disk);
+    let long = super::arbitrary::set_of(20_000);
+    let ops = journal.plan(Time(0), &[batch(1, &[Record::Entry(long)], 1)]);
+    disk.carry_out_all(&ops);
+    let ops = journal.plan(Time(0), &[batch(2, &[Record::Committed(Index(0))], 1)]);
+    assert_eq!(told(&ops)[0], "create wal-0000000000000002.log");
+}
+
+#[test]
+fn without_a_log_only_the_files_beside_it_are_written() {
+    let mut disk = Disk::default();
+    let without = JournalConfig { wal: false, ..config(FsyncMode::Always) };
+    let mut journal = open(without, &mut disk);
+    let mut first = batch(1, &[Record::Committed(Index(1))], 1);
+    first.cut = Some(Index(1));
+    assert_eq!(told(&journal.plan(Time(0), &[first])), [""; 0]);
+    assert_eq!(journal.spare(), None);
+    assert_eq!(told(&journal.close()), [""; 0]);
+}
+
+#[test]
+fn a_rollback_file_is_durable_before_the_records_of_its_batch() {
+    let mut disk = Disk::default();
+    let mut journal = open(config(FsyncMode::Always), &mut disk);
+    disk.carry_out_all(&journal.plan(Time(0), &[batch(1, &[Record::Committed(Index(0))], 0)]));
+    let mut cut = batch(2, &[Record::Committed(Index(0))], 0);
+    let lines = Bytes::from_static(b"{}\n");
+    cut.files = vec![
+        FileWrite::RollbackKeepFiles { id: RollbackId(7) },
+        FileWrite::Rollback { id: RollbackId(7), first: true, last: true, lines },
+    ];
+    let told = told(&journal.plan(Time(0), &[cut]));
+    assert_eq!(
+        told[..10],
+        [
+            "createdir rollback",
+            "syncdir \"\"",
+            "createdir rollback/7.files",
+            "link wal-0000000000000001.log rollback/7.files/wal-0000000000000001.log",
+            "syncdir \"rollback/7.files\"",
+            "syncdir \"rollback\"",
+            "create rollback/7.ndjson.tmp",
+            "write rollback/7.ndjson.tmp 0+3",
+            "sync rollback/7.ndjson.tmp",
+            "rename rollback/7.ndjson.tmp rollback/7.ndjson",
+        ]
+    );
+    assert_eq!(told[10], "syncdir \"rollback\"");
+    assert!(told[11].starts_with("write wal-") && told[12].starts_with("sync wal-"), "{told:?}");
+}
+
+#[test]
+fn an_older_rollback_file_is_never_replaced() {
+    let mut disk = Disk::default();
+    let lines = Bytes::from_static(b"{}\n");
+    let write = |journal: &mut Journal| {
+        let mut batch = batch(1, &[], 0);
+        batch.files =
+            vec![FileWrite::Rollback { id: RollbackId(7), first: true, last: true, lines: lines.clone() }];
+        journal.plan(Time(0), &[batch])
+    };
+    for _ in 0..2 {
+        let mut journal = open(config(FsyncMode::Always), &mut disk);
+        for _ in 0..2 {
+            let ops = write(&mut journal);
+            disk.carry_out_all(&ops);
+        }
+    }
+    let names: Vec<String> = disk.names().into_iter().filter(|name| name.starts_with("rollback/")).collect();
+    assert_eq!(names, ["rollback/10.ndjson", "rollback/7.ndjson", "rollback/8.ndjson", "rollback/9.ndjson"]);
+}
+
+#[test]
+fn a_segment_that_a_rollback_directory_holds_is_not_written_over() {
+    for linked in [false, true] {
+        let mut disk = Disk::default();
+        let mut journal = open(config(FsyncMode::Always), &mut disk);
+        let mut index = 0;
+        let mut write = |journal: &mut Journal, disk: &mut Disk| {
+            index += 1;
+            let entry = super::arbitrary::set_of(1000);
+            let ops = journal.plan(Time(0), &[batch(index, &[Record::Entry(entry)], index)]);
+            disk.carry_out_all(&ops);
+        };
+        write(&mut journal, &mut disk);
+        for _ in 0..3 {
+            if let Some(ops) = journal.spare() {
+                disk.carry_out_all(&ops);
+                journal.spare_ready();
+            }
+            (0..3).for_each(|_| write(&mut journal, &mut disk));
+        }
+        if linked {
+            let mut keep = batch(90, &[], 10);
+            keep.files = vec![FileWrite::RollbackKeepFiles { id: RollbackId(1) }];
+            disk.carry_out_all(&journal.plan(Time(0), &[keep]));
+        }
+        let mut cut = batch(91, &[], 10);
+        cut.cut = Some(Index(100));
+        let ops = told(&journal.plan(Time(0), &[cut]));
+        let reused = ops.iter().any(|op| op.starts_with("rename wal-"));
+        assert_eq!(reused, !linked, "{ops:?}");
+        assert!(ops.iter().any(|op| op.starts_with("remove wal-")), "{ops:?}");
+    }
+}

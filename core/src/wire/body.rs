@@ -1,0 +1,398 @@
+//! The layout of each message within its frame. Owns the message types; never looks at lengths or checksums of
+//! frames.
+//!
+//! Of [`Hello`] and [`Welcome`] the first fields, protocol version and node, stand in the same place in every version
+//! of the protocol, so that a peer of another version can be refused by name. Nothing else of it is looked at.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::{Buf, BufMut, Bytes};
+
+use crate::codec::{Malformed, Reader, Writer, count_u32};
+use crate::config::Address;
+use crate::history::{History, REIGNS_MAX, Reign};
+use crate::ids::{ClusterId, NodeId};
+use crate::message::{
+    Ack, Append, Chunk, Hello, Intent, Leader, Message, PROTOCOL_VERSION, Pull, Pulled, Reason, Resume, Standing,
+    Stored, Verdict, Welcome,
+};
+use crate::position::{Epoch, Index, Position};
+use crate::store::StateHash;
+use crate::wal::command::{start_kind_code, take_start_kind};
+use crate::wal::record::checked_entry_len;
+use crate::wire::WireError;
+
+const HELLO: u8 = 1;
+const WELCOME: u8 = 2;
+const APPEND: u8 = 3;
+const ACK: u8 = 4;
+const CHUNK: u8 = 5;
+const STORED: u8 = 6;
+const PULL: u8 = 7;
+const PULLED: u8 = 8;
+const BYE: u8 = 9;
+
+/// Writes type and fields; entries and snapshot bytes follow them, and are the caller's.
+pub(super) fn put(out: &mut Vec<u8>, message: &Message) {
+    match message {
+        Message::Hello(hello) => {
+            out.put_u8(HELLO);
+            put_hello(out, hello);
+        }
+        Message::Welcome(welcome) => {
+            out.put_u8(WELCOME);
+            put_welcome(out, welcome);
+        }
+        Message::Append(append) => {
+            out.put_u8(APPEND);
+            put_append(out, append);
+        }
+        Message::Ack(ack) => {
+            out.put_u8(ACK);
+            put_ack(out, ack);
+        }
+        Message::Chunk(chunk) => {
+            out.put_u8(CHUNK);
+            out.epoch(chunk.epoch);
+            out.position(chunk.position);
+            out.put_u32_le(chunk.number);
+            out.index(chunk.last);
+        }
+        Message::Stored(stored) => {
+            out.put_u8(STORED);
+            out.epoch(stored.epoch);
+            out.position(stored.position);
+            out.put_u32_le(stored.next_chunk);
+            out.bool(stored.durable);
+            out.put_u64_le(stored.clock);
+        }
+        Message::Pull(pull) => {
+            out.put_u8(PULL);
+            out.position(pull.after);
+        }
+        Message::Pulled(pulled) => {
+            out.put_u8(PULLED);
+            out.position(pulled.after);
+            out.put_u32_le(count_u32(pulled.entries.len()));
+        }
+        Message::Bye(reason) => {
+            out.put_u8(BYE);
+            out.put_u8(reason_code(*reason));
+        }
+    }
+}
+
+/// Reads a frame without its head, of which the checksum covered the first `covered` bytes.
+pub(super) fn take(mut frame: Bytes, covered: usize) -> Result<Message, WireError> {
+    let fields = frame.split_to(covered);
+    let mut reader = Reader::new(&fields);
+    let message = match reader.u8()? {
+        HELLO => Message::Hello(take_hello(&mut reader)?),
+        WELCOME => Message::Welcome(take_welcome(&mut reader)?),
+        APPEND => Message::Append(take_append(&mut reader, &mut frame)?),
+        ACK => Message::Ack(take_ack(&mut reader)?),
+        CHUNK => Message::Chunk(take_chunk(&mut reader, &fields)?),
+        STORED => Message::Stored(take_stored(&mut reader)?),
+        PULL => Message::Pull(Pull { after: reader.position()? }),
+        PULLED => Message::Pulled(take_pulled(&mut reader, &mut frame)?),
+        BYE => Message::Bye(take_reason(&mut reader)?),
+        _ => return Err(WireError::Malformed("no such message")),
+    };
+    reader.end()?;
+    if frame.is_empty() { Ok(message) } else { Err(WireError::Malformed("bytes left over")) }
+}
+
+fn put_hello(out: &mut Vec<u8>, hello: &Hello) {
+    out.put_u16_le(hello.protocol);
+    put_standing(out, &hello.standing);
+    out.put_u8(match hello.intent {
+        Intent::Follow => 0,
+        Intent::Ask => 1,
+    });
+    out.option(hello.resume.as_ref(), |out, resume| {
+        out.position(resume.position);
+        out.put_u32_le(resume.next_chunk);
+    });
+    out.bool(hello.needs_snapshot);
+}
+
+fn take_hello(reader: &mut Reader<'_>) -> Result<Hello, Malformed> {
+    let protocol = reader.u16()?;
+    if protocol != PROTOCOL_VERSION {
+        let standing = foreign_standing(reader)?;
+        return Ok(Hello { protocol, intent: Intent::Ask, standing, resume: None, needs_snapshot: false });
+    }
+    Ok(Hello {
+        protocol,
+        standing: take_standing(reader)?,
+        intent: match reader.u8()? {
+            0 => Intent::Follow,
+            1 => Intent::Ask,
+            _ => return Err(Malformed("no such intent")),
+        },
+        resume: reader.option(|reader| Ok(Resume { position: reader.position()?, next_chunk: reader.u32()? }))?,
+        needs_snapshot: reader.bool()?,
+    })
+}
+
+fn put_welcome(out: &mut Vec<u8>, welcome: &Welcome) {
+    out.put_u16_le(welcome.protocol);
+    put_standing(out, &welcome.standing);
+    match &welcome.verdict {
+        Verdict::Continue { after } => {
+            out.put_u8(0);
+            out.position(*after);
+        }
+        Verdict::Truncate { after } => {
+            out.put_u8(1);
+            out.position(*after);
+        }
+        Verdict::Snapshot { position, next_chunk } => {
+            out.put_u8(2);
+            out.position(*position);
+            out.put_u32_le(*next_chunk);
+        }
+        Verdict::Redirect(leader) => {
+            out.put_u8(3);
+            put_leader(out, leader);
+        }
+        Verdict::Noted(leader) => {
+            out.put_u8(4);
+            out.option(leader.as_ref(), put_leader);
+        }
+        Verdict::Refused(reason) => {
+            out.put_u8(5);
+            out.put_u8(reason_code(*reason));
+        }
+    }
+}
+
+fn take_welcome(reader: &mut Reader<'_>) -> Result<Welcome, Malformed> {
+    let protocol = reader.u16()?;
+    if protocol != PROTOCOL_VERSION {
+        let standing = foreign_standing(reader)?;
+        return Ok(Welcome { protocol, standing, verdict: Verdict::Refused(Reason::Protocol) });
+    }
+    Ok(Welcome { protocol, standing: take_standing(reader)?, verdict: take_verdict(reader)? })
+}
+
+fn take_verdict(reader: &mut Reader<'_>) -> Result<Verdict, Malformed> {
+    match reader.u8()? {
+        0 => Ok(Verdict::Continue { after: reader.position()? }),
+        1 => Ok(Verdict::Truncate { after: reader.position()? }),
+        2 => Ok(Verdict::Snapshot { position: reader.position()?, next_chunk: reader.u32()? }),
+        3 => take_leader(reader).map(Verdict::Redirect),
+        4 => reader.option(take_leader).map(Verdict::Noted),
+        5 => take_reason(reader).map(Verdict::Refused),
+        _ => Err(Malformed("no such verdict")),
+    }
+}
+
+const fn reason_code(reason: Reason) -> u8 {
+    match reason {
+        Reason::Protocol => 0,
+        Reason::ForeignCluster => 1,
+        Reason::NoMaster => 2,
+        Reason::SameNode => 3,
+        Reason::Full => 4,
+        Reason::SourceBehind => 5,
+        Reason::Quarantined => 6,
+        Reason::ShuttingDown => 7,
+    }
+}
+
+fn take_reason(reader: &mut Reader<'_>) -> Result<Reason, Malformed> {
+    match reader.u8()? {
+        0 => Ok(Reason::Protocol),
+        1 => Ok(Reason::ForeignCluster),
+        2 => Ok(Reason::NoMaster),
+        3 => Ok(Reason::SameNode),
+        4 => Ok(Reason::Full),
+        5 => Ok(Reason::SourceBehind),
+        6 => Ok(Reason::Quarantined),
+        7 => Ok(Reason::ShuttingDown),
+        _ => Err(Malformed("no such reason")),
+    }
+}
+
+fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
+    out.put_u128_le(standing.node.0);
+    out.option(standing.cluster.as_ref(), |out, cluster| out.put_u128_le(cluster.0));
+    out.text(&standing.name);
+    put_address(out, &standing.http);
+    out.option(standing.replication.as_ref(), put_address);
+    out.put_u32_le(standing.priority);
+    out.bool(standing.syncs);
+    out.epoch(standing.promised);
+    out.bool(standing.leads);
+    out.position(standing.last);
+    out.index(standing.committed);
+    put_history(out, &standing.history);
+}
+
+fn take_standing(reader: &mut Reader<'_>) -> Result<Standing, Malformed> {
+    Ok(Standing {
+        node: NodeId(reader.u128()?),
+        cluster: reader.option(|reader| reader.u128().map(ClusterId))?,
+        name: reader.text()?,
+        http: take_address(reader)?,
+        replication: reader.option(take_address)?,
+        priority: reader.u32()?,
+        syncs: reader.bool()?,
+        promised: reader.epoch()?,
+        leads: reader.bool()?,
+        last: reader.position()?,
+        committed: reader.index()?,
+        history: take_history(reader)?,
+    })
+}
+
+/// What can be told of a peer of another version: its id.
+fn foreign_standing(reader: &mut Reader<'_>) -> Result<Standing, Malformed> {
+    let node = NodeId(reader.u128()?);
+    reader.take(reader.rest().len())?;
+    Ok(Standing {
+        node,
+        cluster: None,
+        name: String::new(),
+        http: Address { host: None, port: 0 },
+        replication: None,
+        priority: 0,
+        syncs: false,
+        promised: Epoch::default(),
+        leads: false,
+        last: Position::ZERO,
+        committed: Index::ZERO,
+        history: History::default(),
+    })
+}
+
+/// Writes a history; snapshots hold one too.
+pub(crate) fn put_history(out: &mut Vec<u8>, history: &History) {
+    out.put_u32_le(count_u32(history.reigns().len()));
+    for reign in history.reigns() {
+        out.epoch(reign.epoch);
+        out.index(reign.start);
+        out.put_u8(start_kind_code(reign.kind));
+    }
+}
+
+/// Reads a history.
+pub(crate) fn take_history(reader: &mut Reader<'_>) -> Result<History, Malformed> {
+    let count = usize::try_from(reader.u32()?).unwrap_or(usize::MAX);
+    if count > REIGNS_MAX {
+        return Err(Malformed("too many reigns"));
+    }
+    let mut reigns = Vec::with_capacity(count);
+    for _ in 0..count {
+        reigns.push(Reign { epoch: reader.epoch()?, start: reader.index()?, kind: take_start_kind(reader)? });
+    }
+    History::from_reigns(reigns).ok_or(Malformed("reigns out of order"))
+}
+
+fn put_address(out: &mut Vec<u8>, address: &Address) {
+    out.option(address.host.as_ref(), |out, host| out.text(host));
+    out.put_u16_le(address.port);
+}
+
+fn take_address(reader: &mut Reader<'_>) -> Result<Address, Malformed> {
+    Ok(Address { host: reader.option(Reader::text)?, port: reader.u16()? })
+}
+
+fn put_leader(out: &mut Vec<u8>, leader: &Leader) {
+    out.put_u128_le(leader.node.0);
+    out.text(&leader.http);
+    out.text(&leader.replication);
+}
+
+fn take_leader(reader: &mut Reader<'_>) -> Result<Leader, Malformed> {
+    Ok(Leader { node: NodeId(reader.u128()?), http: reader.text()?, replication: reader.text()? })
+}
+
+fn put_append(out: &mut Vec<u8>, append: &Append) {
+    out.epoch(append.epoch);
+    out.position(append.prev);
+    out.index(append.committed);
+    out.index(append.last);
+    out.put_u64_le(append.round);
+    out.put_u64_le(append.echo);
+    out.put_u32_le(count_u32(append.entries.len()));
+}
+
+fn take_append(reader: &mut Reader<'_>, records: &mut Bytes) -> Result<Append, WireError> {
+    Ok(Append {
+        epoch: reader.epoch()?,
+        prev: reader.position()?,
+        committed: reader.index()?,
+        last: reader.index()?,
+        round: reader.u64()?,
+        echo: reader.u64()?,
+        entries: take_records(reader.u32()?, records)?,
+    })
+}
+
+fn take_pulled(reader: &mut Reader<'_>, records: &mut Bytes) -> Result<Pulled, WireError> {
+    Ok(Pulled { after: reader.position()?, entries: take_records(reader.u32()?, records)? })
+}
+
+/// Exactly `count` entries, each with the right checksum, as slices of the frame.
+fn take_records(count: u32, records: &mut Bytes) -> Result<Vec<Bytes>, WireError> {
+    // The shortest record has nine bytes, so that the count cannot make us allocate much more than was sent.
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    if count > records.len() / 9 {
+        return Err(WireError::Malformed("too many entries"));
+    }
+    let mut entries = Vec::with_capacity(count);
+    for _ in 0..count {
+        let len = checked_entry_len(records)?;
+        entries.push(records.split_to(len));
+    }
+    Ok(entries)
+}
+
+fn put_ack(out: &mut Vec<u8>, ack: &Ack) {
+    out.epoch(ack.epoch);
+    out.index(ack.received);
+    out.index(ack.durable);
+    out.index(ack.applied);
+    out.put_u64_le(ack.hash.0);
+    out.put_u64_le(ack.round);
+    out.put_u64_le(ack.clock);
+    out.bool(ack.disk_full);
+}
+
+fn take_ack(reader: &mut Reader<'_>) -> Result<Ack, Malformed> {
+    Ok(Ack {
+        epoch: reader.epoch()?,
+        received: reader.index()?,
+        durable: reader.index()?,
+        applied: reader.index()?,
+        hash: StateHash(reader.u64()?),
+        round: reader.u64()?,
+        clock: reader.u64()?,
+        disk_full: reader.bool()?,
+    })
+}
+
+fn take_stored(reader: &mut Reader<'_>) -> Result<Stored, Malformed> {
+    Ok(Stored {
+        epoch: reader.epoch()?,
+        position: reader.position()?,
+        next_chunk: reader.u32()?,
+        durable: reader.bool()?,
+        clock: reader.u64()?,
+    })
+}
+
+/// The chunk's bytes are the rest of the fields.
+fn take_chunk(reader: &mut Reader<'_>, fields: &Bytes) -> Result<Chunk, Malformed> {
+    let epoch = reader.epoch()?;
+    let position = reader.position()?;
+    let number = reader.u32()?;
+    let last = reader.index()?;
+    let mut bytes = fields.clone();
+    bytes.advance(fields.len() - reader.rest().len());
+    reader.take(bytes.len())?;
+    Ok(Chunk { epoch, position, number, bytes, last })
+}

@@ -1,0 +1,299 @@
+//! Round trips, broken bytes, and the maxima. Nothing here may panic in the decoder.
+
+extern crate std;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
+
+use super::{FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX, WireError, decode, encode};
+use crate::config::Address;
+use crate::history::{History, Reign};
+use crate::ids::{ClusterId, NodeId};
+use crate::message::*;
+use crate::position::{Epoch, Index, Position};
+use crate::store::StateHash;
+use crate::wal::tests::arbitrary;
+
+fn joined(message: &Message) -> Vec<u8> {
+    encode(message).concat()
+}
+
+fn decoded(bytes: &[u8]) -> Result<Option<Message>, WireError> {
+    decode(&mut BytesMut::from(bytes), FRAME_BYTES_MAX)
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "[a-z.:é]{0,40}"
+}
+
+fn address() -> impl Strategy<Value = Address> {
+    (prop::option::of(text()), any::<u16>()).prop_map(|(host, port)| Address { host, port })
+}
+
+fn history() -> impl Strategy<Value = History> {
+    prop::collection::vec((1u64..5, 1u64..9, 0usize..4), 0..20).prop_map(|steps| {
+        let mut epoch = Epoch::default();
+        let mut start = Index::ZERO;
+        let mut history = History::default();
+        for (number, index, kind) in steps {
+            epoch.number += number;
+            start.0 += index;
+            history.push(Reign { epoch, start, kind: arbitrary::START_KINDS[kind] });
+        }
+        history
+    })
+}
+
+fn standing() -> impl Strategy<Value = Standing> {
+    let who = (any::<u128>(), prop::option::of(any::<u128>()), text(), address(), prop::option::of(address()));
+    let how =
+        (any::<u32>(), any::<bool>(), arbitrary::epoch(), any::<bool>(), arbitrary::position(), any::<u64>());
+    (who, how, history()).prop_map(|(who, how, history)| Standing {
+        node: NodeId(who.0),
+        cluster: who.1.map(ClusterId),
+        name: who.2,
+        http: who.3,
+        replication: who.4,
+        priority: how.0,
+        syncs: how.1,
+        promised: how.2,
+        leads: how.3,
+        last: how.4,
+        committed: Index(how.5),
+        history,
+    })
+}
+
+fn leader() -> impl Strategy<Value = Leader> {
+    (any::<u128>(), text(), text()).prop_map(|(node, http, replication)| Leader {
+        node: NodeId(node),
+        http,
+        replication,
+    })
+}
+
+fn reason() -> impl Strategy<Value = Reason> {
+    let reasons = [
+        Reason::Protocol,
+        Reason::ForeignCluster,
+        Reason::NoMaster,
+        Reason::SameNode,
+        Reason::Full,
+        Reason::SourceBehind,
+        Reason::Quarantined,
+        Reason::ShuttingDown,
+    ];
+    prop::sample::select(Vec::from(reasons))
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        arbitrary::position().prop_map(|after| Verdict::Continue { after }),
+        arbitrary::position().prop_map(|after| Verdict::Truncate { after }),
+        (arbitrary::position(), any::<u32>())
+            .prop_map(|(position, next_chunk)| Verdict::Snapshot { position, next_chunk }),
+        leader().prop_map(Verdict::Redirect),
+        prop::option::of(leader()).prop_map(Verdict::Noted),
+        reason().prop_map(Verdict::Refused),
+    ]
+}
+
+fn entries() -> impl Strategy<Value = Vec<Bytes>> {
+    prop::collection::vec(arbitrary::entry().prop_map(|entry| entry.record), 0..6)
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let resume =
+        (arbitrary::position(), any::<u32>()).prop_map(|(position, next_chunk)| Resume { position, next_chunk });
+    let intent = prop::sample::select(Vec::from([Intent::Follow, Intent::Ask]));
+    prop_oneof![
+        (intent, standing(), prop::option::of(resume), any::<bool>()).prop_map(
+            |(intent, standing, resume, needs_snapshot)| Message::Hello(Hello {
+                protocol: PROTOCOL_VERSION,
+                intent,
+                standing,
+                resume,
+                needs_snapshot
+            })
+        ),
+        (standing(), verdict()).prop_map(|(standing, verdict)| Message::Welcome(Welcome {
+            protocol: PROTOCOL_VERSION,
+            standing,
+            verdict
+        })),
+        (arbitrary::epoch(), arbitrary::position(), entries(), any::<[u64; 4]>()).prop_map(
+            |(epoch, prev, entries, n)| Message::Append(Append {
+                epoch,
+                prev,
+                entries,
+                committed: Index(n[0]),
+                last: Index(n[1]),
+                round: n[2],
+                echo: n[3]
+            })
+        ),
+        (arbitrary::epoch(), any::<[u64; 6]>(), any::<bool>()).prop_map(|(epoch, n, disk_full)| Message::Ack(
+            Ack {
+                epoch,
+                received: Index(n[0]),
+                durable: Index(n[1]),
+                applied: Index(n[2]),
+                hash: StateHash(n[3]),
+                round: n[4],
+                clock: n[5],
+                disk_full
+            }
+        )),
+        (arbitrary::epoch(), arbitrary::position(), any::<u32>(), any::<Vec<u8>>(), any::<u64>()).prop_map(
+            |(epoch, position, number, bytes, last)| Message::Chunk(Chunk {
+                epoch,
+                position,
+                number,
+                bytes: Bytes::from(bytes),
+                last: Index(last)
+            })
+        ),
+        (arbitrary::epoch(), arbitrary::position(), any::<u32>(), any::<bool>(), any::<u64>()).prop_map(
+            |(epoch, position, next_chunk, durable, clock)| Message::Stored(Stored {
+                epoch,
+                position,
+                next_chunk,
+                durable,
+                clock
+            })
+        ),
+        arbitrary::position().prop_map(|after| Message::Pull(Pull { after })),
+        reason().prop_map(Message::Bye),
+        (arbitrary::position(), entries()).prop_map(|(after, entries)| Message::Pulled(Pulled { after, entries })),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_encoded_decodes_to_itself(message in message()) {
+        prop_assert_eq!(decoded(&joined(&message)), Ok(Some(message)));
+    }
+
+    #[test]
+    fn a_frame_in_pieces_waits_and_leaves_what_follows(message in message(), cut in any::<prop::sample::Index>()) {
+        let whole = joined(&message);
+        let cut = cut.index(whole.len());
+        let mut buffer = BytesMut::from(&whole[..cut]);
+        prop_assert_eq!(decode(&mut buffer, FRAME_BYTES_MAX), Ok(None));
+        buffer.extend_from_slice(&whole[cut..]);
+        buffer.extend_from_slice(&whole[..cut]);
+        prop_assert_eq!(decode(&mut buffer, FRAME_BYTES_MAX), Ok(Some(message)));
+        prop_assert_eq!(&buffer[..], &whole[..cut]);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in any::<Vec<u8>>()) {
+        prop_assert_ne!(decoded(&bytes).ok().flatten(), Some(Message::Pull(Pull { after: Position::ZERO })));
+    }
+
+    #[test]
+    fn one_changed_byte_never_gives_another_message(
+        message in message(),
+        at in any::<prop::sample::Index>(),
+        flip in 1u8..,
+    ) {
+        let mut bytes = joined(&message);
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+        // A changed length may ask for more bytes; a peer that sends none falls silent and is dropped for that.
+        prop_assert!(!matches!(decoded(&bytes), Ok(Some(_))));
+    }
+
+    #[test]
+    fn damage_under_a_right_checksum_never_panics(
+        message in message(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut bytes = joined(&message);
+        let fields = bytes[16..].len();
+        let at = 16 + at.index(fields);
+        bytes[at] = byte;
+        super::put_head_again(&mut bytes);
+        let _ = decoded(&bytes);
+    }
+}
+
+fn blank_hello(protocol: u16) -> Message {
+    let standing = Standing {
+        node: NodeId(7),
+        cluster: None,
+        name: "n".into(),
+        http: Address { host: None, port: 1 },
+        replication: None,
+        priority: 1,
+        syncs: true,
+        promised: Epoch::default(),
+        leads: false,
+        last: Position::ZERO,
+        committed: Index::ZERO,
+        history: History::default(),
+    };
+    Message::Hello(Hello { protocol, intent: Intent::Follow, standing, resume: None, needs_snapshot: false })
+}
+
+#[test]
+fn a_hello_of_another_version_still_says_which_and_who() {
+    let Ok(Some(Message::Hello(hello))) = decoded(&joined(&blank_hello(PROTOCOL_VERSION + 1))) else {
+        panic!("not understood");
+    };
+    assert_eq!((hello.protocol, hello.standing.node), (PROTOCOL_VERSION + 1, NodeId(7)));
+    assert_eq!(hello.standing.name, "");
+}
+
+#[test]
+fn another_protocol_is_refused_at_its_first_byte() {
+    assert_eq!(decoded(b"GET / HTTP/1.1\r\n"), Err(WireError::Magic));
+    assert_eq!(decoded(b"G"), Err(WireError::Magic));
+    assert_eq!(decoded(b"S"), Ok(None));
+}
+
+#[test]
+fn a_long_frame_is_refused_by_its_head_alone() {
+    let mut head = BytesMut::from(&b"SYN\x01"[..]);
+    head.extend_from_slice(&(HANDSHAKE_BYTES_MAX - 15).to_le_bytes());
+    head.extend_from_slice(&[0; 8]);
+    assert_eq!(decode(&mut head.clone(), HANDSHAKE_BYTES_MAX), Err(WireError::TooLong(HANDSHAKE_BYTES_MAX - 15)));
+    assert_eq!(decode(&mut head, HANDSHAKE_BYTES_MAX + 1), Ok(None));
+}
+
+#[test]
+fn the_longest_hello_passes_the_handshake() {
+    let text: String = core::iter::repeat_n('x', crate::codec::TEXT_BYTES_MAX).collect();
+    let mut history = History::default();
+    for number in 1..=300 {
+        history.push(Reign {
+            epoch: Epoch { number, leader: NodeId(1) },
+            start: Index(number),
+            kind: arbitrary::START_KINDS[0],
+        });
+    }
+    let Message::Hello(mut hello) = blank_hello(PROTOCOL_VERSION) else { return };
+    hello.standing.name = text.clone();
+    hello.standing.http.host = Some(text.clone());
+    hello.standing.replication = Some(Address { host: Some(text), port: 2 });
+    hello.standing.history = history;
+    let bytes = joined(&Message::Hello(hello.clone()));
+    let decoded = decode(&mut BytesMut::from(&bytes[..]), HANDSHAKE_BYTES_MAX);
+    assert_eq!(decoded, Ok(Some(Message::Hello(hello))));
+}
+
+#[test]
+fn large_entries_are_shared_not_copied() {
+    let entry = arbitrary::set_of(100_000);
+    let small = arbitrary::set_of(10);
+    let records = [small.clone(), small, entry.clone()].map(|entry| entry.record);
+    let pulled = Message::Pulled(Pulled { after: Position::ZERO, entries: Vec::from(records) });
+    let parts = encode(&pulled);
+    assert_eq!(parts.len(), 2, "head and small ones, then the large one");
+    assert_eq!(parts[1].as_ptr(), entry.record.as_ptr());
+    assert_eq!(decoded(&parts.concat()), Ok(Some(pulled)));
+}

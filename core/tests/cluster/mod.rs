@@ -1,0 +1,428 @@
+//! A small cluster for scripts: nodes by number, links as ordered pipes, disks as maps of files, time that moves only
+//! when told. Every message delivered and every sync is a step, and leaves a line.
+
+mod print;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use synap_core::command::{Command, Condition, Pair, Value, ValueKind};
+use synap_core::config::{Address, Concern, Config, FailoverMode, FsyncMode, Limits, RoleHint};
+use synap_core::ids::{LinkId, NodeId, RequestId};
+use synap_core::input::{Input, LinkChange, LinkLoss, Promotion, Request};
+use synap_core::message::Message;
+use synap_core::node::Node;
+use synap_core::output::{LinkAction, Output};
+use synap_core::planted::Planted;
+use synap_core::recovered::Recovered;
+use synap_core::time::{Now, Time, WallMs};
+use synap_core::wal::{FileOp, Journal, JournalConfig, WriteBatch, recover};
+
+/// Nodes, pipes and disks.
+#[derive(Default)]
+pub(crate) struct Cluster {
+    servers: BTreeMap<u32, Server>,
+    pipes: BTreeMap<(u32, LinkId), (u32, LinkId)>,
+    dials: VecDeque<(u32, LinkId, u32)>,
+    cut: BTreeSet<(u32, u32)>,
+    micros: u64,
+    accepted: u64,
+    requests: u64,
+    tail_bytes_max: u64,
+    lines: Vec<String>,
+}
+
+/// One node with its disk and what is on its way to it.
+struct Server {
+    role: RoleHint,
+    node: Option<Node>,
+    deadline: Option<Time>,
+    journal: Option<Journal>,
+    files: BTreeMap<String, Vec<u8>>,
+    writes: VecDeque<WriteBatch>,
+    inbox: VecDeque<(LinkId, Message)>,
+    disk_stopped: bool,
+    wiped: u32,
+}
+
+impl Cluster {
+    pub(crate) fn new(nodes: u32, tail_bytes_max: u64) -> Self {
+        let mut cluster = Self { tail_bytes_max, ..Self::default() };
+        for number in 1..=nodes {
+            let role = if number == 1 { RoleHint::Master } else { RoleHint::Replica };
+            cluster.servers.insert(number, Server::new(role));
+            cluster.start(number, None);
+        }
+        cluster
+    }
+
+    pub(crate) fn transcript(&mut self) -> String {
+        let lines = std::mem::take(&mut self.lines);
+        lines.into_iter().map(|line| line + "\n").collect()
+    }
+
+    pub(crate) fn start(&mut self, number: u32, role: Option<&str>) {
+        let tail_bytes_max = self.tail_bytes_max;
+        let now = self.now();
+        let Some(server) = self.servers.get_mut(&number) else { return };
+        match role {
+            Some("master") => server.role = RoleHint::Master,
+            Some("replica") => server.role = RoleHint::Replica,
+            Some(other) => panic!("unknown role {other}"),
+            None => {}
+        }
+        let journal_config = JournalConfig {
+            wal: true,
+            segment_bytes_max: 64 << 10,
+            fsync: FsyncMode::Always,
+            tail_bytes_max,
+            planted: Planted::default(),
+        };
+        let names: Vec<String> = server.files.keys().cloned().collect();
+        let files = &server.files;
+        let read = |name: &str| files.get(name).map(|bytes| Bytes::from(bytes.clone())).ok_or("no such file");
+        let recovery = recover(journal_config, &names, read).expect("the disk is good");
+        for op in &recovery.repairs {
+            server.apply(op);
+        }
+        let fresh = Recovered::empty(NodeId(u128::from(number + 100 * server.wiped)), server.role);
+        let recovered = recovery.recovered.unwrap_or(fresh);
+        server.journal = Some(recovery.journal);
+        server.node =
+            Some(Node::new(config(number, server.role, tail_bytes_max), recovered, u64::from(number), now));
+        self.turn(number, []);
+    }
+
+    pub(crate) fn crash(&mut self, number: u32) {
+        let Some(server) = self.servers.get_mut(&number) else { return };
+        server.node = None;
+        server.writes.clear();
+        server.inbox.clear();
+        let ends: Vec<_> = self.pipes.iter().filter(|((at, _), _)| *at == number).map(|(a, b)| (*a, *b)).collect();
+        for (here, (peer, link)) in ends {
+            self.pipes.remove(&here);
+            self.pipes.remove(&(peer, link));
+            self.turn(peer, [Input::Link { link, change: LinkChange::Down(LinkLoss::Closed) }]);
+        }
+    }
+
+    /// An empty disk under the same number: a new node.
+    pub(crate) fn wipe(&mut self, number: u32) {
+        if let Some(server) = self.servers.get_mut(&number) {
+            server.files.clear();
+            server.wiped += 1;
+        }
+    }
+
+    pub(crate) fn cut(&mut self, a: u32, b: u32) {
+        self.cut.extend([(a, b), (b, a)]);
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    pub(crate) fn stop_disk(&mut self, number: u32, stopped: bool) {
+        if let Some(server) = self.servers.get_mut(&number) {
+            server.disk_stopped = stopped;
+        }
+    }
+
+    pub(crate) fn set(&mut self, number: u32, key: &str, value: &str, concern: Option<&str>) {
+        let value = Value { kind: ValueKind::Bytes, bytes: Bytes::copy_from_slice(value.as_bytes()) };
+        let pair = Pair { key: Bytes::copy_from_slice(key.as_bytes()), value, ttl_ms: None };
+        let concern = concern.map(|concern| match concern {
+            "async" => Concern::Async,
+            "local" => Concern::Local,
+            "quorum" => Concern::Quorum,
+            count => Concern::Replicas(count.parse().expect("a concern")),
+        });
+        let command = Command::Set { pair, condition: Condition::Always };
+        self.ask(number, Request::Write { command, concern, timeout: Duration::from_secs(5) });
+    }
+
+    pub(crate) fn get(&mut self, number: u32, key: &str) {
+        let Some(node) = self.servers.get(&number).and_then(|server| server.node.as_ref()) else { return };
+        let view = node.view();
+        let item = view.store.get(key.as_bytes());
+        let value = item.map_or_else(|| "-".into(), |item| String::from_utf8_lossy(item.value()).into_owned());
+        self.lines.push(format!("n{number} {key}={value} at {}", view.applied));
+    }
+
+    pub(crate) fn promote(&mut self, number: u32, force: bool) {
+        let ask = Promotion { force, accept_data_loss: force, expect_last: None };
+        self.ask(number, Request::Promote(ask));
+    }
+
+    pub(crate) fn snapshot(&mut self, number: u32) {
+        self.ask(number, Request::Snapshot);
+    }
+
+    /// Delivers what is on its way to a node, in order; dials made by it included.
+    pub(crate) fn deliver(&mut self, number: u32) {
+        self.connect(number);
+        let Some(server) = self.servers.get_mut(&number) else { return };
+        let waiting: Vec<_> = server.inbox.drain(..).collect();
+        for (link, message) in waiting {
+            self.lines.push(format!("n{number} < {}", print::message(&message)));
+            self.turn(number, [Input::Message { link, message }]);
+        }
+    }
+
+    /// Carries out what waits for a node's disk, and hands over the receipts.
+    pub(crate) fn sync(&mut self, number: u32) {
+        let now = self.now().mono;
+        let Some(server) = self.servers.get_mut(&number) else { return };
+        let batches: Vec<_> = server.writes.drain(..).collect();
+        if batches.is_empty() {
+            return;
+        }
+        let ops = server.journal.as_mut().map(|journal| journal.plan(now, &batches)).unwrap_or_default();
+        for op in &ops {
+            server.apply(op);
+        }
+        let receipts: Vec<_> = batches.into_iter().map(|batch| Input::Durable(batch.durable())).collect();
+        self.turn(number, receipts);
+    }
+
+    /// Delivers and syncs everything, then moves time on to each deadline within `millis`.
+    pub(crate) fn run(&mut self, millis: u64) {
+        let until = self.micros + millis * 1000;
+        let before = self.lines.len();
+        loop {
+            self.settle();
+            let due =
+                self.servers.values().filter(|server| server.node.is_some()).filter_map(|server| server.deadline);
+            let next = due.min().map_or(until, |time| time.0.max(self.micros + 1));
+            if next > until {
+                break;
+            }
+            self.micros = next;
+            for number in self.numbers() {
+                self.turn(number, [Input::Alarm]);
+            }
+            if next == until {
+                self.settle();
+                break;
+            }
+        }
+        self.micros = until;
+        let steps: Vec<String> = self.lines.drain(before..).collect();
+        let told = steps
+            .into_iter()
+            .filter(|line| !line.contains(" < ") && !line.contains(" > ") && !line.contains(" wal "));
+        self.lines.extend(told.collect::<Vec<_>>());
+    }
+
+    pub(crate) fn status(&mut self) {
+        for (number, server) in &self.servers {
+            let line = match &server.node {
+                Some(node) => print::status(&node.status(Time(self.micros))),
+                None => "down".into(),
+            };
+            self.lines.push(format!("n{number} {line}"));
+        }
+    }
+
+    pub(crate) fn rollback_files(&mut self, number: u32) {
+        let Some(server) = self.servers.get(&number) else { return };
+        for (name, bytes) in server.files.range("rollback/".to_string()..) {
+            if name.ends_with(".ndjson") {
+                self.lines.push(name.clone());
+                self.lines.extend(String::from_utf8_lossy(bytes).lines().map(String::from));
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            let before = self.lines.len();
+            for number in self.numbers() {
+                self.deliver(number);
+                if self.servers.get(&number).is_some_and(|server| !server.disk_stopped) {
+                    self.sync(number);
+                }
+            }
+            let due =
+                |server: &Server| server.node.is_some() && server.deadline.is_some_and(|at| at.0 <= self.micros);
+            let late: Vec<u32> = self.servers.iter().filter(|(_, server)| due(server)).map(|(n, _)| *n).collect();
+            for number in late {
+                self.turn(number, [Input::Alarm]);
+            }
+            if self.lines.len() == before && self.idle() {
+                return;
+            }
+        }
+        panic!("the cluster does not come to rest");
+    }
+
+    fn idle(&self) -> bool {
+        let quiet = |server: &Server| server.inbox.is_empty() && (server.writes.is_empty() || server.disk_stopped);
+        self.dials.is_empty() && self.servers.values().all(quiet)
+    }
+
+    fn ask(&mut self, number: u32, request: Request) {
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        self.turn(number, [Input::Request { id, request }]);
+    }
+
+    fn turn(&mut self, number: u32, inputs: impl IntoIterator<Item = Input>) {
+        let now = self.now();
+        let Some(server) = self.servers.get_mut(&number) else { return };
+        let Some(node) = &mut server.node else { return };
+        let mut out = Output::default();
+        server.deadline = node.turn(now, inputs, &mut out);
+        node.check();
+        self.route(number, out);
+    }
+
+    fn route(&mut self, number: u32, out: Output) {
+        for batch in out.write.into_iter().chain(out.snapshot) {
+            self.lines.push(format!("n{number} wal {}", print::batch(&batch)));
+            if let Some(server) = self.servers.get_mut(&number) {
+                server.writes.push_back(batch);
+            }
+        }
+        for (link, message) in out.sends {
+            self.send(number, link, message);
+        }
+        for action in out.links {
+            match action {
+                LinkAction::Dial { link, address } => {
+                    let host = address.trim_start_matches('n').split(':').next().unwrap_or_default();
+                    self.dials.push_back((number, link, host.parse().unwrap_or(0)));
+                }
+                LinkAction::Close { link } => self.close(number, link),
+            }
+        }
+        for (id, reply) in out.replies {
+            self.lines.push(format!("n{number} {id} {}", print::reply(&reply)));
+        }
+        for event in out.events {
+            self.lines.push(format!("n{number} {}", print::event(&event)));
+        }
+    }
+
+    fn send(&mut self, from: u32, link: LinkId, message: Message) {
+        let Some((to, there)) = self.pipes.get(&(from, link)).copied() else { return };
+        self.lines.push(format!("n{from} > n{to} {}", print::message(&message)));
+        if self.cut.contains(&(from, to)) {
+            return;
+        }
+        if let Some(server) = self.servers.get_mut(&to) {
+            server.inbox.push_back((there, message));
+        }
+    }
+
+    fn close(&mut self, from: u32, link: LinkId) {
+        self.dials.retain(|(number, dialled, _)| (*number, *dialled) != (from, link));
+        let Some((to, there)) = self.pipes.remove(&(from, link)) else { return };
+        self.pipes.remove(&(to, there));
+        if !self.cut.contains(&(from, to)) {
+            self.deliver(to);
+            self.turn(to, [Input::Link { link: there, change: LinkChange::Down(LinkLoss::Closed) }]);
+        }
+    }
+
+    fn connect(&mut self, from: u32) {
+        let (ours, others): (VecDeque<_>, VecDeque<_>) =
+            self.dials.drain(..).partition(|(number, _, _)| *number == from);
+        self.dials = others;
+        for (_, link, to) in ours {
+            let up = self.servers.get(&to).is_some_and(|server| server.node.is_some());
+            let change = if self.cut.contains(&(from, to)) {
+                LinkChange::Down(LinkLoss::ConnectFailed)
+            } else if up {
+                self.accepted += 1;
+                let there = LinkId::accepted(self.accepted);
+                self.pipes.insert((from, link), (to, there));
+                self.pipes.insert((to, there), (from, link));
+                let host = LinkChange::Up { peer_host: format!("n{from}") };
+                self.turn(to, [Input::Link { link: there, change: host }]);
+                LinkChange::Up { peer_host: format!("n{to}") }
+            } else {
+                LinkChange::Down(LinkLoss::ConnectRefused)
+            };
+            self.turn(from, [Input::Link { link, change }]);
+        }
+    }
+
+    fn numbers(&self) -> Vec<u32> {
+        self.servers.keys().copied().collect()
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: Time(self.micros), wall: WallMs(1_700_000_000_000 + self.micros / 1000) }
+    }
+}
+
+impl Server {
+    fn new(role: RoleHint) -> Self {
+        Self {
+            role,
+            node: None,
+            deadline: None,
+            journal: None,
+            files: BTreeMap::new(),
+            writes: VecDeque::new(),
+            inbox: VecDeque::new(),
+            disk_stopped: false,
+            wiped: 0,
+        }
+    }
+
+    fn apply(&mut self, op: &FileOp) {
+        match op {
+            FileOp::Create { file } => {
+                self.files.insert(file.clone(), Vec::new());
+            }
+            FileOp::Write { file, at, parts } => {
+                let bytes = self.files.get_mut(file).unwrap_or_else(|| panic!("{file} is there"));
+                let start = usize::try_from(*at).expect("small");
+                let end = start + parts.iter().map(Bytes::len).sum::<usize>();
+                bytes.resize(bytes.len().max(end), 0);
+                bytes[start..end].copy_from_slice(&parts.concat());
+            }
+            FileOp::Rename { from, to } => {
+                let bytes = self.files.remove(from).unwrap_or_else(|| panic!("{from} is there"));
+                self.files.insert(to.clone(), bytes);
+            }
+            FileOp::Link { from, to } => {
+                let bytes = self.files.get(from).cloned().unwrap_or_else(|| panic!("{from} is there"));
+                self.files.insert(to.clone(), bytes);
+            }
+            FileOp::Remove { file } => {
+                self.files.remove(file);
+            }
+            FileOp::Sync { .. } | FileOp::SyncDir { .. } | FileOp::CreateDir { .. } => {}
+        }
+    }
+}
+
+fn config(number: u32, role: RoleHint, tail_bytes_max: u64) -> Config {
+    let address = |port| Address { host: Some(format!("n{number}")), port };
+    Config {
+        node_name: format!("n{number}"),
+        role,
+        http: address(15500),
+        replication: Some(address(15501)),
+        master_address: (number != 1).then(|| "n1:15501".into()),
+        heartbeat_interval: Duration::from_secs(1),
+        max_lag: Duration::from_secs(10),
+        auto_reconnect: true,
+        reconnect_delay_max: Duration::from_secs(5),
+        write_concern: Concern::Quorum,
+        tail_bytes_max,
+        failover_mode: FailoverMode::Manual,
+        election_timeout: Duration::from_secs(2),
+        catch_up: Duration::from_millis(500),
+        priority: 100,
+        persistent: true,
+        fsync: FsyncMode::Always,
+        snapshot: None,
+        limits: Limits { key_bytes_max: 16384, value_bytes_max: 1 << 20, memory_bytes_max: 0 },
+        planted: Planted::default(),
+    }
+}

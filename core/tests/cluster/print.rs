@@ -1,0 +1,130 @@
+//! How steps read in a script: short, one line each.
+
+use synap_core::event::Event;
+use synap_core::message::{Message, Verdict};
+use synap_core::output::{Refusal, Reply};
+use synap_core::status::Status;
+use synap_core::wal::{FileWrite, Lane, Record, WriteBatch};
+
+pub(super) fn message(message: &Message) -> String {
+    match message {
+        Message::Hello(hello) => {
+            let standing = &hello.standing;
+            let wants = if hello.needs_snapshot { " needs_snapshot" } else { "" };
+            format!("Hello {:?} e{} last={}{wants}", hello.intent, standing.promised, standing.last)
+        }
+        Message::Welcome(welcome) => {
+            let verdict = match &welcome.verdict {
+                Verdict::Continue { after } => format!("continue after {after}"),
+                Verdict::Truncate { after } => format!("truncate to {after}"),
+                Verdict::Snapshot { position, next_chunk } => {
+                    format!("snapshot at {position} from chunk {next_chunk}")
+                }
+                Verdict::Redirect(leader) => format!("redirect to {}", leader.replication),
+                Verdict::Noted(leader) => {
+                    format!("noted, master {}", leader.as_ref().map_or("unknown", |leader| &leader.replication))
+                }
+                Verdict::Refused(reason) => format!("refused: {reason}"),
+            };
+            format!("Welcome e{} last={} {verdict}", welcome.standing.promised, welcome.standing.last)
+        }
+        Message::Append(append) => {
+            let entries: Vec<String> = append.entries.iter().map(|bytes| record(bytes.clone())).collect();
+            format!(
+                "Append e{} after={} [{}] commit={} last={}",
+                append.epoch,
+                append.prev.index,
+                entries.join(" "),
+                append.committed,
+                append.last
+            )
+        }
+        Message::Ack(ack) => {
+            format!("Ack e{} durable={} applied={}", ack.epoch(), ack.durable(), ack.applied())
+        }
+        Message::Chunk(chunk) => format!("Chunk {} of snapshot {}", chunk.number, chunk.position),
+        Message::Stored(stored) => {
+            format!("Stored snapshot {}{}", stored.position(), if stored.durable() { " durable" } else { "" })
+        }
+        Message::Pull(pull) => format!("Pull after={}", pull.after),
+        Message::Pulled(pulled) => {
+            let entries: Vec<String> = pulled.entries.iter().map(|bytes| record(bytes.clone())).collect();
+            format!("Pulled after={} [{}]", pulled.after, entries.join(" "))
+        }
+        Message::Bye(reason) => format!("Bye: {reason}"),
+    }
+}
+
+pub(super) fn batch(batch: &WriteBatch) -> String {
+    let mut parts: Vec<String> = batch.files.iter().map(file).collect();
+    parts.extend(batch.records.iter().map(|bytes| record(bytes.clone())));
+    parts.extend(batch.cut.map(|index| format!("cut {index}")));
+    let lane = match batch.lane() {
+        Lane::Log => "",
+        Lane::Snapshot => "s",
+    };
+    format!("#{lane}{} [{}]", batch.id(), parts.join(" "))
+}
+
+fn file(file: &FileWrite) -> String {
+    match file {
+        FileWrite::SnapshotChunk { position, number, .. } => format!("snapshot {position} chunk {number}"),
+        FileWrite::SnapshotDone { position, .. } => format!("snapshot {position} done"),
+        FileWrite::SnapshotAbandoned { position } => format!("snapshot {position} abandoned"),
+        FileWrite::Rollback { lines, .. } => {
+            format!("rollback {} lines", lines.split(|b| *b == b'\n').count() - 1)
+        }
+        FileWrite::RollbackKeepFiles { .. } => "rollback keeps files".into(),
+    }
+}
+
+fn record(mut bytes: bytes::Bytes) -> String {
+    match Record::decode(&mut bytes) {
+        Ok(Record::HardState(state)) => format!("promise e{}", state.promised),
+        Ok(Record::Entry(entry)) => entry.position.to_string(),
+        Ok(Record::Truncate(to)) => format!("truncate {to}"),
+        Ok(Record::SnapshotMark(at)) => format!("mark {at}"),
+        Ok(Record::Committed(index)) => format!("commit {index}"),
+        Err(error) => panic!("a node wrote a bad record: {error}"),
+    }
+}
+
+pub(super) fn reply(reply: &Result<Reply, Refusal>) -> String {
+    match reply {
+        Ok(Reply::Written(written)) => {
+            format!("ok {} {:?} on {} disks", written.position, written.concern, written.durable_on)
+        }
+        Ok(Reply::Read(view)) => format!("read at {}", view.applied),
+        Ok(Reply::Promoted(promoted)) => format!(
+            "promoted at {}, took over {}, possible loss {:?}",
+            promoted.position, promoted.took_over, promoted.possible_loss
+        ),
+        Ok(Reply::Snapshot(position)) => format!("snapshot at {position}"),
+        Ok(Reply::Status(status)) => self::status(status),
+        Ok(Reply::Outcome(fate)) => format!("{fate:?}"),
+        Err(refusal) => format!("refused: {refusal}"),
+    }
+}
+
+pub(super) fn event(event: &Event) -> String {
+    format!("* {event}")
+}
+
+pub(super) fn status(status: &Status) -> String {
+    let positions = status.positions;
+    let alarms: Vec<&str> = status.alarms.iter().map(|alarm| alarm.as_str()).collect();
+    format!(
+        "{} {} e{} last={} durable={} committed={} applied={} lag={} keys={} hash={:016x} {}",
+        status.role,
+        status.state,
+        status.epoch,
+        positions.last.index,
+        positions.durable,
+        positions.committed,
+        positions.applied.index,
+        status.lag_operations,
+        status.keys,
+        status.hash.0,
+        alarms.join(",")
+    )
+}

@@ -1,0 +1,93 @@
+//! A cluster as its nodes describe themselves: one node is asked, then every other that it names.
+
+use serde_json::Value;
+
+use super::client::{Asked, Client};
+use super::exit::Failed;
+
+/// One node and what was heard of it.
+#[derive(Clone, Debug)]
+pub(super) enum Seen {
+    /// It answered.
+    Answered {
+        /// Who was asked.
+        client: Client,
+        /// `/replication/status`, as it came.
+        status: Value,
+        /// Whether `/readyz` said 200.
+        ready: bool,
+    },
+    /// Another node names it, but it did not answer.
+    Silent {
+        /// What people call it.
+        name: String,
+        /// Where it was asked, if an address is known.
+        client: Option<Client>,
+        /// Why there is no answer.
+        why: String,
+    },
+}
+
+/// Asks `first`, then everyone whom it names, in the order of the names. Fails if `first` does not answer.
+pub(super) async fn look_around(first: &Client) -> Result<Vec<Seen>, Failed> {
+    let status = status_of(first).await?;
+    let me = text(&status, "/node_id").unwrap_or_default().to_owned();
+    let others: Vec<Value> = match status.pointer("/members") {
+        Some(Value::Array(members)) => members.clone(),
+        _ => Vec::new(),
+    };
+    let mut seen = vec![answered(first.clone(), status).await];
+    for member in others.iter().filter(|member| text(member, "/node_id") != Some(&me)) {
+        seen.push(look_at(member).await);
+    }
+    seen.sort_by_key(Seen::name);
+    Ok(seen)
+}
+
+/// `/replication/status` of one node.
+pub(super) async fn status_of(client: &Client) -> Result<Value, Failed> {
+    client.json(&Asked::get("/replication/status")).await
+}
+
+impl Seen {
+    /// What people call it.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Answered { client, status, ready: _ } => {
+                text(status, "/node_name").map_or_else(|| client.to_string(), str::to_owned)
+            }
+            Self::Silent { name, client: _, why: _ } => name.clone(),
+        }
+    }
+}
+
+/// The text at a JSON pointer.
+pub(super) fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
+    value.pointer(pointer)?.as_str()
+}
+
+/// The number at a JSON pointer.
+pub(super) fn number(value: &Value, pointer: &str) -> Option<u64> {
+    value.pointer(pointer)?.as_u64()
+}
+
+/// A node's last position as `EPOCH:INDEX`.
+pub(super) fn last_position(status: &Value) -> Option<String> {
+    Some(format!("{}:{}", number(status, "/positions/epoch")?, number(status, "/positions/last")?))
+}
+
+async fn look_at(member: &Value) -> Seen {
+    let name = text(member, "/node_name").unwrap_or("unnamed").to_owned();
+    let Some(client) = text(member, "/http").and_then(|address| Client::new(address).ok()) else {
+        return Seen::Silent { name, client: None, why: "address not known".to_owned() };
+    };
+    match status_of(&client).await {
+        Ok(status) => answered(client, status).await,
+        Err(failed) => Seen::Silent { name, client: Some(client), why: failed.message },
+    }
+}
+
+async fn answered(client: Client, status: Value) -> Seen {
+    let ready = client.send(&Asked::get("/readyz")).await.is_ok_and(|answer| answer.status.is_success());
+    Seen::Answered { client, status, ready }
+}

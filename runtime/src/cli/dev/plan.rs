@@ -1,0 +1,185 @@
+//! Who runs where: ports, directories, command lines, and what to tell about them.
+
+use std::fmt::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use crate::cli::exit::{Exit, Failed};
+
+/// From one server's ports to the next.
+const PORT_STEP: u16 = 10;
+/// How much of a log is shown when its server cannot run.
+const LAST_WORDS: usize = 5;
+
+/// Every server that is to run.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The master first.
+    pub(super) nodes: Vec<Planned>,
+}
+
+/// One server that is to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Planned {
+    /// `node1`
+    pub(super) name: String,
+    role: &'static str,
+    http_port: u16,
+    replication_port: u16,
+    /// None on the one that is to be the master.
+    master_port: Option<u16>,
+    data_dir: PathBuf,
+    /// Where its standard error goes.
+    pub(super) log: PathBuf,
+}
+
+impl Plan {
+    /// `nodes` servers from `base_port` on, with everything they keep below `dir`.
+    pub(super) fn new(nodes: u16, base_port: u16, dir: &Path) -> Self {
+        let planned = |number: u16| {
+            let http_port = base_port + number * PORT_STEP;
+            let name = format!("node{}", number + 1);
+            Planned {
+                role: match number {
+                    0 if nodes == 1 => "standalone",
+                    0 => "master",
+                    _ => "replica",
+                },
+                http_port,
+                replication_port: http_port + 1,
+                master_port: (number > 0).then_some(base_port + 1),
+                data_dir: dir.join(&name),
+                log: dir.join(format!("{name}.log")),
+                name,
+            }
+        };
+        Self { nodes: (0..nodes).map(planned).collect() }
+    }
+
+    /// Fails with exit code 75 if a port is taken.
+    pub(super) fn check_ports(&self) -> Result<(), Failed> {
+        for node in &self.nodes {
+            for port in [node.http_port, node.replication_port] {
+                if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                    let hint = "another `synap dev` may be running; --base-port chooses other ports";
+                    let message = format!("127.0.0.1:{port}, for {}: {error} ({hint})", node.name);
+                    return Err(Failed::new(Exit::Temporary, message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the directory that holds everything.
+    pub(super) fn make_directories(&self) -> Result<(), Failed> {
+        for node in &self.nodes {
+            std::fs::create_dir_all(&node.data_dir)
+                .map_err(|error| Failed::new(Exit::Data, format!("{}: {error}", node.data_dir.display())))?;
+        }
+        Ok(())
+    }
+}
+
+impl Planned {
+    /// The arguments that make it this server.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![
+            "serve".to_owned(),
+            format!("--role={}", self.role),
+            "--host=127.0.0.1".to_owned(),
+            format!("--port={}", self.http_port),
+            format!("--replica-listen=127.0.0.1:{}", self.replication_port),
+            format!("--data-dir={}", self.data_dir.display()),
+        ];
+        if let Some(port) = self.master_port {
+            arguments.push(format!("--master-address=127.0.0.1:{port}"));
+        }
+        arguments
+    }
+
+    /// What a person types to start it.
+    pub(super) fn command_line(&self) -> String {
+        format!("{} {}", program(), self.arguments().join(" "))
+    }
+
+    /// Where clients reach it.
+    pub(super) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http_port)
+    }
+
+    /// One line on who it is.
+    pub(super) fn introduction(&self, pid: u32) -> String {
+        let Self { name, role, .. } = self;
+        format!("  {name}  {role:<10}  {}  pid {pid:<8}  log {}", self.url(), self.log.display())
+    }
+
+    /// The end of its log, for people.
+    pub(super) fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let last = lines.iter().skip(lines.len().saturating_sub(LAST_WORDS)).copied();
+        format!("{} ends with:\n  {}", self.log.display(), last.collect::<Vec<_>>().join("\n  "))
+    }
+}
+
+/// The guide's lines, with these servers' ports.
+pub(super) fn things_to_try<'a>(nodes: impl Iterator<Item = &'a Planned>, restart: bool) -> String {
+    let urls: Vec<String> = nodes.map(Planned::url).collect();
+    let (Some(master), Some(last)) = (urls.first(), urls.last()) else { return String::new() };
+    let mut text = format!(
+        "\nTry:\n  curl -X POST {master}/kv/set -H 'Content-Type: application/json' -d '{{\"key\":\"user:1\",\"value\":\"John Doe\"}}'\n"
+    );
+    for url in &urls {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  curl {url}/kv/get/user:1");
+    }
+    let program = program();
+    let _ = writeln!(text, "  curl -s {last}/metrics | grep replication_lag");
+    let _ = writeln!(text, "  {program} status --url {master}");
+    if restart {
+        let _ = writeln!(text, "Kill any of them (kill -9 PID): it comes back by itself, with its data.");
+    } else {
+        let _ = writeln!(text, "Kill the master (kill -9 PID), then: {program} promote --url {last}");
+    }
+    text + "Ctrl-C stops all. Changes:"
+}
+
+/// This program, as it was called.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "synap".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guides_ports_come_first() {
+        let plan = Plan::new(3, 15500, Path::new("d"));
+        let ports: Vec<_> = plan.nodes.iter().map(|node| (node.http_port, node.replication_port)).collect();
+        assert_eq!(ports, [(15500, 15501), (15510, 15511), (15520, 15521)]);
+        let replica = &plan.nodes[1];
+        assert_eq!(
+            replica.arguments(),
+            [
+                "serve",
+                "--role=replica",
+                "--host=127.0.0.1",
+                "--port=15510",
+                "--replica-listen=127.0.0.1:15511",
+                "--data-dir=d/node2",
+                "--master-address=127.0.0.1:15501"
+            ]
+        );
+        assert_eq!(replica.log, Path::new("d/node2.log"), "beside the data directory, not in it");
+    }
+
+    #[test]
+    fn a_taken_port_is_told_by_its_number() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = taken.local_addr().expect("bound").port();
+        let failed = Plan::new(1, port, Path::new("d")).check_ports().expect_err("it is taken");
+        assert_eq!(failed.exit, Exit::Temporary);
+        assert!(failed.message.contains(&format!("127.0.0.1:{port}")), "{}", failed.message);
+    }
+}

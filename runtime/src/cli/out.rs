@@ -1,0 +1,26 @@
+//! What goes to standard output. A reader that has had enough (`| head`) is no failure.
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+
+use super::exit::Failed;
+
+/// Writes one piece of text as it is.
+pub(super) fn text(text: impl Display) -> Result<(), Failed> {
+    bytes(text.to_string().as_bytes())
+}
+
+/// Writes one line.
+pub(super) fn line(text: impl Display) -> Result<(), Failed> {
+    bytes(format!("{text}\n").as_bytes())
+}
+
+/// Writes bytes as they are.
+pub(super) fn bytes(bytes: &[u8]) -> Result<(), Failed> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Failed::running(format!("standard output: {error}"))),
+    }
+}

@@ -1,0 +1,149 @@
+//! `synap promote`: makes a replica the master, once the operator has seen what that means.
+
+use std::io::{IsTerminal, Write};
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::client::{Asked, Client, Target};
+use super::cluster::{last_position, number, status_of, text};
+use super::exit::{Exit, Failed, Outcome};
+use super::out;
+
+/// Which node is promoted, and how.
+#[derive(Args, Debug)]
+pub(super) struct Promote {
+    /// Even if a better candidate is known or a master is in sight
+    #[arg(long, requires = "accept_data_loss")]
+    force: bool,
+    /// Writes that this node lacks may be lost, and that is accepted
+    #[arg(long)]
+    accept_data_loss: bool,
+    /// Only if the node's last position is this
+    #[arg(long, value_name = "EPOCH:INDEX", value_parser = a_position)]
+    expect_last: Option<String>,
+    /// Do not ask for confirmation
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Promotes the node at the URL.
+pub(super) async fn run(asked: Promote) -> Outcome {
+    let client = Client::new(&asked.target.url)?;
+    let status = status_of(&client).await?;
+    if !asked.yes {
+        confirm(&consequences(&status, &asked))?;
+    }
+    let promoted = client.json(&Asked::post("/replication/promote", &body(&asked))).await?;
+    out::line(report(&status, &promoted))?;
+    Ok(Exit::Good)
+}
+
+fn body(asked: &Promote) -> Value {
+    let mut body = Map::new();
+    if asked.force {
+        body.insert("force".to_owned(), json!(true));
+    }
+    if asked.accept_data_loss {
+        body.insert("accept_data_loss".to_owned(), json!(true));
+    }
+    if let Some(position) = &asked.expect_last {
+        body.insert("expect_last".to_owned(), json!(position));
+    }
+    Value::Object(body)
+}
+
+fn consequences(status: &Value, asked: &Promote) -> String {
+    let name = text(status, "/node_name").unwrap_or("this node");
+    let role = text(status, "/role").unwrap_or("node");
+    let last = last_position(status).unwrap_or_else(|| "an unknown position".to_owned());
+    let behind = match number(status, "/lag_operations") {
+        Some(0) => "it has applied everything that it has heard of".to_owned(),
+        Some(1) => "it is 1 operation behind what it has heard of".to_owned(),
+        Some(operations) => format!("it is {operations} operations behind what it has heard of"),
+        None => "how far it is behind is not known".to_owned(),
+    };
+    let force = match asked.force {
+        true => {
+            "\n  By force: even if another node holds more, or the master is alive. Writes that were answered may\n  be lost; a master that is alive goes on until it hears of the new epoch."
+        }
+        false => "",
+    };
+    format!(
+        "{name} ({role}, last position {last}) becomes the master and opens a new epoch.\n  \
+         Of its log: {behind}.\n  \
+         Whatever the old master took and this node lacks is discarded when that one comes back; it is first\n  \
+         written to a rollback file there (`synap rollback`).{force}"
+    )
+}
+
+fn confirm(consequences: &str) -> Result<(), Failed> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failed::new(Exit::Usage, format!("{consequences}\nNobody is here to confirm: say --yes")));
+    }
+    eprint!("{consequences}\nPromote it? Type yes: ");
+    let mut answer = String::new();
+    let read = std::io::stderr().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
+    read.map_err(|error| Failed::running(format!("the terminal: {error}")))?;
+    match answer.trim() {
+        "yes" | "y" => Ok(()),
+        _ => Err(Failed::running("nothing was done")),
+    }
+}
+
+fn report(status: &Value, promoted: &Value) -> String {
+    let name = text(status, "/node_name").unwrap_or("this node");
+    let mut report = format!("{name} is the master");
+    if let Some(position) = text(promoted, "/position") {
+        report += &format!("; its epoch begins at {position}");
+    }
+    if let (Some(from), Some(upto)) =
+        (number(promoted, "/possible_loss/from"), number(promoted, "/possible_loss/upto"))
+    {
+        report += &format!("\nthe old master may have answered what is not here: indices {from} to {upto}");
+    }
+    report
+}
+
+fn a_position(text: &str) -> Result<String, String> {
+    let parts = text.split_once(':').map(|(epoch, index)| (epoch.parse::<u64>(), index.parse::<u64>()));
+    match parts {
+        Some((Ok(_), Ok(_))) => Ok(text.to_owned()),
+        _ => Err("EPOCH:INDEX is wanted, such as 3:1170".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked() -> Promote {
+        Promote {
+            force: false,
+            accept_data_loss: false,
+            expect_last: None,
+            yes: true,
+            target: Target { url: "a".into() },
+        }
+    }
+
+    #[test]
+    fn the_consequences_are_named() {
+        let status = json!({ "node_name": "n2", "role": "replica", "positions": { "epoch": 1, "last": 9 }, "lag_operations": 3 });
+        let said = consequences(&status, &asked());
+        assert!(said.starts_with("n2 (replica, last position 1:9) becomes the master"), "{said}");
+        assert!(said.contains("3 operations behind") && said.contains("rollback file"), "{said}");
+        let forced = consequences(&status, &Promote { force: true, accept_data_loss: true, ..asked() });
+        assert!(forced.contains("Writes that were answered may"), "{forced}");
+    }
+
+    #[test]
+    fn the_request_says_only_what_was_asked() {
+        assert_eq!(body(&asked()), json!({}));
+        let all = Promote { force: true, accept_data_loss: true, expect_last: Some("3:7".into()), ..asked() };
+        assert_eq!(body(&all), json!({ "force": true, "accept_data_loss": true, "expect_last": "3:7" }));
+        assert!(a_position("3").is_err() && a_position("a:b").is_err() && a_position("3:7").is_ok());
+    }
+}

@@ -1,0 +1,208 @@
+//! One line of a rollback file, as the core writes it.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::cli::blob;
+
+/// An operation that a failover discarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Discarded {
+    /// Where it stood, epoch's number and index.
+    pub(super) epoch: u64,
+    /// See `epoch`.
+    pub(super) index: u64,
+    /// The master's wall clock.
+    at_ms: u64,
+    /// What it did.
+    pub(super) operation: Operation,
+    /// The key's version before it, 0 = absent; none if that was never known.
+    pub(super) previous_version: Option<u64>,
+    /// Whether the client was told that it is done.
+    pub(super) answered: Answered,
+}
+
+/// What a discarded operation did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    /// A client's, on one key.
+    Client {
+        /// The key.
+        key: Vec<u8>,
+        /// What to do with it.
+        change: Change,
+    },
+    /// One of the log's own (an epoch's start, a membership, a sweep): nothing to replay.
+    Internal(String),
+}
+
+/// What a client asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A new value.
+    Set {
+        /// The value.
+        value: Stored,
+        /// Milliseconds from `at_ms` on.
+        ttl_ms: Option<u64>,
+        /// When it was to take effect.
+        condition: Condition,
+    },
+    /// Removal.
+    Delete,
+    /// Addition.
+    Incr(i64),
+    /// Milliseconds to live, from `at_ms` on.
+    Expire(u64),
+    /// No expiry any more.
+    Persist,
+}
+
+/// A value in the form that it came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// As JSON; a string stands for its bytes.
+    Json(Value),
+    /// Bytes that are no text.
+    Bytes(Vec<u8>),
+}
+
+/// When a set was to take effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    Always,
+    Absent,
+    Present,
+    Version(u64),
+}
+
+/// Whether the client was told that it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Answered {
+    Yes,
+    No,
+    Unknown,
+}
+
+impl Discarded {
+    /// Reads one line; says what is wrong with one that the core did not write.
+    pub(super) fn parse(line: &str) -> Result<Self, String> {
+        let raw: Raw = serde_json::from_str(line).map_err(|error| error.to_string())?;
+        let operation = raw.operation()?;
+        let Raw { epoch, index, at_ms, previous_version, answered, .. } = raw;
+        Ok(Self { epoch, index, at_ms, operation, previous_version, answered })
+    }
+
+    /// What is left of a time to live at `now_ms`, in milliseconds and at least one: what has expired since must
+    /// still expire.
+    pub(super) fn ms_left(&self, ttl_ms: u64, now_ms: u64) -> u64 {
+        self.at_ms.saturating_add(ttl_ms).saturating_sub(now_ms).max(1)
+    }
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    epoch: u64,
+    index: u64,
+    at_ms: u64,
+    operation: String,
+    #[serde(default)]
+    key: Value,
+    #[serde(default)]
+    value: Value,
+    ttl_ms: Option<u64>,
+    amount: Option<i64>,
+    #[serde(default)]
+    nx: bool,
+    #[serde(default)]
+    xx: bool,
+    if_version: Option<u64>,
+    previous_version: Option<u64>,
+    answered: Answered,
+}
+
+impl Raw {
+    fn operation(&self) -> Result<Operation, String> {
+        let change = match self.operation.as_str() {
+            "set" => Change::Set { value: stored(&self.value), ttl_ms: self.ttl_ms, condition: self.condition() },
+            "delete" => Change::Delete,
+            "incr" => Change::Incr(self.amount.ok_or("an incr without amount")?),
+            "expire" => Change::Expire(self.ttl_ms.ok_or("an expire without ttl_ms")?),
+            "persist" => Change::Persist,
+            other => return Ok(Operation::Internal(other.to_owned())),
+        };
+        let key = blob::from_json(&self.key).ok_or("a key that is neither text nor base64")?;
+        Ok(Operation::Client { key, change })
+    }
+
+    fn condition(&self) -> Condition {
+        match (self.nx, self.xx, self.if_version) {
+            (_, _, Some(version)) => Condition::Version(version),
+            (true, _, None) => Condition::Absent,
+            (false, true, None) => Condition::Present,
+            (false, false, None) => Condition::Always,
+        }
+    }
+}
+
+/// `{"base64":..}` stands for bytes that are no text; anything else of that form is somebody's JSON.
+fn stored(value: &Value) -> Stored {
+    match blob::from_json(value) {
+        Some(bytes) if value.is_object() && std::str::from_utf8(&bytes).is_err() => Stored::Bytes(bytes),
+        Some(_) | None => Stored::Json(value.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const SET: &str = r#"{"epoch":1,"leader":"00","index":7,"at_ms":1000,"operation":"set","key":"a","value":{"x":1},"ttl_ms":500,"nx":true,"previous_version":0,"concern":"quorum","answered":"yes"}"#;
+
+    #[test]
+    fn a_set_is_read_whole() {
+        let line = Discarded::parse(SET).expect("good");
+        assert_eq!((line.epoch, line.index, line.previous_version), (1, 7, Some(0)));
+        assert_eq!(line.answered, Answered::Yes);
+        let Operation::Client { key, change } = line.operation else { panic!("a client's") };
+        assert_eq!(key, b"a");
+        let value = Stored::Json(json!({ "x": 1 }));
+        assert_eq!(change, Change::Set { value, ttl_ms: Some(500), condition: Condition::Absent });
+    }
+
+    #[test]
+    fn the_others_are_read() {
+        let of = |fields: &str| {
+            let line = format!(
+                r#"{{"epoch":1,"index":7,"at_ms":0,{fields},"previous_version":null,"concern":2,"answered":"unknown"}}"#
+            );
+            Discarded::parse(&line).map(|line| line.operation)
+        };
+        let client = |key: &[u8], change| Ok(Operation::Client { key: key.to_vec(), change });
+        assert_eq!(of(r#""operation":"delete","key":"a""#), client(b"a", Change::Delete));
+        assert_eq!(of(r#""operation":"incr","key":"a","amount":-3"#), client(b"a", Change::Incr(-3)));
+        assert_eq!(of(r#""operation":"expire","key":"a","ttl_ms":9"#), client(b"a", Change::Expire(9)));
+        assert_eq!(of(r#""operation":"persist","key":{"base64":"/w=="}"#), client(b"\xff", Change::Persist));
+        assert_eq!(of(r#""operation":"sweep","keys":3"#), Ok(Operation::Internal("sweep".into())));
+        assert!(of(r#""operation":"incr","key":"a""#).is_err());
+        assert!(of(r#""operation":"delete""#).is_err());
+    }
+
+    #[test]
+    fn bytes_are_told_from_json_that_looks_like_them() {
+        assert_eq!(stored(&json!({ "base64": "/w==" })), Stored::Bytes(vec![0xff]));
+        assert_eq!(stored(&json!({ "base64": "YWJj" })), Stored::Json(json!({ "base64": "YWJj" })));
+        assert_eq!(stored(&json!("abc")), Stored::Json(json!("abc")));
+    }
+
+    #[test]
+    fn what_has_expired_since_still_expires() {
+        let line = Discarded::parse(SET).expect("good");
+        assert_eq!(line.ms_left(500, 1400), 100);
+        assert_eq!(line.ms_left(500, 9000), 1);
+        assert_eq!(line.ms_left(5000, 1000), 5000);
+    }
+}

@@ -1,0 +1,73 @@
+//! `synap rollback`: what failovers discarded. Nothing of it is ever removed here.
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::exit::{Exit, Outcome};
+use super::{out, table};
+
+mod line;
+mod replay;
+mod source;
+mod verdict;
+
+use source::SourceArgs;
+
+/// What is asked of rollback files.
+#[derive(Debug, Subcommand)]
+pub(super) enum Rollback {
+    /// List the rollback files of a node
+    List {
+        #[command(flatten)]
+        source: SourceArgs,
+    },
+    /// Print a rollback file: a line of JSON per discarded operation
+    Show {
+        /// The rollback file
+        id: String,
+        #[command(flatten)]
+        source: SourceArgs,
+    },
+    /// Do the discarded operations again, where their keys have not changed since
+    Replay(replay::Replay),
+}
+
+/// Lists, shows or replays.
+pub(super) async fn run(asked: Rollback) -> Outcome {
+    match asked {
+        Rollback::List { source } => out::text(listed(&source::list(&source).await?))?,
+        Rollback::Show { id, source } => out::text(source::read(&source, &id).await?)?,
+        Rollback::Replay(asked) => return replay::run(asked).await,
+    }
+    Ok(Exit::Good)
+}
+
+/// A column for each thing that is told of the files.
+fn listed(answer: &Value) -> String {
+    let files = answer.get("rollbacks").unwrap_or(answer).as_array().cloned().unwrap_or_default();
+    let Some(Value::Object(first)) = files.first() else { return "no rollback files\n".to_owned() };
+    let names: Vec<String> = first.keys().cloned().collect();
+    let cell = |file: &Value, name: &str| match file.get(name) {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    let rows: Vec<Vec<String>> =
+        files.iter().map(|file| names.iter().map(|name| cell(file, name)).collect()).collect();
+    let head: Vec<String> = names.iter().map(|name| name.to_uppercase()).collect();
+    table::layout(&head.iter().map(String::as_str).collect::<Vec<_>>(), &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn files_in_a_table() {
+        let answer = json!({ "rollbacks": [{ "id": "17", "lines": 3 }, { "id": "2", "lines": null }] });
+        assert_eq!(listed(&answer), "ID  LINES\n17  3\n2   -\n");
+        assert_eq!(listed(&json!({ "rollbacks": [] })), "no rollback files\n");
+    }
+}

@@ -1,0 +1,178 @@
+//! `synap rollback replay`: does discarded operations again, on the master, where nobody has touched the key since.
+//!
+//! A set is guarded by the key's version, so nothing written meanwhile is overwritten. The API has no guard for the
+//! others: they are checked right before, and a writer in that instant wins or loses as with any two writers.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::line::{Answered, Change, Discarded, Operation, Stored};
+use super::source::{self, SourceArgs};
+use super::verdict::{Ledger, Verdict};
+use crate::cli::client::{Answer, Asked, Client, escape};
+use crate::cli::cluster::{status_of, text};
+use crate::cli::exit::{Exit, Failed, Outcome};
+use crate::cli::{blob, out};
+
+/// What is replayed.
+#[derive(clap::Args, Debug)]
+pub(in crate::cli) struct Replay {
+    /// The rollback file
+    id: String,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Only operations whose clients were told that they are done
+    #[arg(long)]
+    only_answered: bool,
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+#[derive(Default)]
+struct Tally {
+    replayed: usize,
+    skipped: usize,
+}
+
+/// Replays a file and prints what became of each line.
+pub(super) async fn run(asked: Replay) -> Outcome {
+    let lines = parse(&source::read(&asked.source, &asked.id).await?)?;
+    let master = master_near(&Client::new(&asked.source.target.url)?).await?;
+    let mut ledger = Ledger::new(&lines);
+    let mut tally = Tally::default();
+    for line in &lines {
+        let fate = one(&master, &asked, &mut ledger, line).await?;
+        match &fate {
+            Verdict::Replay { version: _ } => tally.replayed += 1,
+            Verdict::Idle(_) | Verdict::Skip(_) => tally.skipped += 1,
+        }
+        out::line(told(line, &fate, asked.dry_run))?;
+    }
+    let verb = if asked.dry_run { "would be replayed" } else { "replayed" };
+    out::line(format!("{} {verb}, {} skipped", tally.replayed, tally.skipped))?;
+    Ok(Exit::Good)
+}
+
+async fn one(master: &Client, asked: &Replay, ledger: &mut Ledger, line: &Discarded) -> Result<Verdict, Failed> {
+    let Operation::Client { key, change } = &line.operation else {
+        return Ok(ledger.judge(line, 0));
+    };
+    if asked.only_answered && line.answered != Answered::Yes {
+        ledger.lost(line);
+        return Ok(Verdict::Skip("its client was not told that it is done"));
+    }
+    let current = version_of(master, key).await?;
+    let verdict = ledger.judge(line, current);
+    let version = match verdict {
+        Verdict::Replay { version } => version,
+        Verdict::Idle(_) => return Ok(verdict),
+        Verdict::Skip(_) => {
+            ledger.lost(line);
+            return Ok(verdict);
+        }
+    };
+    if asked.dry_run {
+        ledger.replayed(line, current);
+        return Ok(verdict);
+    }
+    let answer = master.send(&request(line, key, change, version)?).await?;
+    if answer.code().as_deref() == Some("version_mismatch") {
+        ledger.lost(line);
+        return Ok(Verdict::Skip("the key has changed just now"));
+    }
+    answer.good()?;
+    ledger.replayed(line, version_of(master, key).await?);
+    Ok(verdict)
+}
+
+/// Whatever happens on the key afterwards is judged against what the master itself holds, never a replica.
+async fn master_near(client: &Client) -> Result<Client, Failed> {
+    let status = status_of(client).await?;
+    match (text(&status, "/role"), text(&status, "/leader/http")) {
+        (Some("master" | "standalone"), _) | (_, None) => Ok(client.clone()),
+        (_, Some(address)) => Client::new(address),
+    }
+}
+
+/// 0 if the key is absent.
+async fn version_of(master: &Client, key: &[u8]) -> Result<u64, Failed> {
+    let answer = master.send(&Asked::head(format!("/kv/raw/{}", escape(key)))).await?;
+    if answer.status.as_u16() == 404 {
+        return Ok(0);
+    }
+    let answer = answer.good()?;
+    etag(&answer).ok_or_else(|| Failed::running(format!("{} tells no version of a key", answer.from)))
+}
+
+fn etag(answer: &Answer) -> Option<u64> {
+    answer.header("etag")?.trim_start_matches("W/").trim_matches('"').parse().ok()
+}
+
+fn request(line: &Discarded, key: &[u8], change: &Change, version: u64) -> Result<Asked, Failed> {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    // Seconds with a fraction, as the API takes them.
+    let left = |ttl_ms| line.ms_left(ttl_ms, u64::try_from(now_ms).unwrap_or(u64::MAX)) as f64 / 1000.0;
+    let path = |verb: &str| format!("/kv/{verb}/{}", escape(key));
+    Ok(match change {
+        Change::Set { value, ttl_ms, condition: _ } => set(key, value, ttl_ms.map(left), version),
+        Change::Delete => Asked::delete(path("del")),
+        Change::Incr(by) => Asked::post(path("incr"), &json!({ "amount": by })),
+        Change::Expire(ttl_ms) => Asked::post(path("expire"), &json!({ "ttl": left(*ttl_ms) })),
+        Change::Persist => Asked::post(path("persist"), &json!({})),
+    })
+}
+
+/// JSON takes keys and values that are text; others go as raw bytes.
+fn set(key: &[u8], value: &Stored, ttl: Option<f64>, version: u64) -> Asked {
+    let raw = |bytes: Vec<u8>| {
+        let query = ttl.map(|ttl| format!("?ttl={ttl}")).unwrap_or_default();
+        Asked::put(format!("/kv/raw/{}{query}", escape(key)), Bytes::from(bytes))
+    };
+    match (std::str::from_utf8(key), value) {
+        (Ok(key), Stored::Json(value)) => {
+            let mut body = json!({ "key": key, "value": value, "if_version": version });
+            if let (Some(ttl), Value::Object(fields)) = (ttl, &mut body) {
+                fields.insert("ttl".to_owned(), json!(ttl));
+            }
+            Asked::post("/kv/set", &body)
+        }
+        (_, Stored::Bytes(bytes)) => raw(bytes.clone()),
+        (Err(_), Stored::Json(Value::String(text))) => raw(text.clone().into_bytes()),
+        (Err(_), Stored::Json(value)) => raw(value.to_string().into_bytes()),
+    }
+}
+
+fn parse(text: &str) -> Result<Vec<Discarded>, Failed> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
+    lines
+        .map(|(at, line)| {
+            Discarded::parse(line).map_err(|error| Failed::new(Exit::Data, format!("line {}: {error}", at + 1)))
+        })
+        .collect()
+}
+
+fn told(line: &Discarded, fate: &Verdict, dry_run: bool) -> String {
+    let what = match &line.operation {
+        Operation::Client { key, change } => format!("{} {}", name(change), blob::to_json(key)),
+        Operation::Internal(name) => name.clone(),
+    };
+    let fate = match fate {
+        Verdict::Replay { version: _ } if dry_run => "would be replayed".to_owned(),
+        Verdict::Replay { version: _ } => "replayed".to_owned(),
+        Verdict::Idle(why) | Verdict::Skip(why) => format!("skipped: {why}"),
+    };
+    format!("{}:{}  {what}  {fate}", line.epoch, line.index)
+}
+
+fn name(change: &Change) -> &'static str {
+    match change {
+        Change::Set { .. } => "set",
+        Change::Delete => "delete",
+        Change::Incr(_) => "incr",
+        Change::Expire(_) => "expire",
+        Change::Persist => "persist",
+    }
+}

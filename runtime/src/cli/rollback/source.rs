@@ -1,0 +1,75 @@
+//! Where rollback files are read: over HTTP from a running node, or from a data directory.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::client::{Asked, Client, Target, escape};
+use crate::cli::exit::{Exit, Failed};
+use crate::disk::{Disk, FileDisk};
+
+/// Where rollback files are read.
+#[derive(Args, Clone, Debug)]
+pub(in crate::cli) struct SourceArgs {
+    /// Read them from this data directory rather than over HTTP
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) target: Target,
+}
+
+const PREFIX: &str = "rollback/";
+const SUFFIX: &str = ".ndjson";
+
+/// The files that there are, as the API lists them.
+pub(super) async fn list(source: &SourceArgs) -> Result<Value, Failed> {
+    match &source.data_dir {
+        Some(dir) => list_directory(dir),
+        None => Client::new(&source.target.url)?.json(&Asked::get("/replication/rollbacks")).await,
+    }
+}
+
+/// A whole file.
+pub(super) async fn read(source: &SourceArgs, id: &str) -> Result<String, Failed> {
+    let bytes = match &source.data_dir {
+        Some(dir) => {
+            let name = format!("{PREFIX}{id}{SUFFIX}");
+            let disk = FileDisk::peek(dir);
+            let names = disk.list().map_err(|error| unreadable(dir, &error))?;
+            if !names.contains(&name) {
+                let message = format!("{} has no rollback file {id}", dir.display());
+                return Err(Failed::new(Exit::NotFound, message));
+            }
+            disk.read(&name).map_err(|error| unreadable(&dir.join(&name), &error))?
+        }
+        None => {
+            let client = Client::new(&source.target.url)?;
+            let path = format!("/replication/rollbacks/{}", escape(id.as_bytes()));
+            client.send(&Asked::get(path)).await?.good()?.body
+        }
+    };
+    String::from_utf8(bytes.to_vec())
+        .map_err(|error| Failed::new(Exit::Data, format!("rollback file {id} is damaged: {error}")))
+}
+
+fn list_directory(dir: &std::path::Path) -> Result<Value, Failed> {
+    let disk = FileDisk::peek(dir);
+    let names = disk.list().map_err(|error| unreadable(dir, &error))?;
+    let mut files = Vec::new();
+    for name in names {
+        if let Some(id) = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(SUFFIX)) {
+            let bytes = disk.read(&name).map_err(|error| unreadable(&dir.join(&name), &error))?;
+            files.push(json!({
+                "id": id,
+                "bytes": bytes.len(),
+                "lines": bytes.iter().filter(|byte| **byte == b'\n').count(),
+            }));
+        }
+    }
+    Ok(json!({ "rollbacks": files }))
+}
+
+fn unreadable(path: &std::path::Path, error: &std::io::Error) -> Failed {
+    Failed::new(Exit::Data, format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,169 @@
+//! Whether a discarded operation may be replayed: only where its key has not changed since. Pure.
+
+use std::collections::BTreeMap;
+
+use super::line::{Change, Condition, Discarded, Operation};
+
+/// What was replayed so far, to tell this replay's own changes from others'.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// The first discarded index: what stands below it stands on both sides of the fork.
+    first_index: u64,
+    /// Versions that this replay left behind, by key; none where an operation was skipped.
+    keys: BTreeMap<Vec<u8>, Option<u64>>,
+    /// New versions of replayed operations, by the index where they stood.
+    versions: BTreeMap<u64, u64>,
+}
+
+/// What becomes of a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Its key still has this version: replay it.
+    Replay {
+        /// 0 = absent.
+        version: u64,
+    },
+    /// Doing it again would do nothing.
+    Idle(&'static str),
+    /// Not replayed, and why. What follows on that key is not replayed either.
+    Skip(&'static str),
+}
+
+impl Ledger {
+    /// For a file with these lines.
+    pub(super) fn new(lines: &[Discarded]) -> Self {
+        let first_index = lines.iter().map(|line| line.index).min().unwrap_or_default();
+        Self { first_index, keys: BTreeMap::new(), versions: BTreeMap::new() }
+    }
+
+    /// Decides on a line whose key has the version `current` now (0 = absent).
+    pub(super) fn judge(&self, line: &Discarded, current: u64) -> Verdict {
+        let Operation::Client { key, change } = &line.operation else {
+            return Verdict::Idle("the log's own, nothing to replay");
+        };
+        if let Err(why) = self.unchanged(line, key, current) {
+            return Verdict::Skip(why);
+        }
+        match change {
+            Change::Set { value: _, ttl_ms: _, condition } if !self.holds(*condition, current) => {
+                Verdict::Idle("its condition does not hold, so it does nothing")
+            }
+            Change::Delete | Change::Expire(_) | Change::Persist if current == 0 => {
+                Verdict::Idle("the key is absent, so it does nothing")
+            }
+            Change::Set { .. } | Change::Delete | Change::Incr(_) | Change::Expire(_) | Change::Persist => {
+                Verdict::Replay { version: current }
+            }
+        }
+    }
+
+    /// Notes that a line was replayed and left its key at `version`.
+    pub(super) fn replayed(&mut self, line: &Discarded, version: u64) {
+        if let Operation::Client { key, change: _ } = &line.operation {
+            self.keys.insert(key.clone(), Some(version));
+            self.versions.insert(line.index, version);
+        }
+    }
+
+    /// Notes that a line was skipped because its key had changed: what follows on that key built on it.
+    pub(super) fn lost(&mut self, line: &Discarded) {
+        if let Operation::Client { key, change: _ } = &line.operation {
+            self.keys.insert(key.clone(), None);
+        }
+    }
+
+    fn unchanged(&self, line: &Discarded, key: &[u8], current: u64) -> Result<(), &'static str> {
+        const CHANGED: &str = "the key has changed since";
+        match (self.keys.get(key), line.previous_version) {
+            (Some(None), _) => Err("an earlier operation on this key was not replayed"),
+            (Some(Some(ours)), _) => (*ours == current).then_some(()).ok_or(CHANGED),
+            (None, Some(previous)) => (previous == current).then_some(()).ok_or(CHANGED),
+            // The version names the index that wrote it, and below the fork both sides hold the same.
+            (None, None) if current > 0 && current < self.first_index => Ok(()),
+            (None, None) if current > 0 => Err(CHANGED),
+            (None, None) => Err("what the key held before is not known"),
+        }
+    }
+
+    fn holds(&self, condition: Condition, current: u64) -> bool {
+        match condition {
+            Condition::Always => true,
+            Condition::Absent => current == 0,
+            Condition::Present => current != 0,
+            Condition::Version(version) if version < self.first_index => version == current,
+            Condition::Version(version) => self.versions.get(&version) == Some(&current),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(index: u64, fields: &str, previous: &str) -> Discarded {
+        Discarded::parse(&format!(
+            r#"{{"epoch":1,"index":{index},"at_ms":0,{fields},"previous_version":{previous},"answered":"yes"}}"#
+        ))
+        .expect("good")
+    }
+
+    fn set(index: u64, previous: &str) -> Discarded {
+        line(index, r#""operation":"set","key":"a","value":"x""#, previous)
+    }
+
+    #[test]
+    fn only_where_the_key_is_as_it_was() {
+        let lines = [set(10, "5")];
+        let ledger = Ledger::new(&lines);
+        assert_eq!(ledger.judge(&lines[0], 5), Verdict::Replay { version: 5 });
+        assert_eq!(ledger.judge(&lines[0], 11), Verdict::Skip("the key has changed since"));
+        assert_eq!(ledger.judge(&lines[0], 0), Verdict::Skip("the key has changed since"));
+    }
+
+    #[test]
+    fn a_key_changed_twice_is_replayed_twice() {
+        let lines = [set(10, "5"), set(11, "10")];
+        let mut ledger = Ledger::new(&lines);
+        ledger.replayed(&lines[0], 30);
+        assert_eq!(ledger.judge(&lines[1], 30), Verdict::Replay { version: 30 });
+        assert_eq!(ledger.judge(&lines[1], 31), Verdict::Skip("the key has changed since"));
+    }
+
+    #[test]
+    fn what_built_on_a_lost_operation_is_lost_with_it() {
+        let lines = [set(10, "5"), set(11, "10")];
+        let mut ledger = Ledger::new(&lines);
+        ledger.lost(&lines[0]);
+        let why = "an earlier operation on this key was not replayed";
+        assert_eq!(ledger.judge(&lines[1], 10), Verdict::Skip(why));
+    }
+
+    #[test]
+    fn an_unknown_past_is_judged_by_the_fork() {
+        let lines = [set(10, "null")];
+        let ledger = Ledger::new(&lines);
+        assert_eq!(ledger.judge(&lines[0], 9), Verdict::Replay { version: 9 });
+        assert_eq!(ledger.judge(&lines[0], 10), Verdict::Skip("the key has changed since"));
+        assert_eq!(ledger.judge(&lines[0], 0), Verdict::Skip("what the key held before is not known"));
+    }
+
+    #[test]
+    fn conditions_are_asked_again() {
+        let nx = line(10, r#""operation":"set","key":"a","value":"x","nx":true"#, "5");
+        let versioned = line(11, r#""operation":"set","key":"a","value":"x","if_version":10"#, "10");
+        let lines = [nx, versioned];
+        let mut ledger = Ledger::new(&lines);
+        assert!(matches!(ledger.judge(&lines[0], 5), Verdict::Idle(_)), "it did nothing then either");
+        ledger.replayed(&lines[0], 40);
+        assert_eq!(ledger.judge(&lines[1], 40), Verdict::Replay { version: 40 });
+    }
+
+    #[test]
+    fn removing_what_is_absent_does_nothing() {
+        let lines =
+            [line(10, r#""operation":"delete","key":"a""#, "0"), line(11, r#""operation":"sweep""#, "null")];
+        let ledger = Ledger::new(&lines);
+        assert!(matches!(ledger.judge(&lines[0], 0), Verdict::Idle(_)));
+        assert!(matches!(ledger.judge(&lines[1], 0), Verdict::Idle(_)));
+    }
+}

@@ -1,0 +1,154 @@
+//! `synap status`: the cluster as a table.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::client::{Client, Target};
+use super::cluster::{Seen, last_position, look_around, number, text};
+use super::exit::{Exit, Outcome};
+use super::{out, table};
+
+/// What is shown.
+#[derive(Args, Debug)]
+pub(super) struct Status {
+    /// Print what every node says, as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+const HEAD: [&str; 8] = ["NODE", "ROLE", "EPOCH", "POSITION", "LAG", "LINK", "HEALTH", "URL"];
+
+/// Prints a row for each node of the cluster, then what deserves a look.
+pub(super) async fn run(asked: Status) -> Outcome {
+    let client = Client::new(&asked.target.url)?;
+    let seen = look_around(&client).await?;
+    if asked.json {
+        let all: Vec<Value> = seen.iter().map(as_json).collect();
+        out::line(serde_json::to_string_pretty(&all).unwrap_or_default())?;
+    } else {
+        let rows: Vec<Vec<String>> = seen.iter().map(row).collect();
+        out::text(table::layout(&HEAD, &rows))?;
+        for remark in remarks(&seen) {
+            out::line(remark)?;
+        }
+    }
+    Ok(Exit::Good)
+}
+
+fn row(seen: &Seen) -> Vec<String> {
+    let cell = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    match seen {
+        Seen::Answered { client, status, ready } => vec![
+            seen.name(),
+            role(status),
+            cell(number(status, "/epoch").map(|epoch| epoch.to_string())),
+            cell(last_position(status)),
+            lag(status),
+            cell(text(status, "/link/state").map(str::to_owned)),
+            if *ready { "ready" } else { "not ready" }.to_owned(),
+            client.to_string(),
+        ],
+        Seen::Silent { name, client, why: _ } => {
+            let blank = || "-".to_owned();
+            let url = cell(client.as_ref().map(Client::to_string));
+            vec![name.clone(), blank(), blank(), blank(), blank(), blank(), "no answer".to_owned(), url]
+        }
+    }
+}
+
+/// `master`, `replica (syncing)`: the state where it is not the usual one.
+fn role(status: &Value) -> String {
+    let role = text(status, "/role").unwrap_or("-");
+    match text(status, "/state") {
+        None | Some("serving" | "streaming") => role.to_owned(),
+        Some(state) => format!("{role} ({state})"),
+    }
+}
+
+/// `12 ops, 34 ms`; a master has none.
+fn lag(status: &Value) -> String {
+    if text(status, "/role") != Some("replica") {
+        return "-".to_owned();
+    }
+    match (number(status, "/lag_operations"), number(status, "/lag_ms")) {
+        (Some(operations), Some(ms)) => format!("{operations} ops, {ms} ms"),
+        _ => "unknown".to_owned(),
+    }
+}
+
+fn remarks(seen: &[Seen]) -> Vec<String> {
+    let mut remarks = Vec::new();
+    for node in seen {
+        match node {
+            Seen::Answered { client: _, status, ready: _ } => {
+                let alarms = status.pointer("/alarms").and_then(Value::as_array);
+                for alarm in alarms.into_iter().flatten().filter_map(Value::as_str) {
+                    remarks.push(format!("{}: {alarm}", node.name()));
+                }
+                if status.pointer("/config_role_ignored") == Some(&Value::Bool(true)) {
+                    remarks.push(format!("{}: the configured role is ignored, what is on disk wins", node.name()));
+                }
+            }
+            Seen::Silent { name, client: _, why } => remarks.push(format!("{name}: {why}")),
+        }
+    }
+    if !seen.iter().any(|node| matches!(node, Seen::Answered { status, .. } if is_leading(status))) {
+        remarks.push("no master answers; `synap promote` makes one of a replica".to_owned());
+    }
+    remarks
+}
+
+fn is_leading(status: &Value) -> bool {
+    matches!(text(status, "/role"), Some("master" | "standalone"))
+}
+
+fn as_json(seen: &Seen) -> Value {
+    match seen {
+        Seen::Answered { client, status, ready } => {
+            json!({ "url": client.to_string(), "ready": ready, "status": status })
+        }
+        Seen::Silent { name, client, why } => {
+            json!({ "url": client.as_ref().map(Client::to_string), "node_name": name, "error": why })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: Value) -> Seen {
+        Seen::Answered { client: Client::new("a:1").expect("good"), status, ready: true }
+    }
+
+    #[test]
+    fn a_master_and_a_replica_in_a_row_each() {
+        let master = answered(json!({
+            "node_name": "n1", "role": "master", "state": "serving", "epoch": 2, "positions": { "epoch": 2, "last": 17 },
+        }));
+        assert_eq!(row(&master), ["n1", "master", "2", "2:17", "-", "-", "ready", "http://a:1"]);
+        let replica = answered(json!({
+            "node_name": "n2", "role": "replica", "state": "syncing", "epoch": 2, "positions": { "epoch": 2, "last": 15 },
+            "lag_operations": 2, "lag_ms": 40, "link": { "state": "connected" },
+        }));
+        let expected =
+            ["n2", "replica (syncing)", "2", "2:15", "2 ops, 40 ms", "connected", "ready", "http://a:1"];
+        assert_eq!(row(&replica), expected);
+    }
+
+    #[test]
+    fn what_deserves_a_look_is_said() {
+        let silent = Seen::Silent { name: "n3".into(), client: None, why: "address not known".into() };
+        let replica = answered(json!({ "node_name": "n2", "role": "replica", "alarms": ["master_down"] }));
+        assert_eq!(
+            remarks(&[replica, silent]),
+            [
+                "n2: master_down",
+                "n3: address not known",
+                "no master answers; `synap promote` makes one of a replica"
+            ]
+        );
+    }
+}

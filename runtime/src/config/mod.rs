@@ -1,0 +1,102 @@
+//! The configuration: flags over environment over file over defaults, every value with its origin, every fault
+//! with its place.
+//!
+//! Owns the YAML's keys ([`schema`]), what they mean together and the words about faults. Opens no socket, makes
+//! no directory, and starts nothing: it gives [`Settings`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::settings::Settings;
+
+pub mod address;
+mod effective;
+mod fault;
+mod layers;
+mod marks;
+mod nearest;
+mod rules;
+pub mod schema;
+#[cfg(test)]
+mod tests;
+mod translate;
+
+pub use fault::{Fault, Faults, Origin};
+pub use layers::{Flag, known_keys, variable_name};
+use schema::Schema;
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The YAML file, if there is one.
+    pub file: Option<PathBuf>,
+    /// Environment variables; only those that begin with `SYNAP__` count.
+    pub environment: Vec<(String, String)>,
+    /// Flags, which beat everything.
+    pub flags: Vec<Flag>,
+}
+
+/// A configuration that makes sense.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Every key with its effective value.
+    pub schema: Schema,
+    /// Who said each value, by full path.
+    pub origins: BTreeMap<String, Origin>,
+    /// What is allowed but deserves a second look.
+    pub warnings: Vec<Fault>,
+}
+
+/// Reads, merges and checks.
+pub fn load(sources: Sources) -> Result<Loaded, Faults> {
+    let mut layers = layers::Layers::new();
+    if let Some(file) = &sources.file {
+        let text = std::fs::read_to_string(file).map_err(|error| unreadable(file.clone(), &error))?;
+        layers.file(file, &text);
+    }
+    layers.environment(sources.environment);
+    layers.flags(sources.flags);
+    let (schema, origins) = layers.build().map_err(Faults)?;
+    complete(schema, origins)
+}
+
+impl Loaded {
+    /// What the server is told.
+    pub fn settings(&self) -> Settings {
+        translate::settings(&self.schema)
+    }
+
+    /// The effective configuration as YAML, each value with its origin as a comment.
+    pub fn to_yaml(&self) -> String {
+        effective::print(&self.schema, &self.origins)
+    }
+}
+
+/// The process's environment, as far as it is text.
+pub fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+        .collect()
+}
+
+fn complete(mut schema: Schema, mut origins: BTreeMap<String, Origin>) -> Result<Loaded, Faults> {
+    let placed = |complaint: rules::Complaint, origins: &BTreeMap<String, Origin>| Fault {
+        origin: origins.get(complaint.key).cloned().unwrap_or(Origin::Default),
+        key: Some(complaint.key.to_owned()),
+        what: complaint.what,
+    };
+    let complaints = rules::complaints(&schema);
+    if !complaints.is_empty() {
+        return Err(Faults(complaints.into_iter().map(|complaint| placed(complaint, &origins)).collect()));
+    }
+    let mode_was_said = origins.get("replication.failover.mode") != Some(&Origin::Default);
+    let warnings = rules::warnings(&schema, mode_was_said);
+    let warnings = warnings.into_iter().map(|complaint| placed(complaint, &origins)).collect();
+    effective::derive(&mut schema, &mut origins);
+    Ok(Loaded { schema, origins, warnings })
+}
+
+fn unreadable(file: PathBuf, error: &std::io::Error) -> Faults {
+    let origin = Origin::File { file, line: None };
+    Faults(vec![Fault { origin, key: None, what: format!("cannot be read: {error}") }])
+}

@@ -1,0 +1,330 @@
+//! A real data directory. Owns its lock, its open files and how an operation becomes system calls. Every call
+//! blocks: its loops run on threads of their own.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use synap_core::wal::FileOp;
+
+use super::Disk;
+
+/// Name of the lock file.
+const LOCK: &str = "lock";
+
+/// Files kept open at once: the segment in use, the snapshot and the rollback file being written, and one to spare.
+const OPEN_MAX: usize = 4;
+
+/// Parts shorter than this are put together, so that a group of small records costs one system call.
+const PART_BYTES_MIN: usize = 32 << 10;
+
+/// As much is put together at most.
+const GATHER_BYTES_MAX: usize = 1 << 20;
+
+/// A real data directory.
+#[derive(Debug)]
+pub struct FileDisk {
+    root: Arc<Root>,
+    open: OpenFiles,
+    gathered: Vec<u8>,
+}
+
+/// Why a data directory cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("data directory {} is in use by another process", .0.display())]
+    Locked(PathBuf),
+    /// It cannot be made, read or locked.
+    #[error("data directory {}: {error}", dir.display())]
+    Io {
+        /// Which.
+        dir: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl FileDisk {
+    /// Opens the directory for this process alone, making it if it is missing.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        let failed = |error| OpenError::Io { dir: dir.to_owned(), error };
+        fs::create_dir_all(dir).map_err(failed)?;
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK)).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self::at(dir, Some(lock))),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    /// A look at a directory that another process may have; for reading only.
+    pub fn peek(dir: &Path) -> Self {
+        Self::at(dir, None)
+    }
+
+    fn at(dir: &Path, lock: Option<File>) -> Self {
+        let root = Arc::new(Root { dir: dir.to_owned(), _lock: lock });
+        Self { root, open: OpenFiles::default(), gathered: Vec::new() }
+    }
+
+    fn carry_out(&mut self, op: &FileOp) -> io::Result<()> {
+        match op {
+            FileOp::Create { file } => self.create(file),
+            FileOp::Write { file, at, parts } => self.write(file, *at, parts),
+            FileOp::Sync { file } => self.open.get(&self.root, file)?.sync_data(),
+            FileOp::SyncDir { dir } => File::open(self.root.path(dir))?.sync_all(),
+            FileOp::Rename { from, to } => {
+                fs::rename(self.root.path(from), self.root.path(to))?;
+                self.open.rename(from, to);
+                Ok(())
+            }
+            FileOp::Link { from, to } => {
+                self.remove(to)?;
+                fs::hard_link(self.root.path(from), self.root.path(to))
+            }
+            FileOp::Remove { file } => self.remove(file),
+            FileOp::CreateDir { dir } => fs::create_dir_all(self.root.path(dir)),
+        }
+    }
+
+    /// A new file, never an old one emptied: its bytes may have a second name.
+    fn create(&mut self, name: &str) -> io::Result<()> {
+        self.remove(name)?;
+        let file = OpenOptions::new().create_new(true).write(true).open(self.root.path(name))?;
+        self.open.put(name, file);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.open.forget(name);
+        match fs::remove_file(self.root.path(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn write(&mut self, name: &str, at: u64, parts: &[Bytes]) -> io::Result<()> {
+        let file = self.open.get(&self.root, name)?;
+        let mut to = Gather { file, at, gathered: &mut self.gathered };
+        parts.iter().try_for_each(|part| to.push(part))?;
+        to.flush()
+    }
+}
+
+impl Disk for FileDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        list_into(&self.root.dir, "", &mut names)?;
+        names.retain(|name| name != LOCK);
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn read(&self, name: &str) -> io::Result<Bytes> {
+        fs::read(self.root.path(name)).map(Bytes::from)
+    }
+
+    async fn apply(&mut self, op: &FileOp) -> io::Result<()> {
+        self.carry_out(op)
+    }
+
+    fn second(&self) -> Self {
+        Self { root: Arc::clone(&self.root), open: OpenFiles::default(), gathered: Vec::new() }
+    }
+
+    fn spawn(name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let runtime = tokio::runtime::Handle::current();
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        thread.spawn(move || runtime.block_on(task)).map(drop)
+    }
+}
+
+/// The directory; its lock ends with the last hand on it.
+#[derive(Debug)]
+struct Root {
+    dir: PathBuf,
+    _lock: Option<File>,
+}
+
+impl Root {
+    fn path(&self, name: &str) -> PathBuf {
+        let stays_inside =
+            Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        assert!(stays_inside, "a file name leaves the data directory: {name}");
+        self.dir.join(name)
+    }
+}
+
+/// Open files by name, the one used last at the back.
+#[derive(Debug, Default)]
+struct OpenFiles(VecDeque<(String, File)>);
+
+impl OpenFiles {
+    fn get(&mut self, root: &Root, name: &str) -> io::Result<&File> {
+        let file = match self.0.iter().position(|(open, _)| open == name).and_then(|at| self.0.remove(at)) {
+            Some((_, file)) => file,
+            None => OpenOptions::new().write(true).open(root.path(name))?,
+        };
+        Ok(self.put(name, file))
+    }
+
+    fn put(&mut self, name: &str, file: File) -> &File {
+        while self.0.len() >= OPEN_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((name.to_owned(), file));
+        &self.0.back().expect("just pushed").1
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        self.forget(to);
+        for (name, _) in &mut self.0 {
+            if name == from {
+                to.clone_into(name);
+            }
+        }
+    }
+
+    fn forget(&mut self, name: &str) {
+        self.0.retain(|(open, _)| open != name);
+    }
+}
+
+/// Writes parts one after the other, small ones together.
+struct Gather<'a> {
+    file: &'a File,
+    at: u64,
+    gathered: &'a mut Vec<u8>,
+}
+
+impl Gather<'_> {
+    fn push(&mut self, part: &[u8]) -> io::Result<()> {
+        if part.len() >= PART_BYTES_MIN {
+            self.flush()?;
+            return self.write(part);
+        }
+        if self.gathered.len() + part.len() > GATHER_BYTES_MAX {
+            self.flush()?;
+        }
+        self.gathered.extend_from_slice(part);
+        Ok(())
+    }
+
+    /// Leaves nothing gathered, even if it fails: the operation is then tried again as a whole.
+    fn flush(&mut self) -> io::Result<()> {
+        let gathered = std::mem::take(self.gathered);
+        let written = self.write(&gathered);
+        *self.gathered = gathered;
+        self.gathered.clear();
+        written
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+fn list_into(dir: &Path, prefix: &str, names: &mut Vec<String>) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue; // Not ours: every name of ours is ASCII.
+        };
+        let name = format!("{prefix}{name}");
+        if entry.file_type()?.is_dir() {
+            list_into(&entry.path(), &format!("{name}/"), names)?;
+        } else {
+            names.push(name);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> (tempfile::TempDir, FileDisk) {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(dir.path()).unwrap();
+        (dir, disk)
+    }
+
+    fn create(disk: &mut FileDisk, name: &str, content: &'static [u8]) {
+        disk.carry_out(&FileOp::Create { file: name.into() }).unwrap();
+        let parts = vec![Bytes::from_static(content)];
+        disk.carry_out(&FileOp::Write { file: name.into(), at: 0, parts }).unwrap();
+    }
+
+    #[test]
+    fn a_directory_is_for_one_process() {
+        let (dir, disk) = disk();
+        assert!(matches!(FileDisk::open(dir.path()), Err(OpenError::Locked(_))));
+        let second = disk.second();
+        drop(disk);
+        assert!(matches!(FileDisk::open(dir.path()), Err(OpenError::Locked(_))), "the second hand holds it");
+        drop(second);
+        FileDisk::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn files_are_listed_without_the_lock() {
+        let (_dir, mut disk) = disk();
+        disk.carry_out(&FileOp::CreateDir { dir: "rollback".into() }).unwrap();
+        create(&mut disk, "rollback/1.ndjson", b"x");
+        create(&mut disk, "a.log", b"y");
+        assert_eq!(disk.list().unwrap(), ["a.log", "rollback/1.ndjson"]);
+        assert_eq!(disk.read("a.log").unwrap(), "y");
+    }
+
+    #[test]
+    fn parts_stand_one_after_the_other_at_their_offset() {
+        let (_dir, mut disk) = disk();
+        create(&mut disk, "a", b"0123456789");
+        let large = Bytes::from(vec![b'L'; PART_BYTES_MIN]);
+        let parts =
+            vec![Bytes::from_static(b"ab"), Bytes::from_static(b"cd"), large.clone(), Bytes::from_static(b"e")];
+        disk.carry_out(&FileOp::Write { file: "a".into(), at: 3, parts }).unwrap();
+        disk.carry_out(&FileOp::Sync { file: "a".into() }).unwrap();
+        disk.carry_out(&FileOp::SyncDir { dir: String::new() }).unwrap();
+        let content = disk.read("a").unwrap();
+        assert_eq!(&content[..7], b"012abcd");
+        assert_eq!(content[7..7 + PART_BYTES_MIN], large);
+        assert_eq!(&content[7 + PART_BYTES_MIN..], b"e");
+    }
+
+    #[test]
+    fn a_file_made_anew_leaves_its_linked_bytes_alone() {
+        let (_dir, mut disk) = disk();
+        create(&mut disk, "a", b"old");
+        disk.carry_out(&FileOp::Link { from: "a".into(), to: "kept".into() }).unwrap();
+        disk.carry_out(&FileOp::Link { from: "a".into(), to: "kept".into() }).unwrap();
+        create(&mut disk, "a", b"new");
+        assert_eq!(disk.read("kept").unwrap(), "old");
+        assert_eq!(disk.read("a").unwrap(), "new");
+    }
+
+    #[test]
+    fn an_open_file_follows_its_name() {
+        let (_dir, mut disk) = disk();
+        create(&mut disk, "tmp", b"one");
+        disk.carry_out(&FileOp::Rename { from: "tmp".into(), to: "final".into() }).unwrap();
+        let parts = vec![Bytes::from_static(b"ONE")];
+        disk.carry_out(&FileOp::Write { file: "final".into(), at: 0, parts }).unwrap();
+        assert_eq!(disk.read("final").unwrap(), "ONE");
+        disk.carry_out(&FileOp::Remove { file: "final".into() }).unwrap();
+        disk.carry_out(&FileOp::Remove { file: "final".into() }).unwrap();
+        assert!(disk.list().unwrap().is_empty());
+        let gone = disk.carry_out(&FileOp::Write { file: "final".into(), at: 0, parts: Vec::new() });
+        assert_eq!(gone.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,275 @@
+//! The writer: takes all batches that wait, carries out the journal's plan for them with one sync, and hands the
+//! receipts back. The same loop runs over real and modelled disks.
+//!
+//! Owns the group commit and what a failure means. Never decides what is written, nor in which order.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use synap_core::planted::Planted;
+use synap_core::position::Position;
+use synap_core::wal::{Durable, FileOp, FileWrite, Journal, Lane, WriteBatch};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::Disk;
+use super::room::{Room, carry_out, is_sync};
+use super::second::{self, Ends, Job, Purpose};
+use crate::clock::Clock;
+use crate::observe::Observer;
+
+/// What the writer tells the driver.
+#[derive(Debug)]
+pub enum Report {
+    /// These batches of one lane are on disk, in the order in which they were queued.
+    Durable(Lane, Vec<Durable>),
+    /// The disk is full, or has room again.
+    Room(bool),
+    /// The disk failed for good: no further promise may be made.
+    Failed(io::Error),
+    /// Everything that was queued for the log is on disk and the log is closed; nothing follows.
+    Closed,
+}
+
+/// What a writer works with.
+pub struct Writer<D> {
+    /// The directory.
+    pub disk: D,
+    /// Where its log goes on.
+    pub journal: Journal,
+    /// The bug that a simulation has planted.
+    pub planted: Planted,
+    /// For timed syncs.
+    pub clock: Clock,
+    /// Who measures.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// The driver's end of a writer: batches go in and reports come out. Dropping the sender closes the log.
+#[derive(Debug)]
+pub struct WriterLink {
+    /// Takes batches. Its bound is the driver's: it counts those without a receipt.
+    pub batches: mpsc::UnboundedSender<WriteBatch>,
+    /// Gives reports.
+    pub reports: mpsc::UnboundedReceiver<Report>,
+}
+
+impl<D: Disk> Writer<D> {
+    /// Starts the writer, and the second hand on its disk.
+    pub fn start(self) -> io::Result<WriterLink> {
+        let (batches, inbox) = mpsc::unbounded_channel();
+        let (outbox, reports) = mpsc::unbounded_channel();
+        let (jobs, job_inbox) = mpsc::unbounded_channel();
+        let (job_outbox, jobs_done) = mpsc::unbounded_channel();
+        let room = Room::new(outbox.clone());
+        let stop = CancellationToken::new();
+        let ends = Ends { jobs: job_inbox, done: job_outbox };
+        let second = second::run(self.disk.second(), self.planted, room.clone(), ends, stop.clone());
+        D::spawn("synap-second", second)?;
+        let second = Second { jobs, done: jobs_done, stop: stop.drop_guard() };
+        let running = Running { writer: self, room, inbox, outbox, second, snapshots: Snapshots::default() };
+        D::spawn("synap-writer", running.run())?;
+        Ok(WriterLink { batches, reports })
+    }
+}
+
+struct Running<D> {
+    writer: Writer<D>,
+    room: Room,
+    inbox: mpsc::UnboundedReceiver<WriteBatch>,
+    outbox: mpsc::UnboundedSender<Report>,
+    second: Second,
+    snapshots: Snapshots,
+}
+
+/// The writer's ends of its second hand, which ends with them.
+struct Second {
+    jobs: mpsc::UnboundedSender<Job>,
+    done: mpsc::UnboundedReceiver<io::Result<Purpose>>,
+    stop: DropGuard,
+}
+
+/// The snapshot lane: one group at a time is in the second hand, the rest waits.
+#[derive(Default)]
+struct Snapshots {
+    waiting: Vec<WriteBatch>,
+    in_hand: bool,
+    began: Option<(Position, Instant)>,
+}
+
+/// What the writer woke for.
+enum Wake {
+    Batches,
+    Closed,
+    Alarm,
+    Done(io::Result<Purpose>),
+}
+
+impl<D: Disk> Running<D> {
+    async fn run(mut self) {
+        let result = self.work().await;
+        let Self { writer, room: _, inbox: _, outbox, second, snapshots: _ } = self;
+        let last = match result {
+            Ok(()) => {
+                // Who hears of the end may open the directory again at once.
+                second.end().await;
+                drop(writer);
+                Report::Closed
+            }
+            Err(error) => Report::Failed(error),
+        };
+        // A driver that is gone has stopped promising already.
+        let _ = outbox.send(last);
+    }
+
+    async fn work(&mut self) -> io::Result<()> {
+        let mut group = Vec::new();
+        self.order_spare();
+        loop {
+            match self.wait(&mut group).await {
+                Wake::Batches => {
+                    self.sort_out_snapshots(&mut group);
+                    self.commit(&mut group).await?;
+                }
+                Wake::Alarm => {
+                    let ops = self.writer.journal.alarm(self.writer.clock.mono());
+                    self.carry_out_all(&ops).await?;
+                }
+                Wake::Done(done) => self.job_done(done?),
+                Wake::Closed => {
+                    let ops = self.writer.journal.close();
+                    return self.carry_out_all(&ops).await;
+                }
+            }
+            self.order_spare();
+            self.order_snapshots();
+        }
+    }
+
+    /// Waits for something to do; takes all batches that are there.
+    async fn wait(&mut self, group: &mut Vec<WriteBatch>) -> Wake {
+        let due = self.writer.journal.deadline();
+        let alarm = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(self.writer.clock.instant(due)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            // First, so that a busy log is synced on time all the same.
+            () = alarm => Wake::Alarm,
+            Some(done) = self.second.done.recv() => Wake::Done(done),
+            taken = self.inbox.recv_many(group, usize::MAX) => if taken == 0 { Wake::Closed } else { Wake::Batches },
+        }
+    }
+
+    fn sort_out_snapshots(&mut self, group: &mut Vec<WriteBatch>) {
+        let snapshots = group.extract_if(.., |batch| batch.lane() == Lane::Snapshot);
+        self.snapshots.waiting.extend(snapshots);
+    }
+
+    /// Puts a group of the log's batches on disk, and only then gives their receipts.
+    async fn commit(&mut self, group: &mut Vec<WriteBatch>) -> io::Result<()> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        let ops = self.writer.journal.plan(self.writer.clock.mono(), group);
+        self.carry_out_all(&ops).await?;
+        self.writer.observer.wal_bytes(self.writer.journal.bytes_written());
+        self.report_durable(Lane::Log, group.drain(..));
+        Ok(())
+    }
+
+    async fn carry_out_all(&mut self, ops: &[FileOp]) -> io::Result<()> {
+        for op in ops {
+            let began = is_sync(op).then(Instant::now);
+            carry_out(&mut self.writer.disk, op, self.writer.planted, &self.room).await?;
+            if let Some(began) = began {
+                self.writer.observer.wal_synced(began.elapsed());
+            }
+        }
+        Ok(())
+    }
+
+    fn report_durable(&self, lane: Lane, batches: impl Iterator<Item = WriteBatch>) {
+        // A driver that is gone makes no promise that would need a receipt.
+        let _ = self.outbox.send(Report::Durable(lane, batches.map(WriteBatch::durable).collect()));
+    }
+
+    fn order_spare(&mut self) {
+        if let Some(ops) = self.writer.journal.spare() {
+            self.order(Job { purpose: Purpose::Spare, ops });
+        }
+    }
+
+    fn order_snapshots(&mut self) {
+        if self.snapshots.in_hand || self.snapshots.waiting.is_empty() {
+            return;
+        }
+        let batches = std::mem::take(&mut self.snapshots.waiting);
+        let ops = self.writer.journal.plan(self.writer.clock.mono(), &batches);
+        self.snapshots.in_hand = true;
+        self.snapshots.note_begin(&batches);
+        self.order(Job { purpose: Purpose::Snapshot(batches), ops });
+    }
+
+    fn order(&self, job: Job) {
+        // The second hand ends only with this sender, or with a failure, which its last word tells.
+        let _ = self.second.jobs.send(job);
+    }
+
+    fn job_done(&mut self, purpose: Purpose) {
+        match purpose {
+            Purpose::Spare => self.writer.journal.spare_ready(),
+            Purpose::Snapshot(batches) => {
+                self.snapshots.in_hand = false;
+                if let Some(took) = self.snapshots.note_end(&batches) {
+                    self.writer.observer.snapshot_taken(took);
+                }
+                self.report_durable(Lane::Snapshot, batches.into_iter());
+            }
+        }
+    }
+}
+
+impl Second {
+    /// Breaks off what it does, and waits until it has let go of the disk.
+    async fn end(self) {
+        let Self { jobs: _, mut done, stop } = self;
+        drop(stop);
+        while done.recv().await.is_some() {}
+    }
+}
+
+impl Snapshots {
+    fn note_begin(&mut self, batches: &[WriteBatch]) {
+        for file in batches.iter().flat_map(|batch| &batch.files) {
+            if let FileWrite::SnapshotChunk { position, number: 0, .. } = file {
+                self.began = Some((*position, Instant::now()));
+            }
+        }
+    }
+
+    /// How long the snapshot took that these batches complete, if they complete one.
+    fn note_end(&mut self, batches: &[WriteBatch]) -> Option<Duration> {
+        let done = batches.iter().flat_map(|batch| &batch.files).find_map(|file| match file {
+            FileWrite::SnapshotDone { position, .. } => Some(*position),
+            FileWrite::SnapshotChunk { .. }
+            | FileWrite::SnapshotAbandoned { .. }
+            | FileWrite::Rollback { .. }
+            | FileWrite::RollbackKeepFiles { .. } => None,
+        })?;
+        let (_, began) = self.began.take_if(|(position, _)| *position == done)?;
+        Some(began.elapsed())
+    }
+}
+
+impl<D> fmt::Debug for Writer<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("journal", &self.journal).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,422 @@
+//! The driver: the one task that owns a [`Node`]. It waits for something to happen or for the node's deadline, takes
+//! all that waits up to a cap, makes one turn, and routes what comes out.
+//!
+//! Owns the waiters and the bounds of the inbox. Decides nothing about roles, replication or durability; nothing else
+//! touches the node.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use synap_core::event::{Event, Level};
+use synap_core::ids::RequestId;
+use synap_core::input::Input;
+use synap_core::node::Node;
+use synap_core::output::{Output, Refusal, Reply};
+use synap_core::time::Time;
+use synap_core::view::View;
+use synap_core::wal::{Lane, WriteBatch};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
+
+use crate::clock::Clock;
+use crate::disk::writer::{Report, WriterLink};
+use crate::handle::{Ask, Handle};
+use crate::links::{LinkReport, Links};
+use crate::net::Net;
+
+/// Requests that may wait to be taken by a turn; one more is [`Refusal::Busy`].
+pub const ASKS_MAX: usize = 16_384;
+
+/// Requests that may wait for their answer; one more is [`Refusal::Busy`].
+pub const WAITERS_MAX: usize = 65_536;
+
+/// Requests, and messages, that one turn takes at most.
+const TAKEN_PER_TURN_MAX: usize = 1024;
+
+/// While more of the log than this waits for the disk, no request is taken, so that a disk slower than its clients
+/// slows them down.
+const UNWRITTEN_BATCHES_MAX: usize = 1024;
+const UNWRITTEN_BYTES_MAX: usize = 128 << 20;
+
+/// How often waiters are looked through for clients that have gone.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the end of the process waits for peers to take what was said to them.
+const LINKS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How the driver is told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Refuse new work and answer what is in flight.
+    Gracefully,
+    /// Write what is queued, close the log and end.
+    Now,
+}
+
+/// How a driver ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// As asked; everything is on disk.
+    Stopped,
+    /// The disk failed: nothing was promised since.
+    DiskFailed(io::Error),
+}
+
+/// What a driver is made of.
+#[derive(Debug)]
+pub struct DriverParts<N> {
+    /// The node.
+    pub node: Node,
+    /// What people call it, for the log.
+    pub name: String,
+    /// Its clocks.
+    pub clock: Clock,
+    /// Its links.
+    pub links: Links<N>,
+    /// What happens on them.
+    pub link_reports: mpsc::Receiver<LinkReport>,
+    /// Its disk.
+    pub writer: WriterLink,
+    /// How it is stopped. If the sender is dropped, it stops at once.
+    pub stop: mpsc::UnboundedReceiver<Stop>,
+}
+
+/// The one task that owns a node.
+pub struct Driver<N> {
+    parts: DriverParts<N>,
+    asks: mpsc::Receiver<Ask>,
+    view: Arc<ArcSwap<View>>,
+    waiters: Waiters,
+    unwritten: Unwritten,
+    inbox: Inbox,
+    alarm: Alarm,
+    inputs: Vec<Input>,
+    output: Output,
+}
+
+/// What has arrived and no turn has taken yet.
+#[derive(Debug, Default)]
+struct Inbox {
+    stops: Vec<Stop>,
+    reports: Vec<Report>,
+    link_reports: Vec<LinkReport>,
+    asks: Vec<Ask>,
+}
+
+impl<N: Net> Driver<N> {
+    /// A driver that has not begun, and the handle on its node.
+    pub fn new(parts: DriverParts<N>) -> (Self, Handle) {
+        let (asks_sender, asks) = mpsc::channel(ASKS_MAX);
+        let view = Arc::new(ArcSwap::new(parts.node.view()));
+        let handle = Handle::new(Arc::clone(&view), asks_sender, parts.clock.origin());
+        let driver = Self {
+            alarm: Alarm::new(&parts.clock),
+            parts,
+            asks,
+            view,
+            waiters: Waiters::default(),
+            unwritten: Unwritten::default(),
+            inbox: Inbox::default(),
+            inputs: Vec::new(),
+            output: Output::default(),
+        };
+        (driver, handle)
+    }
+
+    /// Drives the node until it is stopped or its disk fails.
+    pub async fn run(mut self) -> Ended {
+        loop {
+            self.turn();
+            // Whoever is ready runs first: what they ask then shares the next turn.
+            tokio::task::yield_now().await;
+            poll_fn(|cx| self.poll_inbox(cx)).await;
+            match self.take_inbox() {
+                Some(Stopping::Now) => return self.stop().await,
+                Some(Stopping::DiskFailed(error)) => {
+                    self.refuse_untaken();
+                    return Ended::DiskFailed(error);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// One turn of the node, and its output routed: first what others wait for longest.
+    fn turn(&mut self) {
+        let now = self.parts.clock.now();
+        self.waiters.sweep(now.mono, &mut self.inputs);
+        let due = self.parts.node.turn(now, self.inputs.drain(..), &mut self.output);
+        if cfg!(debug_assertions) {
+            self.parts.node.check();
+        }
+        self.alarm.set(&self.parts.clock, earliest(due, self.waiters.sweep_due()));
+        self.route();
+    }
+
+    fn route(&mut self) {
+        let mut output = std::mem::take(&mut self.output);
+        for batch in output.write.take().into_iter().chain(output.snapshot.take()) {
+            self.unwritten.add(&batch);
+            // A writer that has ended says why, and that ends this driver.
+            let _ = self.parts.writer.batches.send(batch);
+        }
+        for (link, message) in output.sends.drain(..) {
+            self.inputs.extend(self.parts.links.send(link, message));
+        }
+        output.links.drain(..).for_each(|action| self.parts.links.carry_out(action));
+        // Before the replies, so that who is told of a write finds it here.
+        self.publish();
+        output.replies.drain(..).for_each(|(id, reply)| self.waiters.answer(id, reply));
+        output.events.drain(..).for_each(|event| log(&self.parts.name, &event));
+        // Its vectors keep their room for the next turn.
+        self.output = output;
+    }
+
+    fn publish(&self) {
+        let view = self.parts.node.view();
+        if !Arc::ptr_eq(&view, &self.view.load()) {
+            self.view.store(view);
+        }
+    }
+
+    /// Ready when there is something to make a turn for.
+    fn poll_inbox(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Every source is asked, whatever the others say: what waits goes into one turn.
+        let stop = self.parts.stop.poll_recv_many(cx, &mut self.inbox.stops, usize::MAX);
+        let reports = self.parts.writer.reports.poll_recv_many(cx, &mut self.inbox.reports, usize::MAX);
+        let links = self.parts.link_reports.poll_recv_many(cx, &mut self.inbox.link_reports, TAKEN_PER_TURN_MAX);
+        let asks = match self.unwritten.too_much() {
+            true => Poll::Pending,
+            false => self.asks.poll_recv_many(cx, &mut self.inbox.asks, TAKEN_PER_TURN_MAX),
+        };
+        if stop == Poll::Ready(0) {
+            self.inbox.stops.push(Stop::Now);
+        }
+        if reports == Poll::Ready(0) {
+            let error = io::Error::other("the writer ended without a word");
+            self.inbox.reports.push(Report::Failed(error));
+        }
+        // Links are held by this driver; and without any handle left there is still a node to drive.
+        let something = stop.is_ready() || reports.is_ready() || links.is_ready();
+        let asked = matches!(asks, Poll::Ready(1..));
+        if something || asked || !self.inputs.is_empty() || self.alarm.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    /// Makes inputs of what has arrived.
+    fn take_inbox(&mut self) -> Option<Stopping> {
+        for report in self.inbox.reports.drain(..) {
+            match report {
+                Report::Durable(lane, receipts) => {
+                    self.unwritten.remove(lane, receipts.len());
+                    self.inputs.extend(receipts.into_iter().map(Input::Durable));
+                }
+                Report::Room(room) => {
+                    self.unwritten.room = room;
+                    self.inputs.push(Input::DiskRoom(room));
+                }
+                Report::Failed(error) => return Some(Stopping::DiskFailed(error)),
+                Report::Closed => unreachable!("the log is closed only when this driver has let go of it"),
+            }
+        }
+        for report in self.inbox.link_reports.drain(..) {
+            self.inputs.extend(self.parts.links.take(report));
+        }
+        for ask in self.inbox.asks.drain(..) {
+            self.inputs.extend(self.waiters.admit(ask));
+        }
+        for stop in self.inbox.stops.drain(..) {
+            match stop {
+                Stop::Gracefully => self.inputs.push(Input::Shutdown),
+                Stop::Now => return Some(Stopping::Now),
+            }
+        }
+        None
+    }
+
+    /// Lets what is queued go to disk, and closes the log.
+    async fn stop(mut self) -> Ended {
+        self.refuse_untaken();
+        let WriterLink { batches, mut reports } = self.parts.writer;
+        drop(batches);
+        loop {
+            match reports.recv().await {
+                Some(Report::Durable(..) | Report::Room(_)) => {}
+                Some(Report::Closed) => break,
+                Some(Report::Failed(error)) => return Ended::DiskFailed(error),
+                None => return Ended::DiskFailed(io::Error::other("the writer ended without a word")),
+            }
+        }
+        self.parts.links.end(LINKS_PATIENCE).await;
+        Ended::Stopped
+    }
+
+    /// Refuses what the node has never seen, so that nobody wonders what became of it.
+    fn refuse_untaken(&mut self) {
+        self.asks.close();
+        let untaken = std::mem::take(&mut self.inbox.asks);
+        for ask in untaken.into_iter().chain(std::iter::from_fn(|| self.asks.try_recv().ok())) {
+            let _ = ask.reply.send(Err(Refusal::ShuttingDown));
+        }
+    }
+}
+
+/// Why no further turn is made.
+enum Stopping {
+    Now,
+    DiskFailed(io::Error),
+}
+
+/// Requests that wait for their answer, by number.
+#[derive(Debug, Default)]
+struct Waiters {
+    waiting: BTreeMap<RequestId, oneshot::Sender<Result<Reply, Refusal>>>,
+    next: u64,
+    sweep_due: Time,
+}
+
+impl Waiters {
+    /// Numbers a request, unless too many wait.
+    fn admit(&mut self, ask: Ask) -> Option<Input> {
+        let Ask { request, reply } = ask;
+        if self.waiting.len() >= WAITERS_MAX {
+            // An asker that has gone needs no refusal, here and below.
+            let _ = reply.send(Err(Refusal::Busy));
+            return None;
+        }
+        let id = RequestId(self.next);
+        self.next += 1;
+        self.waiting.insert(id, reply);
+        Some(Input::Request { id, request })
+    }
+
+    fn answer(&mut self, id: RequestId, answer: Result<Reply, Refusal>) {
+        if let Some(reply) = self.waiting.remove(&id) {
+            let _ = reply.send(answer);
+        }
+    }
+
+    /// From time to time: tells the node of askers that have gone.
+    fn sweep(&mut self, now: Time, inputs: &mut Vec<Input>) {
+        if now < self.sweep_due {
+            return;
+        }
+        self.sweep_due = now + SWEEP_EVERY;
+        self.waiting.retain(|id, reply| {
+            let gone = reply.is_closed();
+            if gone {
+                inputs.push(Input::Cancel(*id));
+            }
+            !gone
+        });
+    }
+
+    fn sweep_due(&self) -> Option<Time> {
+        (!self.waiting.is_empty()).then_some(self.sweep_due)
+    }
+}
+
+/// Batches of the log that wait for the disk.
+#[derive(Debug)]
+struct Unwritten {
+    batches: VecDeque<usize>,
+    bytes: usize,
+    /// While the disk is full the node refuses writes itself, and must hear everything else.
+    room: bool,
+}
+
+impl Default for Unwritten {
+    fn default() -> Self {
+        Self { batches: VecDeque::new(), bytes: 0, room: true }
+    }
+}
+
+impl Unwritten {
+    fn add(&mut self, batch: &WriteBatch) {
+        match batch.lane() {
+            Lane::Log => {
+                let bytes = batch.records.iter().map(|record| record.len()).sum();
+                self.batches.push_back(bytes);
+                self.bytes += bytes;
+            }
+            // The node itself never has more than a few of these under way.
+            Lane::Snapshot => {}
+        }
+    }
+
+    fn remove(&mut self, lane: Lane, batches: usize) {
+        match lane {
+            Lane::Log => self.bytes -= self.batches.drain(..batches).sum::<usize>(),
+            Lane::Snapshot => {}
+        }
+    }
+
+    fn too_much(&self) -> bool {
+        self.room && (self.batches.len() > UNWRITTEN_BATCHES_MAX || self.bytes > UNWRITTEN_BYTES_MAX)
+    }
+}
+
+/// The node's deadline. It is set anew after each turn, but the timer is touched only when it must ring earlier.
+#[derive(Debug)]
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    due: Option<tokio::time::Instant>,
+}
+
+impl Alarm {
+    fn new(clock: &Clock) -> Self {
+        Self { sleep: Box::pin(tokio::time::sleep_until(clock.origin())), due: None }
+    }
+
+    fn set(&mut self, clock: &Clock, due: Option<Time>) {
+        self.due = due.map(|due| clock.instant(due));
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(due) = self.due else {
+            return Poll::Pending;
+        };
+        loop {
+            if due <= tokio::time::Instant::now() {
+                return Poll::Ready(());
+            }
+            if due < self.sleep.deadline() || self.sleep.is_elapsed() {
+                self.sleep.as_mut().reset(due);
+            }
+            match self.sleep.as_mut().poll(cx) {
+                Poll::Ready(()) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+fn earliest(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (some, None) | (None, some) => some,
+    }
+}
+
+fn log(name: &str, event: &Event) {
+    match event.level() {
+        Level::Info => tracing::info!(node = name, "{event}"),
+        Level::Warn => tracing::warn!(node = name, "{event}"),
+        Level::Error => tracing::error!(node = name, "{event}"),
+    }
+}
+
+impl<N: fmt::Debug> fmt::Debug for Driver<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("parts", &self.parts).finish_non_exhaustive()
+    }
+}

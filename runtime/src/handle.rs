@@ -1,0 +1,76 @@
+//! The handle: how the front ends reach the node. Cheap to clone.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use synap_core::input::Request;
+use synap_core::output::{Refusal, Reply};
+use synap_core::time::Time;
+use synap_core::view::View;
+use tokio::sync::{mpsc, oneshot};
+
+/// A request on its way to the node, with the way back.
+#[derive(Debug)]
+pub struct Ask {
+    /// What is asked.
+    pub request: Request,
+    /// Where the reply goes. If nobody waits there any more, the node is told. Dropping it without a reply means
+    /// that what became of the request is not known.
+    pub reply: oneshot::Sender<Result<Reply, Refusal>>,
+}
+
+/// How the front ends reach the node.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    view: Arc<ArcSwap<View>>,
+    asks: mpsc::Sender<Ask>,
+    origin: tokio::time::Instant,
+}
+
+impl Handle {
+    /// A handle on a driver that publishes to `view`, takes from `asks` and counts time from `origin`.
+    pub fn new(view: Arc<ArcSwap<View>>, asks: mpsc::Sender<Ask>, origin: tokio::time::Instant) -> Self {
+        Self { view, asks, origin }
+    }
+
+    /// The node's committed state as of its last turn.
+    pub fn view(&self) -> arc_swap::Guard<Arc<View>> {
+        self.view.load()
+    }
+
+    /// The node's monotonic clock.
+    pub fn now(&self) -> Time {
+        Time(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// Puts a request to the node and waits for its reply; [`Refusal::Busy`] if too many wait already. Not for writes:
+    /// a node that ends without a word is told as [`Refusal::ShuttingDown`], see [`Handle::put`].
+    pub async fn ask(&self, request: Request) -> Result<Reply, Refusal> {
+        self.put(request)?.await.unwrap_or(Err(Refusal::ShuttingDown))
+    }
+
+    /// As [`Handle::ask`], but waits up to [`PATIENCE`] for a place among those that wait: for operators, who ask most
+    /// when all places are taken.
+    pub async fn ask_patiently(&self, request: Request) -> Result<Reply, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        match self.asks.send_timeout(Ask { request, reply }, PATIENCE).await {
+            Ok(()) => answer.await.unwrap_or(Err(Refusal::ShuttingDown)),
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(Refusal::Busy),
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(Refusal::ShuttingDown),
+        }
+    }
+
+    /// Puts a request to the node. What is refused here has had no effect. If the receiver finds its sender gone, the
+    /// node ended without a word, and nobody can tell whether a write will take effect.
+    pub fn put(&self, request: Request) -> Result<oneshot::Receiver<Result<Reply, Refusal>>, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        match self.asks.try_send(Ask { request, reply }) {
+            Ok(()) => Ok(answer),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Refusal::ShuttingDown),
+        }
+    }
+}
+
+/// How long [`Handle::ask_patiently`] waits for a place.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);

@@ -1,0 +1,75 @@
+//! Request bodies: bounded before they are read and while they are read, then parsed strictly.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use serde::Deserialize;
+
+use super::problem::{Code, Problem};
+
+/// A body must be whole by then.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The whole body, of at most `bytes_max` bytes. One that announces more is refused before any of it is read.
+pub(crate) async fn read(mut body: Incoming, bytes_max: u64) -> Result<Bytes, Problem> {
+    let announced = body.size_hint().lower();
+    if announced > bytes_max {
+        return Err(Problem::too_large("body", announced, bytes_max));
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, gather(&mut body, bytes_max)).await {
+        Ok(read) => read,
+        Err(_) => Err(Problem::new(Code::RequestTimeout, "the body was not whole after 60 seconds")),
+    }
+}
+
+async fn gather(body: &mut Incoming, bytes_max: u64) -> Result<Bytes, Problem> {
+    let Some(first) = frame(body).await? else { return Ok(Bytes::new()) };
+    if body.is_end_stream() && first.len() as u64 <= bytes_max {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::from(first);
+    loop {
+        if whole.len() as u64 > bytes_max {
+            return Err(Problem::too_large("body", whole.len() as u64, bytes_max));
+        }
+        match frame(body).await? {
+            Some(more) => whole.extend_from_slice(&more),
+            None => return Ok(whole.freeze()),
+        }
+    }
+}
+
+/// The next piece of data; trailers are dropped.
+async fn frame(body: &mut Incoming) -> Result<Option<Bytes>, Problem> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Problem::bad(format!("the body broke off: {error}")))?;
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
+
+/// What JSON text says. The content type is not asked for: `curl -d` names another one.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|_| fault::<T>(body))
+}
+
+/// What is wrong with JSON text: read a second time, now with the path of each value.
+fn fault<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Problem {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+        Err(error) if error.path().iter().next().is_some() => {
+            Problem::bad(format!("{}: {}", error.path(), error.inner()))
+        }
+        Err(error) => Problem::bad(error.into_inner().to_string()),
+        Ok(_) => Problem::bad("the body has more than one JSON value"),
+    }
+}
+
+/// As [`parse`], where an empty body stands for `{}`.
+pub(crate) fn parse_or_empty<'a, T: Deserialize<'a> + Default>(body: &'a Bytes) -> Result<T, Problem> {
+    if body.is_empty() { Ok(T::default()) } else { parse(body) }
+}

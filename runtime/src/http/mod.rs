@@ -1,0 +1,122 @@
+//! The HTTP front end: what clients, operators and Prometheus talk to. It parses strictly, asks the node through
+//! its [`Handle`], and puts answers into words. It decides nothing about replication and keeps no state but its
+//! connections.
+//!
+//! [`serve`] accepts connections and [`Front::stop`] ends them gracefully; both work over any stream, so that a
+//! simulated network runs the shipped code.
+
+mod answer;
+mod body;
+mod connections;
+mod json;
+mod operator;
+mod probes;
+mod problem;
+mod proxy;
+mod query;
+mod reads;
+mod rollbacks;
+mod route;
+mod serve;
+mod service;
+mod status;
+mod writes;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use synap_core::config::{Concern, Limits};
+use synap_core::time::WallMs;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::handle::Handle;
+use crate::metrics::Metrics;
+use crate::settings::FrontSettings;
+
+pub use rollbacks::{RollbackDir, RollbackFile, RollbackSource};
+pub(crate) use route::TEMPLATES;
+pub use serve::{serve, serve_connection};
+
+/// The program's version, as `/health` and `synap_build_info` tell it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A future in a box.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A connection, as the front end needs it.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// Connects to `host:port`, to pass a write on to the master. Has no deadline of its own.
+pub type Dial = Arc<dyn Fn(String) -> BoxFuture<io::Result<Box<dyn Stream>>> + Send + Sync>;
+
+/// The wall clock, for showing what is left of a time to live.
+pub type Wall = Arc<dyn Fn() -> WallMs + Send + Sync>;
+
+/// What a [`Front`] is made of.
+pub struct FrontParts {
+    /// The node.
+    pub handle: Handle,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// How connections and misdirected writes are treated.
+    pub settings: FrontSettings,
+    /// The core's bounds on keys and values, so that most that is too long is refused before it is read.
+    pub limits: Limits,
+    /// The concern of writes that name none.
+    pub write_concern: Concern,
+    /// The wall clock.
+    pub wall: Wall,
+    /// The rollback files.
+    pub rollbacks: Arc<dyn RollbackSource>,
+    /// How to reach the master, for [`crate::settings::OnReplicaWrite::Proxy`].
+    pub dial: Dial,
+}
+
+/// The HTTP front end of one node.
+pub struct Front {
+    parts: FrontParts,
+    connections: connections::Connections,
+}
+
+impl Front {
+    /// A front end that serves nobody yet.
+    pub fn new(parts: FrontParts) -> Arc<Self> {
+        let connections = connections::Connections::new(parts.settings);
+        Arc::new(Self { parts, connections })
+    }
+
+    /// Ends every connection once it has answered what it has taken, and waits for that as long as the caller
+    /// polls: dropping this future leaves the rest to [`Front::abort`]. Call it when [`serve`] has ended.
+    pub async fn stop(&self) {
+        self.connections.stop().await;
+    }
+
+    /// Ends every connection at once.
+    pub fn abort(&self) {
+        self.connections.abort();
+    }
+
+    /// Connections that are open.
+    pub fn connections(&self) -> usize {
+        self.connections.open()
+    }
+}
+
+impl std::ops::Deref for Front {
+    type Target = FrontParts;
+
+    fn deref(&self) -> &FrontParts {
+        &self.parts
+    }
+}
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Front").field("connections", &self.connections.open()).finish_non_exhaustive()
+    }
+}

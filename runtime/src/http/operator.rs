@@ -1,0 +1,172 @@
+//! What operators ask: status, promotion, outcomes, rollback files, snapshots and metrics.
+
+use std::io;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::http::request;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use synap_core::input::{Promotion, Request as Ask};
+use synap_core::output::{Fate, Reply};
+use synap_core::position::{Index, Position};
+use synap_core::status::Status;
+
+use super::Front;
+use super::answer::{Answer, Body, Content, Stamp};
+use super::problem::{Code, Problem};
+use super::query::{number, pairs, position, unknown};
+use super::rollbacks::RollbackSource;
+use super::route::{self};
+use super::status::StatusJson;
+
+/// Longest body of an operator's request.
+const BODY_BYTES_MAX: u64 = 4096;
+
+/// How much of a rollback file is read at once.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// The node's [`Status`]. Waits for a place among the requests, since an operator asks most when all are taken.
+pub(crate) async fn ask_status(front: &Front) -> Result<Box<Status>, Problem> {
+    match front.handle.ask_patiently(Ask::Status).await? {
+        Reply::Status(status) => Ok(status),
+        other => Err(Problem::mismatched(&other)),
+    }
+}
+
+/// `GET /replication/status`.
+pub(crate) async fn status(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+    no_query(head)?;
+    let status = ask_status(front).await?;
+    Ok(json_answer(&StatusJson::of(&status)).stamped(stamp(&status)))
+}
+
+/// `GET /metrics`.
+pub(crate) async fn metrics(front: &Front, _head: &request::Parts) -> Result<Answer, Problem> {
+    let status = ask_status(front).await?;
+    let text = front.metrics.render(&status);
+    Ok(Answer::new(Content::Metrics, Body::Whole(text.into())).stamped(stamp(&status)))
+}
+
+/// The body of a promotion.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PromoteBody {
+    #[serde(default)]
+    force: Option<bool>,
+    #[serde(default)]
+    accept_data_loss: Option<bool>,
+    /// `EPOCH:INDEX`.
+    #[serde(default)]
+    expect_last: Option<String>,
+}
+
+/// `POST /replication/promote`.
+pub(crate) async fn promote(front: &Front, head: &request::Parts, body: Incoming) -> Result<Answer, Problem> {
+    no_query(head)?;
+    let body = super::body::read(body, BODY_BYTES_MAX).await?;
+    let asked: PromoteBody = super::body::parse_or_empty(&body)?;
+    let promotion = Promotion {
+        force: asked.force.unwrap_or(false),
+        accept_data_loss: asked.accept_data_loss.unwrap_or(false),
+        expect_last: asked.expect_last.as_deref().map(position).transpose()?,
+    };
+    match front.handle.ask_patiently(Ask::Promote(promotion)).await? {
+        Reply::Promoted(promoted) => {
+            let loss = promoted.possible_loss;
+            Ok(json_answer(&json!({
+                "success": true,
+                "epoch": promoted.position.epoch.number,
+                "position": promoted.position.to_string(),
+                "took_over": promoted.took_over.to_string(),
+                "possible_loss": loss.map(|(Index(from), Index(upto))| json!({"from": from, "upto": upto})),
+            }))
+            .stamped(at(front, promoted.position)))
+        }
+        other => Err(Problem::mismatched(&other)),
+    }
+}
+
+/// `POST /snapshot`.
+pub(crate) async fn snapshot(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+    no_query(head)?;
+    match front.handle.ask_patiently(Ask::Snapshot).await? {
+        Reply::Snapshot(position) => Ok(json_answer(&json!({"success": true, "position": position.to_string()}))),
+        other => Err(Problem::mismatched(&other)),
+    }
+}
+
+/// `GET /replication/outcome?epoch=&index=`.
+pub(crate) async fn outcome(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+    let (mut epoch, mut index) = (None, None);
+    for (name, value) in pairs(head.uri.query()) {
+        match &*name {
+            b"epoch" => epoch = Some(number("epoch", &value)?),
+            b"index" => index = Some(number("index", &value)?),
+            _ => return Err(unknown(&name)),
+        }
+    }
+    let (Some(epoch), Some(index)) = (epoch, index) else {
+        return Err(Problem::bad("`epoch` and `index` are both needed"));
+    };
+    let fate = match front.handle.ask_patiently(Ask::Outcome { epoch, index: Index(index) }).await? {
+        Reply::Outcome(fate) => fate,
+        other => return Err(Problem::mismatched(&other)),
+    };
+    let outcome = match fate {
+        Fate::Committed => "committed",
+        Fate::RolledBack => "rolled_back",
+        Fate::Pending => "pending",
+    };
+    Ok(json_answer(&json!({"epoch": epoch, "index": index, "outcome": outcome})))
+}
+
+/// `GET /replication/rollbacks`.
+pub(crate) async fn rollbacks(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+    no_query(head)?;
+    let files = front.rollbacks.list().await.map_err(|error| unreadable(&error))?;
+    let files: Vec<Value> = files
+        .iter()
+        .map(|file| json!({"id": file.id, "operations": file.lines.saturating_sub(1), "bytes": file.bytes}))
+        .collect();
+    Ok(json_answer(&json!({ "rollbacks": files })))
+}
+
+/// `GET /replication/rollbacks/{id}`: the file, in pieces as they are read.
+pub(crate) async fn rollback(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+    no_query(head)?;
+    let (_, id) = route::find(head.uri.path());
+    let source: Arc<dyn RollbackSource> = Arc::clone(&front.rollbacks);
+    // Opened once before the answer begins, so that a missing file is a 404 and not a broken body.
+    source.read(id.to_owned(), 0, 0).await.map_err(|error| unreadable(&error))?;
+    let id = id.to_owned();
+    let body = Body::pieces(move |offset| source.read(id.clone(), offset, PIECE_BYTES));
+    Ok(Answer::new(Content::Ndjson, body))
+}
+
+/// Refuses any query.
+pub(crate) fn no_query(head: &request::Parts) -> Result<(), Problem> {
+    pairs(head.uri.query()).next().map_or(Ok(()), |(name, _)| Err(unknown(&name)))
+}
+
+/// 200 with a JSON value and a newline, for people.
+pub(crate) fn json_answer(value: &impl serde::Serialize) -> Answer {
+    let mut out = serde_json::to_vec(value).unwrap_or_default();
+    out.push(b'\n');
+    Answer::json(out)
+}
+
+fn stamp(status: &Status) -> Stamp {
+    Stamp { position: status.positions.applied, role: status.role, staleness: None }
+}
+
+fn at(front: &Front, position: Position) -> Stamp {
+    Stamp { position, role: front.handle.view().role, staleness: None }
+}
+
+fn unreadable(error: &io::Error) -> Problem {
+    match error.kind() {
+        io::ErrorKind::NotFound => Problem::new(Code::NotFound, "there is no such rollback file"),
+        _ => Problem::new(Code::Internal, format!("the rollback files cannot be read: {error}")),
+    }
+}

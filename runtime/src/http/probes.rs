@@ -1,0 +1,86 @@
+//! Probes, for orchestrators and load balancers: 200 is yes, 503 is no, and the body says why in few words.
+
+use hyper::StatusCode;
+use hyper::http::request;
+use serde_json::json;
+use synap_core::status::{Role, State, Status};
+
+use super::answer::Answer;
+use super::operator::{ask_status, json_answer, no_query};
+use super::problem::Problem;
+use super::query::{pairs, unknown};
+use super::{Front, VERSION};
+
+/// `GET /livez`: whoever can answer is alive. Does not ask the node, so that a loaded one is not killed.
+pub(crate) fn livez() -> Result<Answer, Problem> {
+    Ok(json_answer(&json!({"status": "alive"})))
+}
+
+/// `GET /readyz`, `?role=master`: fit for reads, or for writes.
+pub(crate) async fn readyz(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+    let mut wants = None;
+    for (name, value) in pairs(head.uri.query()) {
+        match (&*name, &*value) {
+            (b"role", b"master") => wants = Some(Role::Master),
+            (b"role", b"replica") => wants = Some(Role::Replica),
+            (b"role", _) => return Err(Problem::bad("query parameter `role` wants master or replica")),
+            _ => return Err(unknown(&name)),
+        }
+    }
+    Ok(match ask_status(front).await {
+        Ok(status) => probe("ready", readiness(&status, wants)),
+        Err(_) => probe("ready", Err("the node does not answer")),
+    })
+}
+
+/// `GET /startupz`: recovered, and its first role taken up.
+pub(crate) async fn startupz(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+    no_query(head)?;
+    Ok(match ask_status(front).await {
+        Ok(status) if status.started => probe("started", Ok(())),
+        Ok(_) => probe("started", Err("still starting")),
+        Err(_) => probe("started", Err("the node does not answer")),
+    })
+}
+
+/// `GET /health`: a summary.
+pub(crate) async fn health(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+    no_query(head)?;
+    let (role, ready) = match ask_status(front).await {
+        Ok(status) => (status.role, readiness(&status, None)),
+        Err(_) => (front.handle.view().role, Err("the node does not answer")),
+    };
+    let word = if ready.is_ok() { "ok" } else { "unavailable" };
+    let mut summary = json!({"status": word, "service": "synap", "version": VERSION, "role": role.as_str()});
+    if let (Err(why), Some(summary)) = (ready, summary.as_object_mut()) {
+        summary.insert("why".to_owned(), why.into());
+    }
+    Ok(json_answer(&summary).status(code(ready)))
+}
+
+fn readiness(status: &Status, wants: Option<Role>) -> Result<(), &'static str> {
+    match (wants, status.role, status.state) {
+        (_, _, State::ShuttingDown) => Err("shutting down"),
+        (Some(Role::Master), Role::Replica, _) => Err("not the master"),
+        (Some(Role::Replica), Role::Master | Role::Standalone, _) => Err("not a replica"),
+        // A full disk keeps a master from writes, not from reads.
+        (Some(Role::Master), _, state) if state != State::Serving => Err("the master does not take writes now"),
+        _ if status.ready => Ok(()),
+        _ => Err("not caught up with the master, or lagging more than max_lag_ms"),
+    }
+}
+
+fn probe(word: &str, answer: Result<(), &'static str>) -> Answer {
+    let body = match answer {
+        Ok(()) => json!({ "status": word }),
+        Err(why) => json!({"status": format!("not {word}"), "why": why}),
+    };
+    json_answer(&body).status(code(answer))
+}
+
+const fn code(answer: Result<(), &'static str>) -> StatusCode {
+    match answer {
+        Ok(()) => StatusCode::OK,
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}

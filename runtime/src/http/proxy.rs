@@ -1,0 +1,116 @@
+//! Passes a write on to the master and relays its answer. Owns no connection for longer than one request; a write
+//! is passed on once, never along a chain.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::http::request;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use synap_core::message::Leader;
+
+use super::Front;
+use super::answer::{Body, LEADER, POSITION, ROLE};
+use super::problem::{Code, Problem};
+
+/// Marks a write that has been passed on.
+const PROXIED: HeaderName = HeaderName::from_static("synap-proxied");
+
+/// The connection to the master must stand by then.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How much longer than the client the master is waited for, so that its own answer comes first.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Longest answer that is relayed.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// When to come back if the master cannot be reached.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The headers of the master's answer that are its own and go through to the client.
+const RELAYED: [HeaderName; 6] =
+    [header::CONTENT_TYPE, header::ETAG, header::RETRY_AFTER, POSITION, ROLE, HeaderName::from_static("allow")];
+
+/// Has `leader` answer a write.
+pub(crate) async fn forward(
+    front: &Front,
+    head: &request::Parts,
+    body: Bytes,
+    leader: &Leader,
+    timeout: Duration,
+) -> Result<Response<Body>, Problem> {
+    if head.headers.contains_key(PROXIED) {
+        return Err(unreachable("this write was passed on already, and the master has moved meanwhile"));
+    }
+    let request = request(head, body, leader)?;
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, (front.dial)(leader.http.clone())).await;
+    let Ok(Ok(io)) = connected else {
+        return Err(unreachable("the master cannot be reached"));
+    };
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(io)).await.map_err(|_| unreachable("the master cannot be reached"))?;
+    let exchange = async {
+        let response = sender.send_request(request).await.ok()?;
+        relay(response, leader).await
+    };
+    // The connection lives as long as the exchange; from here on the master may have taken the write.
+    let exchanged = tokio::time::timeout(timeout + GRACE, async {
+        tokio::pin!(exchange, connection);
+        let mut broken = false;
+        loop {
+            tokio::select! {
+                biased;
+                answered = &mut exchange => break answered,
+                _ = &mut connection, if !broken => broken = true,
+            }
+        }
+    })
+    .await;
+    match exchanged {
+        Ok(Some(response)) => Ok(response),
+        Ok(None) | Err(_) => Err(Problem::new(Code::Timeout, "the master's answer did not come: it is not known")
+            .with("outcome", "pending")
+            .leader(&leader.http)),
+    }
+}
+
+fn request(head: &request::Parts, body: Bytes, leader: &Leader) -> Result<Request<Full<Bytes>>, Problem> {
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut request = Request::builder()
+        .method(head.method.clone())
+        .uri(path)
+        .header(header::HOST, &leader.http)
+        .header(PROXIED, HeaderValue::from_static("1"));
+    for name in [header::CONTENT_TYPE, header::ACCEPT] {
+        if let Some(value) = head.headers.get(&name) {
+            request = request.header(name, value);
+        }
+    }
+    request.body(Full::new(body)).map_err(|_| unreachable("the master's address is no host name"))
+}
+
+/// The master's answer as ours; none if it broke off.
+async fn relay(response: Response<hyper::body::Incoming>, leader: &Leader) -> Option<Response<Body>> {
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.ok()?.to_bytes();
+    let mut relayed = Response::new(Body::Whole(body));
+    *relayed.status_mut() = head.status;
+    for name in RELAYED {
+        if let Some(value) = head.headers.get(&name) {
+            relayed.headers_mut().insert(name, value.clone());
+        }
+    }
+    if let Ok(address) = HeaderValue::from_str(&leader.http) {
+        relayed.headers_mut().insert(LEADER, address);
+    }
+    Some(relayed)
+}
+
+/// 503: nothing was done.
+fn unreachable(why: &'static str) -> Problem {
+    Problem::new(Code::NoMaster, why).retry_after(RETRY_AFTER)
+}

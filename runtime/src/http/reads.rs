@@ -1,0 +1,308 @@
+//! Reads of the store. They look at the published view and do not pass through the node, unless they demand a
+//! state that the view does not show yet: then the node is asked to wait for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap};
+use hyper::http::request;
+use hyper::{Request, Response, StatusCode};
+use serde::Deserialize;
+use synap_core::command::ValueKind;
+use synap_core::input::Request as Ask;
+use synap_core::output::Reply;
+use synap_core::position::Index;
+use synap_core::status::Role;
+use synap_core::store::Item;
+use synap_core::time::WallMs;
+use synap_core::view::View;
+
+use super::Front;
+use super::answer::{Answer, Body, Content, Stamp, etag};
+use super::json::{push_fmt, push_key, push_str, push_u64, push_value};
+use super::problem::{Code, Problem};
+use super::query::{ReadQuery, check_key, path_key};
+use super::route::{self, Route};
+use super::service::finish;
+use crate::metrics::{KvOperation, KvResult};
+
+/// Most keys that one `mget` may name.
+const MGET_KEYS_MAX: usize = 10_000;
+
+/// Longest answer to an `mget`.
+const MGET_BYTES_MAX: usize = 64 << 20;
+
+/// Values shorter than this are copied into the answer; longer ones are shared with the store.
+const SHARED_BYTES_MIN: usize = 4096;
+
+/// Answers a read without a body if the current view admits it; none: it is no such read, or must wait.
+pub(crate) fn at_once(
+    front: &Front,
+    route: Route,
+    rest: &str,
+    request: &Request<Incoming>,
+) -> Option<Response<Body>> {
+    match route {
+        Route::KvGet | Route::KvRaw | Route::KvExists | Route::KvTtl | Route::KvScan | Route::KvStats => {}
+        _ => return None,
+    }
+    let query = match ReadQuery::parse(request.uri().query(), route == Route::KvScan) {
+        Ok(query) => query,
+        Err(problem) => return Some(finish(front, Err(problem))),
+    };
+    let view = front.handle.view();
+    if query.demands_nothing() {
+        return Some(answer(front, route, rest, &query, request.headers(), &view));
+    }
+    match view.admits(&query.demand, front.handle.now()) {
+        Ok(true) => Some(answer(front, route, rest, &query, request.headers(), &view)),
+        Ok(false) => None,
+        Err(refusal) => Some(problem(front, &view, refusal.into())),
+    }
+}
+
+/// Answers a read that [`at_once`] put off.
+pub(crate) async fn when_admitted(front: &Front, route: Route, head: &request::Parts) -> Response<Body> {
+    let waited = async {
+        let query = ReadQuery::parse(head.uri.query(), route == Route::KvScan)?;
+        let view = admitted(front, &query).await?;
+        Ok((query, view))
+    };
+    match waited.await {
+        Ok((query, view)) => {
+            let (_, rest) = route::find(head.uri.path());
+            answer(front, route, rest, &query, &head.headers, &view)
+        }
+        Err(refused) => problem(front, &front.handle.view(), refused),
+    }
+}
+
+/// `POST /kv/mget`.
+pub(crate) async fn mget(front: &Front, head: &request::Parts, body: Incoming) -> Response<Body> {
+    let read = async {
+        let query = ReadQuery::parse(head.uri.query(), false)?;
+        let body = super::body::read(body, super::writes::body_bytes_max(front)).await?;
+        let keys: Mget<'_> = super::body::parse(&body)?;
+        if keys.keys.len() > MGET_KEYS_MAX {
+            return Err(Problem::too_large("list of keys", keys.keys.len() as u64, MGET_KEYS_MAX as u64));
+        }
+        for key in &keys.keys {
+            check_key(key.as_bytes(), front.limits.key_bytes_max)?;
+        }
+        let view = admitted(front, &query).await?;
+        let found = values(front, &keys, &view)?;
+        Ok((found, view))
+    };
+    match read.await {
+        Ok((found, view)) => {
+            let stamp = stamp(front, &view);
+            finish(front, Ok(Answer::json(found).stamped(stamp)))
+        }
+        Err(refused) => problem(front, &front.handle.view(), refused),
+    }
+}
+
+/// The body of an `mget`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mget<'a> {
+    #[serde(borrow)]
+    keys: Vec<std::borrow::Cow<'a, str>>,
+}
+
+/// A view that admits the read.
+async fn admitted(front: &Front, query: &ReadQuery) -> Result<Arc<View>, Problem> {
+    let view = front.handle.view();
+    if view.admits(&query.demand, front.handle.now())? {
+        return Ok(Arc::clone(&view));
+    }
+    drop(view);
+    match front.handle.ask(Ask::Read { demand: query.demand, timeout: query.timeout }).await? {
+        Reply::Read(view) => Ok(view),
+        other => Err(Problem::mismatched(&other)),
+    }
+}
+
+fn answer(
+    front: &Front,
+    route: Route,
+    rest: &str,
+    query: &ReadQuery,
+    headers: &HeaderMap,
+    view: &View,
+) -> Response<Body> {
+    let answered = match route {
+        Route::KvGet => get(front, rest, wants_octets(headers), headers, view),
+        Route::KvRaw => get(front, rest, true, headers, view),
+        Route::KvExists => exists(front, rest, view),
+        Route::KvTtl => ttl(front, rest, view),
+        Route::KvScan => Ok(scan(query, view)),
+        Route::KvStats => Ok(stats(front, view)),
+        _ => Err(Problem::new(Code::Internal, "this route reads nothing")),
+    };
+    match answered {
+        Ok(found) => finish(front, Ok(found.stamped(stamp(front, view)))),
+        Err(refused) => problem(front, view, refused),
+    }
+}
+
+/// A refused read, stamped with the view that refused it.
+fn problem(front: &Front, view: &View, problem: Problem) -> Response<Body> {
+    problem.into_response(stamp(front, view))
+}
+
+fn stamp(front: &Front, view: &View) -> Stamp {
+    match view.role {
+        Role::Replica => Stamp::read(view, view.staleness(front.handle.now())),
+        Role::Master | Role::Standalone => Stamp::read(view, None),
+    }
+}
+
+fn get(front: &Front, rest: &str, octets: bool, headers: &HeaderMap, view: &View) -> Result<Answer, Problem> {
+    let item = find(front, KvOperation::Get, rest, view)?.ok_or_else(Problem::no_key)?;
+    let version = item.version();
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|tags| names(tags.as_bytes(), version)) {
+        let unchanged = Answer::new(Content::Octets, Body::Whole(Bytes::new()));
+        return Ok(unchanged.status(StatusCode::NOT_MODIFIED).versioned(version));
+    }
+    let (content, body) = match item.kind() {
+        _ if octets => (Content::Octets, share(item)),
+        ValueKind::Json => (Content::Json, share(item)),
+        ValueKind::Bytes => match std::str::from_utf8(item.value()) {
+            Ok(text) => {
+                let mut out = Vec::with_capacity(text.len() + 2);
+                push_str(&mut out, text);
+                (Content::Json, Bytes::from(out))
+            }
+            Err(_) => (Content::Octets, share(item)),
+        },
+    };
+    Ok(Answer::new(content, Body::Whole(body)).versioned(version))
+}
+
+fn exists(front: &Front, rest: &str, view: &View) -> Result<Answer, Problem> {
+    let found = find(front, KvOperation::Exists, rest, view)?.is_some();
+    Ok(Answer::json(if found { &b"{\"exists\":true}"[..] } else { &b"{\"exists\":false}"[..] }))
+}
+
+fn ttl(front: &Front, rest: &str, view: &View) -> Result<Answer, Problem> {
+    let left = match find(front, KvOperation::Ttl, rest, view)? {
+        None => -2,
+        Some(item) => item.expires_at().map_or(-1, |at| {
+            // Log time alone decides what has expired; between two writes the wall clock shows it better.
+            let now = view.store.log_time().max((front.wall)());
+            whole_secs_until(at, now)
+        }),
+    };
+    Ok(Answer::json(format!("{{\"ttl\":{left}}}")))
+}
+
+fn scan(query: &ReadQuery, view: &View) -> Answer {
+    let scan = &query.scan;
+    let mut found = view.store.scan(&scan.prefix, scan.after.as_deref());
+    let mut out = b"{\"keys\":[".to_vec();
+    let mut last = None;
+    for (at, item) in found.by_ref().take(scan.limit).enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        push_key(&mut out, item.key());
+        last = Some(item);
+    }
+    out.extend_from_slice(b"],\"next\":");
+    match (found.next(), last) {
+        (Some(_), Some(last)) => push_key(&mut out, last.key()),
+        (None, _) | (_, None) => out.extend_from_slice(b"null"),
+    }
+    out.push(b'}');
+    Answer::json(out)
+}
+
+fn stats(front: &Front, view: &View) -> Answer {
+    let kv = &front.metrics.kv;
+    let (hits, misses) = (kv.count(KvOperation::Get, KvResult::Hit), kv.count(KvOperation::Get, KvResult::Miss));
+    let (sets, dels) = (kv.count(KvOperation::Set, KvResult::Done), kv.count(KvOperation::Delete, KvResult::Done));
+    let gets = hits + misses;
+    let hit_rate = if gets == 0 { 0.0 } else { hits as f64 / gets as f64 };
+    let mut out = b"{\"total_keys\":".to_vec();
+    push_u64(&mut out, view.store.keys());
+    out.extend_from_slice(b",\"total_memory_bytes\":");
+    push_u64(&mut out, view.store.memory_bytes());
+    push_fmt(
+        &mut out,
+        format_args!(
+            ",\"operations\":{{\"gets\":{gets},\"sets\":{sets},\"dels\":{dels},\"hits\":{hits},\
+             \"misses\":{misses}}},\"hit_rate\":{hit_rate}}}"
+        ),
+    );
+    Answer::json(out)
+}
+
+fn values(front: &Front, wanted: &Mget<'_>, view: &View) -> Result<Vec<u8>, Problem> {
+    let mut out = b"{\"values\":[".to_vec();
+    for (at, key) in wanted.keys.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        match look(front, KvOperation::Get, key.as_bytes(), view) {
+            Some(item) => push_value(&mut out, &item),
+            None => out.extend_from_slice(b"null"),
+        }
+        if out.len() > MGET_BYTES_MAX {
+            return Err(Problem::too_large("answer", out.len() as u64, MGET_BYTES_MAX as u64));
+        }
+    }
+    out.extend_from_slice(b"]}");
+    Ok(out)
+}
+
+/// The item at the key that a path names.
+fn find(front: &Front, operation: KvOperation, rest: &str, view: &View) -> Result<Option<Item>, Problem> {
+    let key = path_key(rest, front.limits.key_bytes_max)?;
+    Ok(look(front, operation, &key, view))
+}
+
+fn look(front: &Front, operation: KvOperation, key: &[u8], view: &View) -> Option<Item> {
+    let item = view.store.get(key);
+    front.metrics.kv.add(operation, if item.is_some() { KvResult::Hit } else { KvResult::Miss }, 1);
+    item
+}
+
+fn wants_octets(headers: &HeaderMap) -> bool {
+    let octets = b"application/octet-stream";
+    headers.get(header::ACCEPT).is_some_and(|accept| {
+        accept.as_bytes().windows(octets.len()).any(|part| part.eq_ignore_ascii_case(octets))
+    })
+}
+
+/// Whether `If-None-Match` names this version: one of its tags, weak or strong, or `*`.
+fn names(tags: &[u8], version: Index) -> bool {
+    let wanted = etag(version);
+    tags.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).any(|tag| {
+        let tag = tag.strip_prefix(b"W/").unwrap_or(tag);
+        tag == b"*" || tag == wanted.as_bytes()
+    })
+}
+
+/// Whole seconds until `at`, rounded up; 0 if it is past.
+fn whole_secs_until(at: WallMs, now: WallMs) -> i64 {
+    let left = Duration::from_millis(at.0.saturating_sub(now.0));
+    i64::try_from(left.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
+}
+
+/// The value's bytes, which keep the item alive if they are long.
+fn share(item: Item) -> Bytes {
+    struct Shared(Item);
+    impl AsRef<[u8]> for Shared {
+        fn as_ref(&self) -> &[u8] {
+            self.0.value()
+        }
+    }
+    if item.value().len() < SHARED_BYTES_MIN {
+        Bytes::copy_from_slice(item.value())
+    } else {
+        Bytes::from_owner(Shared(item))
+    }
+}

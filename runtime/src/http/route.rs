@@ -1,0 +1,226 @@
+//! Which route a path names. Owns the table of routes; never looks at a query, a body or the node.
+
+use hyper::Method;
+
+/// Every route, in the order of [`TEMPLATES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    KvSet,
+    KvGet,
+    KvRaw,
+    KvDel,
+    KvExists,
+    KvMset,
+    KvMget,
+    KvIncr,
+    KvDecr,
+    KvExpire,
+    KvTtl,
+    KvPersist,
+    KvScan,
+    KvStats,
+    Status,
+    Promote,
+    Outcome,
+    Rollbacks,
+    Rollback,
+    Snapshot,
+    Livez,
+    Readyz,
+    Startupz,
+    Health,
+    Metrics,
+    Unknown,
+}
+
+/// The routes as metrics name them: bounded, and never a raw path.
+pub(crate) const TEMPLATES: [&str; 26] = [
+    "/kv/set",
+    "/kv/get/{key}",
+    "/kv/raw/{key}",
+    "/kv/del/{key}",
+    "/kv/exists/{key}",
+    "/kv/mset",
+    "/kv/mget",
+    "/kv/incr/{key}",
+    "/kv/decr/{key}",
+    "/kv/expire/{key}",
+    "/kv/ttl/{key}",
+    "/kv/persist/{key}",
+    "/kv/scan",
+    "/kv/stats",
+    "/replication/status",
+    "/replication/promote",
+    "/replication/outcome",
+    "/replication/rollbacks",
+    "/replication/rollbacks/{id}",
+    "/snapshot",
+    "/livez",
+    "/readyz",
+    "/startupz",
+    "/health",
+    "/metrics",
+    "unknown",
+];
+
+/// The route of `path`, with what the path says beyond its template (a key or an id, still percent-encoded).
+/// A key may hold unescaped slashes.
+pub(crate) fn find(path: &str) -> (Route, &str) {
+    if let Some(rest) = path.strip_prefix("/kv/") {
+        return match rest.split_once('/') {
+            Some((verb, key)) => (keyed(verb), key),
+            None => (keyless(rest), ""),
+        };
+    }
+    if let Some(id) = path.strip_prefix("/replication/rollbacks/") {
+        return (Route::Rollback, id);
+    }
+    let route = match path {
+        "/replication/status" => Route::Status,
+        "/replication/promote" => Route::Promote,
+        "/replication/outcome" => Route::Outcome,
+        "/replication/rollbacks" => Route::Rollbacks,
+        "/snapshot" => Route::Snapshot,
+        "/livez" => Route::Livez,
+        "/readyz" => Route::Readyz,
+        "/startupz" => Route::Startupz,
+        "/health" => Route::Health,
+        "/metrics" => Route::Metrics,
+        _ => Route::Unknown,
+    };
+    (route, "")
+}
+
+fn keyed(verb: &str) -> Route {
+    match verb {
+        "get" => Route::KvGet,
+        "raw" => Route::KvRaw,
+        "del" => Route::KvDel,
+        "exists" => Route::KvExists,
+        "incr" => Route::KvIncr,
+        "decr" => Route::KvDecr,
+        "expire" => Route::KvExpire,
+        "ttl" => Route::KvTtl,
+        "persist" => Route::KvPersist,
+        _ => Route::Unknown,
+    }
+}
+
+fn keyless(verb: &str) -> Route {
+    match verb {
+        "set" => Route::KvSet,
+        "mset" => Route::KvMset,
+        "mget" => Route::KvMget,
+        "scan" => Route::KvScan,
+        "stats" => Route::KvStats,
+        _ => Route::Unknown,
+    }
+}
+
+/// What a method asks of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    /// `GET` or `HEAD` (whose body hyper leaves out), or a `POST` that only reads.
+    Read,
+    /// Anything that changes something.
+    Act,
+}
+
+impl Route {
+    /// Its place in [`TEMPLATES`].
+    pub(crate) const fn slot(self) -> usize {
+        self as usize
+    }
+
+    /// What `method` asks of it; none: not allowed here.
+    pub(crate) fn verb(self, method: &Method) -> Option<Verb> {
+        let reads = *method == Method::GET || *method == Method::HEAD;
+        match self {
+            Self::KvSet
+            | Self::KvMset
+            | Self::KvIncr
+            | Self::KvDecr
+            | Self::KvExpire
+            | Self::KvPersist
+            | Self::Promote
+            | Self::Snapshot => (*method == Method::POST).then_some(Verb::Act),
+            Self::KvMget => (*method == Method::POST).then_some(Verb::Read),
+            Self::KvDel => (*method == Method::DELETE).then_some(Verb::Act),
+            Self::KvRaw if *method == Method::PUT => Some(Verb::Act),
+            Self::KvRaw
+            | Self::KvGet
+            | Self::KvExists
+            | Self::KvTtl
+            | Self::KvScan
+            | Self::KvStats
+            | Self::Status
+            | Self::Outcome
+            | Self::Rollbacks
+            | Self::Rollback
+            | Self::Livez
+            | Self::Readyz
+            | Self::Startupz
+            | Self::Health
+            | Self::Metrics => reads.then_some(Verb::Read),
+            Self::Unknown => Some(Verb::Read),
+        }
+    }
+
+    /// What it allows, as the `Allow` header says it.
+    pub(crate) const fn allow(self) -> &'static str {
+        match self {
+            Self::KvSet
+            | Self::KvMset
+            | Self::KvMget
+            | Self::KvIncr
+            | Self::KvDecr
+            | Self::KvExpire
+            | Self::KvPersist
+            | Self::Promote
+            | Self::Snapshot => "POST",
+            Self::KvDel => "DELETE",
+            Self::KvRaw => "GET, HEAD, PUT",
+            Self::KvGet
+            | Self::KvExists
+            | Self::KvTtl
+            | Self::KvScan
+            | Self::KvStats
+            | Self::Status
+            | Self::Outcome
+            | Self::Rollbacks
+            | Self::Rollback
+            | Self::Livez
+            | Self::Readyz
+            | Self::Startupz
+            | Self::Health
+            | Self::Metrics
+            | Self::Unknown => "GET, HEAD",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_find_their_routes() {
+        assert_eq!(find("/kv/get/user:1"), (Route::KvGet, "user:1"));
+        assert_eq!(find("/kv/get/a/b"), (Route::KvGet, "a/b"));
+        assert_eq!(find("/kv/get/"), (Route::KvGet, ""));
+        assert_eq!(find("/kv/get"), (Route::Unknown, ""));
+        assert_eq!(find("/kv/set"), (Route::KvSet, ""));
+        assert_eq!(find("/replication/rollbacks"), (Route::Rollbacks, ""));
+        assert_eq!(find("/replication/rollbacks/7"), (Route::Rollback, "7"));
+        assert_eq!(find("/"), (Route::Unknown, ""));
+    }
+
+    #[test]
+    fn every_route_has_its_template() {
+        assert_eq!(Route::Unknown.slot() + 1, TEMPLATES.len());
+        for template in TEMPLATES.iter().filter(|template| template.starts_with('/')) {
+            let (route, _) = find(template);
+            assert_eq!(TEMPLATES[route.slot()], *template);
+        }
+    }
+}

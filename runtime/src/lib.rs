@@ -1,0 +1,15 @@
+//! The runtime of synap.
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod disk;
+pub mod driver;
+pub mod handle;
+pub mod http;
+pub mod links;
+pub mod logging;
+pub mod metrics;
+pub mod net;
+pub mod observe;
+pub mod server;
+pub mod settings;

@@ -1,0 +1,157 @@
+//! Messages as frames on a stream: reading with a bound on what is waited for, writing with a deadline on progress.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use synap_core::input::LinkLoss;
+use synap_core::message::Message;
+use synap_core::wire::{self, FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX, WireError};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+/// What is read at once, at most. A frame's length is never believed: memory grows only with bytes that came.
+const READ_BYTES: usize = 64 << 10;
+
+/// Reads messages.
+#[derive(Debug)]
+pub(super) struct FrameReader<R> {
+    stream: R,
+    buffer: BytesMut,
+    frame_bytes_max: u32,
+}
+
+/// Why no message can be read.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// The stream ended or broke.
+    Ended,
+    /// What came is no message.
+    Garbage(WireError),
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// Until the first message has come, only a short one is waited for.
+    pub(super) fn new(stream: R) -> Self {
+        Self { stream, buffer: BytesMut::new(), frame_bytes_max: HANDSHAKE_BYTES_MAX }
+    }
+
+    /// The next message, with the length of its frame in bytes. Dropping the future loses nothing.
+    pub(super) async fn next(&mut self) -> Result<(Message, usize), ReadError> {
+        loop {
+            let before = self.buffer.len();
+            if let Some(message) = wire::decode(&mut self.buffer, self.frame_bytes_max)? {
+                self.frame_bytes_max = FRAME_BYTES_MAX;
+                return Ok((message, before - self.buffer.len()));
+            }
+            self.buffer.reserve(READ_BYTES);
+            match self.stream.read_buf(&mut self.buffer).await {
+                Ok(0) | Err(_) => return Err(ReadError::Ended),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Takes and forgets whatever comes, until the stream ends.
+    pub(super) async fn drain(&mut self) {
+        self.buffer.clear();
+        self.buffer.reserve(READ_BYTES);
+        while matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
+            self.buffer.clear();
+        }
+    }
+}
+
+impl ReadError {
+    pub(super) fn loss(&self) -> LinkLoss {
+        match self {
+            Self::Ended => LinkLoss::Closed,
+            Self::Garbage(_) => LinkLoss::Garbage,
+        }
+    }
+}
+
+impl From<WireError> for ReadError {
+    fn from(error: WireError) -> Self {
+        Self::Garbage(error)
+    }
+}
+
+/// Writes messages, several at once where they wait.
+#[derive(Debug)]
+pub(super) struct FrameWriter<W> {
+    stream: W,
+    parts: Parts,
+    /// Without any progress for this long the peer is stalled.
+    patience: Duration,
+}
+
+impl<W: AsyncWrite + Unpin> FrameWriter<W> {
+    pub(super) fn new(stream: W, patience: Duration) -> Self {
+        Self { stream, parts: Parts::default(), patience }
+    }
+
+    /// Hands all of them to the system.
+    pub(super) async fn write(&mut self, messages: &[Message]) -> Result<(), LinkLoss> {
+        messages.iter().for_each(|message| self.parts.0.extend(wire::encode(message)));
+        while self.parts.has_remaining() {
+            let progress = timeout(self.patience, self.stream.write_buf(&mut self.parts)).await;
+            match progress {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0) | Err(_)) => return Err(LinkLoss::Closed),
+                Err(_) => return Err(LinkLoss::Stalled),
+            }
+        }
+        flush(&mut self.stream, self.patience).await
+    }
+
+    /// Tells the peer that nothing follows.
+    pub(super) async fn close(&mut self) {
+        // A peer that does not take it has the end of the connection coming anyway.
+        let _ = timeout(self.patience, self.stream.shutdown()).await;
+    }
+}
+
+async fn flush<W: AsyncWrite + Unpin>(stream: &mut W, patience: Duration) -> Result<(), LinkLoss> {
+    let flushed: Result<io::Result<()>, _> = timeout(patience, stream.flush()).await;
+    match flushed {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(LinkLoss::Closed),
+        Err(_) => Err(LinkLoss::Stalled),
+    }
+}
+
+/// Parts of frames, none empty, written with as few calls as the system allows.
+#[derive(Debug, Default)]
+struct Parts(VecDeque<Bytes>);
+
+impl Buf for Parts {
+    fn remaining(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
+    }
+
+    fn has_remaining(&self) -> bool {
+        self.0.iter().any(|part| !part.is_empty())
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.0.iter().find(|part| !part.is_empty()).map_or(&[], |part| part)
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let parts = self.0.iter().filter(|part| !part.is_empty());
+        slices.iter_mut().zip(parts).map(|(slice, part)| *slice = IoSlice::new(part)).count()
+    }
+
+    fn advance(&mut self, mut bytes: usize) {
+        while let Some(first) = self.0.front_mut() {
+            if bytes < first.len() {
+                return first.advance(bytes);
+            }
+            bytes -= first.len();
+            self.0.pop_front();
+        }
+        assert!(bytes == 0, "advanced {bytes} bytes beyond the end");
+    }
+}

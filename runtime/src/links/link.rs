@@ -1,0 +1,166 @@
+//! The task of one connection: makes it or is given it, reads and writes side by side, and reports how it ended.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use synap_core::ids::LinkId;
+use synap_core::input::LinkLoss;
+use synap_core::message::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::frames::{FrameReader, FrameWriter, ReadError};
+use super::outgoing::{Queue, queue};
+use super::{INBOUND_BYTES_MAX, LinkReport, News, Shared};
+use crate::net::{Net, host_of};
+
+/// How long a link that this side has closed waits for the peer to close it too. Closing with bytes unread resets
+/// the connection, and the peer might never see the last message.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Dials `address` and runs the link, unless that is cancelled before it stands.
+pub(super) async fn dial<N: Net>(shared: Shared<N>, link: LinkId, address: String, cancelled: CancellationToken) {
+    let connect = timeout(shared.settings.connect_timeout, shared.net.connect(&address));
+    let connected = tokio::select! {
+        biased;
+        () = cancelled.cancelled() => return,
+        connected = connect => connected,
+    };
+    let loss = match connected {
+        Ok(Ok(stream)) => {
+            let running = run(&shared, link, stream, Start::Dialled { peer_host: host_of(&address).to_owned() });
+            return running.await;
+        }
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => LinkLoss::ConnectRefused,
+        Ok(Err(_)) | Err(_) => LinkLoss::ConnectFailed,
+    };
+    shared.report(link, News::Down(loss)).await;
+}
+
+/// Runs a link that a peer has dialled. The node hears of it only when its first message has come.
+pub(super) async fn accepted<N: Net>(shared: &Shared<N>, link: LinkId, stream: N::Stream, peer: SocketAddr) {
+    run(shared, link, stream, Start::Accepted { peer }).await;
+}
+
+/// How a connection came to be.
+enum Start {
+    Dialled { peer_host: String },
+    Accepted { peer: SocketAddr },
+}
+
+async fn run<N: Net>(shared: &Shared<N>, link: LinkId, stream: N::Stream, start: Start) {
+    let (reading, writing) = tokio::io::split(stream);
+    let mut reader = Reader::new(shared, link, FrameReader::new(reading));
+    let first = match &start {
+        Start::Dialled { .. } => None,
+        Start::Accepted { peer } => match reader.first(*peer).await {
+            Some(first) => Some(first),
+            None => return,
+        },
+    };
+    let peer_host = match start {
+        Start::Dialled { peer_host } => peer_host,
+        Start::Accepted { peer } => peer.ip().to_canonical().to_string(),
+    };
+    let (outgoing, mut queue) = queue(shared.settings.queue_bytes_max);
+    let cut = queue.cut();
+    shared.report(link, News::Up { peer_host, outgoing }).await;
+
+    let mut writer = FrameWriter::new(writing, shared.settings.write_timeout);
+    let loss = tokio::select! {
+        biased;
+        () = cut.cancelled() => return,
+        loss = reader.run(first) => Some(loss),
+        loss = write_all(&mut writer, &mut queue) => loss,
+    };
+    match loss {
+        Some(loss) => shared.report(link, News::Down(loss)).await,
+        None => {
+            writer.close().await;
+            // If the peer does not close it in time, so be it.
+            let _ = timeout(LINGER, reader.frames.drain()).await;
+        }
+    }
+}
+
+/// Writes what is queued; none when the queue is closed and all of it is out.
+async fn write_all<W: AsyncWrite + Unpin>(writer: &mut FrameWriter<W>, queue: &mut Queue) -> Option<LinkLoss> {
+    let mut messages = Vec::new();
+    while queue.take(&mut messages).await {
+        if let Err(loss) = writer.write(&messages).await {
+            return Some(loss);
+        }
+        queue.sent(&messages);
+        messages.clear();
+    }
+    None
+}
+
+/// The reading side of a link.
+struct Reader<'a, N, R> {
+    shared: &'a Shared<N>,
+    link: LinkId,
+    frames: FrameReader<R>,
+    /// Bytes of messages that may wait for the driver.
+    room: Arc<Semaphore>,
+}
+
+type First = Result<(Message, usize), ReadError>;
+
+impl<'a, N: Net, R: AsyncRead + Unpin> Reader<'a, N, R> {
+    fn new(shared: &'a Shared<N>, link: LinkId, frames: FrameReader<R>) -> Self {
+        Self { shared, link, frames, room: Arc::new(Semaphore::new(INBOUND_BYTES_MAX)) }
+    }
+
+    /// What an accepted peer says first; none if it says nothing whole in time, which is nobody's concern.
+    async fn first(&mut self, peer: SocketAddr) -> Option<First> {
+        let rejections = &self.shared.rejections;
+        match timeout(self.shared.settings.handshake_timeout, self.frames.next()).await {
+            Ok(Ok(first)) => Some(Ok(first)),
+            Ok(Err(ReadError::Garbage(error))) => {
+                rejections.note(peer.ip(), "it sent what is no message", Some(error));
+                Some(Err(ReadError::Garbage(error)))
+            }
+            Ok(Err(ReadError::Ended)) => {
+                rejections.note(peer.ip(), "it closed the connection before its first message", None);
+                None
+            }
+            Err(_) => {
+                rejections.note(peer.ip(), "it sent no message in time", None);
+                None
+            }
+        }
+    }
+
+    /// Hands on message after message until there is no more.
+    async fn run(&mut self, first: Option<First>) -> LinkLoss {
+        let mut next = match first {
+            Some(first) => first,
+            None => self.frames.next().await,
+        };
+        loop {
+            match next {
+                Ok((message, bytes)) => self.hand_on(message, bytes).await,
+                Err(error) => return error.loss(),
+            }
+            next = self.frames.next().await;
+        }
+    }
+
+    async fn hand_on(&mut self, message: Message, bytes: usize) {
+        let permits = u32::try_from(bytes.min(INBOUND_BYTES_MAX)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).acquire_many_owned(permits).await.expect("never closed");
+        self.shared.report(self.link, News::Message { message, _room: room }).await;
+    }
+}
+
+impl<N> Shared<N> {
+    async fn report(&self, link: LinkId, news: News) {
+        // A driver that is gone wants no news.
+        let _ = self.reports.send(LinkReport { link, news }).await;
+    }
+}

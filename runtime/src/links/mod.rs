@@ -1,0 +1,160 @@
+//! Connections to other nodes: dialled, accepted, framed and ended.
+//!
+//! Owns the table of links that stand ([`Links`]), one task per connection ([`link`]), frames ([`frames`]), the
+//! accept loop ([`accept`]) and the log of peers that misbehave ([`rejections`]). Never decides whom to dial, when to
+//! give a peer up, or what is said: that is the core's. Every buffer here has a bound.
+
+mod accept;
+mod frames;
+mod link;
+mod outgoing;
+mod rejections;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use synap_core::ids::LinkId;
+use synap_core::input::{Input, LinkChange, LinkLoss};
+use synap_core::message::Message;
+use synap_core::output::LinkAction;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::net::Net;
+use crate::observe::Observer;
+use crate::settings::LinkSettings;
+
+use outgoing::Outgoing;
+use rejections::Rejections;
+
+/// Reports that may wait for the driver, of all links together; a link that has one more waits, and so does its peer.
+const REPORTS_MAX: usize = 1024;
+
+/// Bytes of messages of one link that may wait for the driver.
+const INBOUND_BYTES_MAX: usize = 64 << 20;
+
+/// What a link's task tells the driver. Opaque: [`Links::take`] makes inputs of it.
+#[derive(Debug)]
+pub struct LinkReport {
+    link: LinkId,
+    news: News,
+}
+
+#[derive(Debug)]
+enum News {
+    Up { peer_host: String, outgoing: Outgoing },
+    Message { message: Message, _room: OwnedSemaphorePermit },
+    Down(LinkLoss),
+}
+
+/// All links of one node.
+#[derive(Debug)]
+pub struct Links<N> {
+    table: BTreeMap<LinkId, Entry>,
+    shared: Shared<N>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// Being dialled; dropping the guard ends that.
+    Dialling(DropGuard),
+    Standing(Outgoing),
+}
+
+/// What every task of a link needs.
+#[derive(Clone, Debug)]
+struct Shared<N> {
+    net: N,
+    settings: LinkSettings,
+    reports: mpsc::Sender<LinkReport>,
+    rejections: Arc<Rejections>,
+    tasks: TaskTracker,
+}
+
+impl<N: Net> Links<N> {
+    /// No links yet; what happens on them will come out of the receiver.
+    pub fn new(net: N, settings: LinkSettings, observer: Arc<dyn Observer>) -> (Self, mpsc::Receiver<LinkReport>) {
+        let (reports, inbox) = mpsc::channel(REPORTS_MAX);
+        let rejections = Arc::new(Rejections::new(observer));
+        let shared = Shared { net, settings, reports, rejections, tasks: TaskTracker::new() };
+        (Self { table: BTreeMap::new(), shared }, inbox)
+    }
+
+    /// Accepts peers for as long as it is polled.
+    pub fn accept(&self, listener: N::Listener) -> impl Future<Output = ()> + Send + use<N> {
+        accept::run(self.shared.clone(), listener)
+    }
+
+    /// Dials, or ends a link.
+    pub fn carry_out(&mut self, action: LinkAction) {
+        match action {
+            LinkAction::Dial { link, address } => {
+                let cancelled = CancellationToken::new();
+                self.shared.tasks.spawn(link::dial(self.shared.clone(), link, address, cancelled.clone()));
+                self.table.insert(link, Entry::Dialling(cancelled.drop_guard()));
+            }
+            // What is queued still goes out: the link's task ends when its queue is closed and empty.
+            LinkAction::Close { link } => drop(self.table.remove(&link)),
+        }
+    }
+
+    /// Queues a message. A link that is gone drops it; one whose queue is full is ended, and the loss returned.
+    pub fn send(&mut self, link: LinkId, message: Message) -> Option<Input> {
+        let Some(Entry::Standing(outgoing)) = self.table.get(&link) else {
+            return None;
+        };
+        if outgoing.push(message) {
+            return None;
+        }
+        outgoing.cut();
+        self.table.remove(&link);
+        Some(Input::Link { link, change: LinkChange::Down(LinkLoss::Stalled) })
+    }
+
+    /// What the node is to be told of a report; nothing if it has closed that link.
+    pub fn take(&mut self, report: LinkReport) -> Option<Input> {
+        let LinkReport { link, news } = report;
+        let input = match news {
+            News::Up { peer_host, outgoing } => {
+                self.stands(link, outgoing)?;
+                Input::Link { link, change: LinkChange::Up { peer_host } }
+            }
+            News::Message { message, .. } => {
+                self.table.get(&link)?;
+                Input::Message { link, message }
+            }
+            News::Down(loss) => {
+                self.table.remove(&link)?;
+                Input::Link { link, change: LinkChange::Down(loss) }
+            }
+        };
+        Some(input)
+    }
+
+    fn stands(&mut self, link: LinkId, outgoing: Outgoing) -> Option<()> {
+        match (self.table.remove(&link), link.is_dialled()) {
+            (Some(Entry::Dialling(guard)), true) => drop(guard.disarm()),
+            (None, false) => {}
+            (None, true) => return None, // Closed while it was being dialled.
+            (Some(Entry::Dialling(_)), false) | (Some(Entry::Standing(_)), _) => {
+                unreachable!("link {link} came up twice")
+            }
+        }
+        self.table.insert(link, Entry::Standing(outgoing));
+        Some(())
+    }
+
+    /// Ends all links after what is queued is out, waiting no longer than `patience`.
+    pub async fn end(self, patience: Duration) {
+        let Self { table, shared } = self;
+        drop(table);
+        shared.tasks.close();
+        // Those that are not out by then have a peer that does not listen.
+        let _ = tokio::time::timeout(patience, shared.tasks.wait()).await;
+    }
+}

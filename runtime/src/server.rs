@@ -1,0 +1,322 @@
+//! The server: recovery, the node, its driver, its disk, its links and its front end, put together and taken apart
+//! again. Owns the order of start and stop; decides nothing about replication.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use synap_core::ids::NodeId;
+use synap_core::node::Node;
+use synap_core::recovered::Recovered;
+use synap_core::wal::{Journal, JournalConfig, RecoveryError, recover};
+use tokio::sync::mpsc;
+use tokio::task::JoinError;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::clock::Clock;
+use crate::disk::file::OpenError;
+use crate::disk::writer::Writer;
+use crate::disk::{Disk, FileDisk, NullDisk};
+use crate::driver::{Driver, DriverParts, Ended, Stop};
+use crate::handle::Handle;
+use crate::http::{self, BoxFuture, Front, FrontParts, RollbackDir, RollbackSource, Stream};
+use crate::links::Links;
+use crate::metrics::{Metrics, Process};
+use crate::net::{Net, TokioNet};
+use crate::observe::Observer;
+use crate::settings::Settings;
+
+/// How long the end of a graceful stop waits for the disk to take what is queued.
+const DISK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the core puts rollback files, in the data directory.
+const ROLLBACK_DIR: &str = "rollback";
+
+/// The world that a server lives in.
+pub struct Parts<D, N> {
+    /// The data directory.
+    pub disk: D,
+    /// The network.
+    pub net: N,
+    /// The clocks.
+    pub clock: Clock,
+    /// Who the node will be if the directory is empty. To be drawn at random.
+    pub node: NodeId,
+    /// Fixes every random choice of the node. To be drawn at random.
+    pub seed: u64,
+    /// The rollback files of the data directory.
+    pub rollbacks: Arc<dyn RollbackSource>,
+    /// Whether the metrics tell of the process.
+    pub process: Process,
+}
+
+/// Puts servers together.
+#[derive(Clone, Copy, Debug)]
+pub struct Server;
+
+/// A server that runs. Dropping it ends it without ceremony.
+#[derive(Debug)]
+pub struct Running {
+    handle: Handle,
+    http_address: SocketAddr,
+    replication_address: Option<SocketAddr>,
+    stop: CancellationToken,
+    task: AbortOnDropHandle<Ended>,
+}
+
+/// Why a server does not start. Nothing in the data directory was lost.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be had.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// What is in the data directory is refused.
+    #[error("data directory: {0}")]
+    Recovery(#[from] RecoveryError<io::Error>),
+    /// The data directory cannot be read or mended.
+    #[error("data directory: {0}")]
+    Disk(io::Error),
+    /// A port cannot be listened at.
+    #[error("cannot listen at {address}: {error}")]
+    Bind {
+        /// Which.
+        address: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+impl Server {
+    /// Starts a server on the machine's disk, network and clocks.
+    pub async fn open(settings: Settings) -> Result<Running, StartError> {
+        let (net, clock) = (TokioNet, Clock::system());
+        let (node, seed) = (NodeId(rand::random()), rand::random());
+        let process = Process::Shown;
+        match settings.persistence.as_ref().map(|persistence| persistence.data_dir.clone()) {
+            Some(dir) => {
+                let disk = FileDisk::open(&dir)?;
+                let rollbacks = Arc::new(RollbackDir::new(dir.join(ROLLBACK_DIR)));
+                Self::start(settings, Parts { disk, net, clock, node, seed, rollbacks, process }).await
+            }
+            None => {
+                let rollbacks = Arc::new(NoRollbacks);
+                Self::start(settings, Parts { disk: NullDisk, net, clock, node, seed, rollbacks, process }).await
+            }
+        }
+    }
+
+    /// Starts a server in a given world.
+    pub async fn start<D: Disk, N: Net>(settings: Settings, parts: Parts<D, N>) -> Result<Running, StartError> {
+        let Parts { mut disk, net, clock, node, seed, rollbacks, process } = parts;
+        let (recovered, journal) = load(&mut disk, journal_config(&settings)).await?;
+        let recovered = recovered.unwrap_or_else(|| Recovered::empty(node, settings.core.role));
+        let http = Door::open(&net, &settings.http_bind).await?;
+        let replication = match &settings.replication_bind {
+            Some(address) => Some(Door::open(&net, address).await?),
+            None => None,
+        };
+        let (http_address, replication_address) = (http.address, replication.as_ref().map(|door| door.address));
+
+        let metrics = Arc::new(Metrics::new(process));
+        let observer: Arc<dyn Observer> = Arc::<Metrics>::clone(&metrics);
+        let writer = Writer {
+            disk,
+            journal,
+            planted: settings.core.planted,
+            clock: clock.clone(),
+            observer: Arc::clone(&observer),
+        };
+        let writer = writer.start().map_err(StartError::Thread)?;
+        let (links, link_reports) = Links::new(net.clone(), settings.links, observer);
+        let peers = replication.map(|door| AbortOnDropHandle::new(tokio::spawn(links.accept(door.listener))));
+
+        let name = settings.core.node_name.clone();
+        let node = Node::new(settings.core.clone(), recovered, seed, clock.now());
+        let (driver_stop, stop_inbox) = mpsc::unbounded_channel();
+        let driver =
+            DriverParts { node, name, clock: clock.clone(), links, link_reports, writer, stop: stop_inbox };
+        let (driver, handle) = Driver::new(driver);
+        let front = Front::new(FrontParts {
+            handle: handle.clone(),
+            metrics,
+            settings: settings.front,
+            limits: settings.core.limits,
+            write_concern: settings.core.write_concern,
+            wall: Arc::new(move || clock.now().wall),
+            rollbacks,
+            dial: dial_through(net.clone()),
+        });
+        let no_more_clients = CancellationToken::new();
+        let clients = serve(net, http.listener, Arc::clone(&front), no_more_clients.clone());
+        let assembly = Assembly {
+            driver: AbortOnDropHandle::new(tokio::spawn(driver.run())),
+            driver_stop,
+            _peers: peers,
+            clients: AbortOnDropHandle::new(tokio::spawn(clients)),
+            no_more_clients,
+            front,
+            grace: settings.shutdown_grace,
+        };
+        let stop = CancellationToken::new();
+        let task = AbortOnDropHandle::new(tokio::spawn(assembly.run(stop.clone())));
+        Ok(Running { handle, http_address, replication_address, stop, task })
+    }
+}
+
+impl Running {
+    /// The way to the node.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Where clients reach it on this machine.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Where other nodes reach it on this machine.
+    pub fn replication_address(&self) -> Option<SocketAddr> {
+        self.replication_address
+    }
+
+    /// Asks for a graceful stop: no new work is taken, what is in flight is answered, everything is synced. Bounded
+    /// by the settings' `shutdown_grace`.
+    pub fn shutdown(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self) -> Ended {
+        (&mut self.task).await.unwrap_or_else(resume)
+    }
+}
+
+/// What the directory held, and where its log goes on.
+async fn load<D: Disk>(disk: &mut D, config: JournalConfig) -> Result<(Option<Recovered>, Journal), StartError> {
+    let names = disk.list().map_err(StartError::Disk)?;
+    let recovery = recover(config, &names, |name| disk.read(name))?;
+    recovery.notes.iter().for_each(|note| tracing::info!("recovery: {note}"));
+    for op in &recovery.repairs {
+        disk.apply(op).await.map_err(StartError::Disk)?;
+    }
+    Ok((recovery.recovered, recovery.journal))
+}
+
+/// Without persistence the journal plans for a disk that takes everything and keeps nothing.
+fn journal_config(settings: &Settings) -> JournalConfig {
+    settings.journal().unwrap_or(JournalConfig {
+        wal: false,
+        segment_bytes_max: 64 << 20,
+        fsync: settings.core.fsync,
+        tail_bytes_max: settings.core.tail_bytes_max,
+        planted: settings.core.planted,
+    })
+}
+
+/// A port that is listened at.
+struct Door<L> {
+    listener: L,
+    address: SocketAddr,
+}
+
+impl<L> Door<L> {
+    async fn open<N: Net<Listener = L>>(net: &N, address: &str) -> Result<Self, StartError> {
+        let failed = |error| StartError::Bind { address: address.to_owned(), error };
+        let listener = net.bind(address).await.map_err(failed)?;
+        let address = net.local_address(&listener).map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+}
+
+/// Serves clients until told to stop.
+async fn serve<N: Net>(net: N, listener: N::Listener, front: Arc<Front>, stop: CancellationToken) {
+    let accept = || async {
+        let (stream, peer) = net.accept(&listener).await?;
+        Ok((stream, peer.to_string()))
+    };
+    http::serve(front, accept, stop.cancelled()).await;
+}
+
+fn dial_through<N: Net>(net: N) -> http::Dial {
+    Arc::new(move |address| {
+        let net = net.clone();
+        Box::pin(async move {
+            let stream = net.connect(&address).await?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
+    })
+}
+
+/// The tasks of a server that runs.
+struct Assembly {
+    driver: AbortOnDropHandle<Ended>,
+    driver_stop: mpsc::UnboundedSender<Stop>,
+    /// Ends with this value and no earlier: other nodes take a closed port for a dead process.
+    _peers: Option<AbortOnDropHandle<()>>,
+    clients: AbortOnDropHandle<()>,
+    no_more_clients: CancellationToken,
+    front: Arc<Front>,
+    grace: Duration,
+}
+
+impl Assembly {
+    async fn run(mut self, stop: CancellationToken) -> Ended {
+        let ended = tokio::select! {
+            biased;
+            ended = &mut self.driver => ended,
+            () = stop.cancelled() => self.stop().await,
+        };
+        // Whoever still waits for an answer must not take this end for a "no".
+        self.front.abort();
+        ended.unwrap_or_else(resume)
+    }
+
+    /// Refuses new work, answers what is in flight, syncs, and only then lets go of the nodes' port.
+    async fn stop(&mut self) -> Result<Ended, JoinError> {
+        // A driver that has ended meanwhile says why below.
+        let _ = self.driver_stop.send(Stop::Gracefully);
+        self.no_more_clients.cancel();
+        let answered = async {
+            let _ = (&mut self.clients).await;
+            self.front.stop().await;
+        };
+        if timeout(self.grace, answered).await.is_err() {
+            tracing::warn!("some requests were not answered in time; their fate is unknown to who asked");
+            self.front.abort();
+        }
+        let _ = self.driver_stop.send(Stop::Now);
+        match timeout(DISK_PATIENCE, &mut self.driver).await {
+            Ok(ended) => ended,
+            Err(_) => Ok(Ended::DiskFailed(io::Error::new(io::ErrorKind::TimedOut, "it takes nothing any more"))),
+        }
+    }
+}
+
+/// Rollback files without a disk: none.
+#[derive(Clone, Copy, Debug)]
+struct NoRollbacks;
+
+impl RollbackSource for NoRollbacks {
+    fn list(&self) -> BoxFuture<io::Result<Vec<http::RollbackFile>>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn read(&self, _id: String, _offset: u64, _bytes_max: usize) -> BoxFuture<io::Result<Bytes>> {
+        Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
+    }
+}
+
+/// A bug in a task is a bug of the server.
+fn resume(error: JoinError) -> Ended {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(error) => Ended::DiskFailed(io::Error::other(error)),
+    }
+}

@@ -1,0 +1,185 @@
+//! The writer of level A: batches become the journal's operations, and those take their time on the modelled disk,
+//! one after the other in each lane. The rules of the shipped writer, in events.
+
+use std::collections::VecDeque;
+
+use synap_core::input::Input;
+use synap_core::wal::{FileOp, WriteBatch};
+
+use super::{Event, World};
+use crate::bugs;
+use crate::disk::{Begun, DiskError};
+
+/// One queue of a process's disk.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    /// Batches that wait.
+    queue: Vec<WriteBatch>,
+    /// Batches that are being written, with one sync for all.
+    group: Vec<WriteBatch>,
+    ops: VecDeque<FileOp>,
+    begun: Option<Begun>,
+    busy: bool,
+    full: bool,
+}
+
+/// Which queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LaneName {
+    /// The log, and rollback files.
+    Log,
+    /// Snapshot files.
+    Snapshot,
+    /// What is written ahead.
+    Spare,
+}
+
+/// How often a full disk is tried again.
+const ROOM_RETRY_US: u64 = 1_000_000;
+
+/// How long a supervisor takes to start a process that ended by itself.
+const SUPERVISOR_US: u64 = 200_000;
+
+impl World<'_> {
+    pub(super) fn queue(&mut self, host: usize, lane: LaneName, batch: WriteBatch) {
+        let Some(process) = &mut self.hosts[host].process else { return };
+        process.lane(lane).queue.push(batch);
+        self.next_group(host, lane);
+    }
+
+    /// Takes all that waits, if nothing is being written.
+    fn next_group(&mut self, host: usize, name: LaneName) {
+        let now = self.now;
+        let Some(process) = &mut self.hosts[host].process else { return };
+        let time = process.time(now);
+        let lane = process.lane(name);
+        if lane.busy || lane.queue.is_empty() {
+            return;
+        }
+        let group = std::mem::take(&mut lane.queue);
+        let ops = process.journal.plan(time, &group);
+        let lane = process.lane(name);
+        lane.group = group;
+        lane.ops = ops.into();
+        lane.busy = true;
+        self.next_op(host, name);
+    }
+
+    /// Writes the next segment ahead, if one is wanted.
+    pub(super) fn spare(&mut self, host: usize) {
+        let Some(process) = &mut self.hosts[host].process else { return };
+        if process.spare.busy {
+            return;
+        }
+        let Some(ops) = process.journal.spare() else { return };
+        process.spare.ops = ops.into();
+        process.spare.busy = true;
+        self.next_op(host, LaneName::Spare);
+    }
+
+    /// Begins the lane's next operation, or hands over what is done.
+    fn next_op(&mut self, number: usize, name: LaneName) {
+        let host = &mut self.hosts[number];
+        let life = host.life;
+        let Some(process) = &mut host.process else { return };
+        let handle = process.handle;
+        let Some(op) = process.lane(name).ops.front() else { return self.lane_done(number, name) };
+        let begun = host.disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner).begin(handle, op);
+        let us = begun.us;
+        process.lane(name).begun = Some(begun);
+        self.after(us, Event::Disk { host: number, life, lane: name });
+    }
+
+    pub(super) fn disk_step(&mut self, number: usize, life: u32, name: LaneName) {
+        let host = &mut self.hosts[number];
+        if host.life != life {
+            return;
+        }
+        let Some(process) = &mut host.process else { return };
+        let lane = process.lane(name);
+        let Some(begun) = lane.begun.take() else {
+            // Waited for room: try the same operation again.
+            return self.next_op(number, name);
+        };
+        let Some(op) = lane.ops.front().cloned() else { return };
+        let result = host.disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner).end(begun);
+        let ignored = bugs::planted(self.plan.planted.as_deref()).fsync_error_ignored();
+        self.note(&[20, number as u64, name as u64, u64::from(result.is_ok())], || {
+            format!("n{number} disk {} {result:?}", line_of(&op))
+        });
+        match result {
+            Ok(()) => self.op_done(number, name),
+            Err(DiskError::NoSpace) if !is_sync(&op) => self.wait_for_room(number, name, life),
+            Err(DiskError::Io) if is_sync(&op) && ignored => self.op_done(number, name),
+            Err(error) => {
+                self.end(number, false, &format!("exit 74, {error}"));
+                self.after(SUPERVISOR_US, Event::Start { host: number });
+            }
+        }
+    }
+
+    fn op_done(&mut self, number: usize, name: LaneName) {
+        let Some(process) = &mut self.hosts[number].process else { return };
+        let lane = process.lane(name);
+        lane.ops.pop_front();
+        let had_no_room = std::mem::take(&mut lane.full);
+        if had_no_room {
+            process.full -= 1;
+            if process.full == 0 {
+                self.put(number, Input::DiskRoom(true));
+            }
+        }
+        self.next_op(number, name);
+    }
+
+    fn wait_for_room(&mut self, number: usize, name: LaneName, life: u32) {
+        let Some(process) = &mut self.hosts[number].process else { return };
+        let lane = process.lane(name);
+        if !lane.full {
+            lane.full = true;
+            process.full += 1;
+            if process.full == 1 {
+                self.put(number, Input::DiskRoom(false));
+            }
+        }
+        self.after(ROOM_RETRY_US, Event::Disk { host: number, life, lane: name });
+    }
+
+    /// Everything of the group is carried out: the receipts go back, and what waited meanwhile is next.
+    fn lane_done(&mut self, number: usize, name: LaneName) {
+        let Some(process) = &mut self.hosts[number].process else { return };
+        let lane = process.lane(name);
+        lane.busy = false;
+        let group = std::mem::take(&mut lane.group);
+        match name {
+            LaneName::Log | LaneName::Snapshot => {
+                for batch in group {
+                    let receipt = batch.durable();
+                    self.put(number, Input::Durable(receipt));
+                }
+                self.next_group(number, name);
+            }
+            LaneName::Spare => process.journal.spare_ready(),
+        }
+        self.spare(number);
+    }
+}
+
+fn is_sync(op: &FileOp) -> bool {
+    matches!(op, FileOp::Sync { .. } | FileOp::SyncDir { .. })
+}
+
+fn line_of(op: &FileOp) -> String {
+    match op {
+        FileOp::Create { file } => format!("create {file}"),
+        FileOp::Write { file, at, parts } => {
+            format!("write {file} at {at}, {} bytes", parts.iter().map(bytes::Bytes::len).sum::<usize>())
+        }
+        FileOp::Sync { file } => format!("sync {file}"),
+        FileOp::SyncDir { dir } => format!("sync directory '{dir}'"),
+        FileOp::Rename { from, to } => format!("rename {from} to {to}"),
+        FileOp::Link { from, to } => format!("link {from} to {to}"),
+        FileOp::Remove { file } => format!("remove {file}"),
+        FileOp::CreateDir { dir } => format!("make directory {dir}"),
+    }
+}

@@ -1,0 +1,377 @@
+//! A host: a machine with a disk, and a process on it that lives and dies. Owns what a turn's output becomes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use synap_core::config::{Address, Concern, Config, FailoverMode, FsyncMode, Limits, RoleHint, SnapshotPolicy};
+use synap_core::event::Event as CoreEvent;
+use synap_core::ids::{LinkId, NodeId, RequestId};
+use synap_core::input::{Input, LinkChange};
+use synap_core::message::Message;
+use synap_core::node::Node;
+use synap_core::output::{LinkAction, Output};
+use synap_core::recovered::Recovered;
+use synap_core::time::{Now, Time, WallMs};
+use synap_core::wal::{Journal, JournalConfig, recover};
+
+use super::disks::{Lane, LaneName};
+use super::net::Wire;
+use super::{Event, World};
+use crate::bugs;
+use crate::dice::mix;
+use crate::disk::{Handle, ModelDisk};
+use crate::oracle::Fact;
+use crate::plan::Plan;
+use crate::trace::fingerprint;
+
+/// A machine.
+#[derive(Debug)]
+pub(super) struct Host {
+    number: usize,
+    pub(super) disk: Arc<Mutex<ModelDisk>>,
+    pub(super) process: Option<Process>,
+    /// Starts of its process so far.
+    pub(super) life: u32,
+    /// Faults that keep the process from starting.
+    pub(super) held: u32,
+    /// Whether the machine has power.
+    pub(super) powered: bool,
+    pub(super) paused_until: u64,
+    pub(super) wall_offset_ms: i64,
+    /// The role in its configuration file.
+    pub(super) role: RoleHint,
+    /// The host whose address stands there as the master's.
+    pub(super) master: usize,
+    /// Each new disk makes a new node.
+    pub(super) disks: u64,
+}
+
+/// A process.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) node: Node,
+    pub(super) handle: Handle,
+    pub(super) journal: Journal,
+    pub(super) log: Lane,
+    pub(super) snapshot: Lane,
+    pub(super) spare: Lane,
+    /// Lanes that wait for room.
+    pub(super) full: u32,
+    pub(super) links: BTreeMap<LinkId, Wire>,
+    pub(super) accepted: u64,
+    pub(super) requests: BTreeMap<RequestId, usize>,
+    inbox: Vec<Input>,
+    turn_at: Option<u64>,
+    /// The node's clock counts from here: no two nodes' times compare.
+    origin: u64,
+    spins: u32,
+}
+
+/// Turns in a row that may ask for the next at once.
+const SPINS_MAX: u32 = 10_000;
+
+impl Host {
+    pub(super) fn new(number: usize, disk: Arc<Mutex<ModelDisk>>, plan: &Plan) -> Self {
+        let role = if number == 0 { RoleHint::Master } else { RoleHint::Replica };
+        let wall_offset_ms = (mix(&[plan.seed, number as u64, 2]) % 2_000) as i64 - 1_000;
+        Self {
+            number,
+            disk,
+            process: None,
+            life: 0,
+            held: 0,
+            powered: true,
+            paused_until: 0,
+            wall_offset_ms,
+            role,
+            master: 0,
+            disks: 0,
+        }
+    }
+
+    pub(super) fn disk(&self) -> MutexGuard<'_, ModelDisk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn config(&self, plan: &Plan) -> Config {
+        let knobs = &plan.knobs;
+        let here = |port| Address { host: Some(format!("n{}", self.number)), port };
+        Config {
+            node_name: format!("n{}", self.number),
+            role: self.role,
+            http: here(15500),
+            replication: Some(here(15501)),
+            master_address: (self.role == RoleHint::Replica).then(|| format!("n{}:15501", self.master)),
+            heartbeat_interval: Duration::from_millis(knobs.heartbeat_ms),
+            max_lag: Duration::from_secs(10),
+            auto_reconnect: true,
+            reconnect_delay_max: Duration::from_millis(knobs.reconnect_ms),
+            write_concern: Concern::Quorum,
+            tail_bytes_max: knobs.tail_bytes_max,
+            failover_mode: FailoverMode::Manual,
+            election_timeout: Duration::from_millis(knobs.heartbeat_ms * 2),
+            catch_up: Duration::from_millis(500),
+            priority: 100,
+            persistent: true,
+            fsync: FsyncMode::Always,
+            snapshot: Some(SnapshotPolicy {
+                interval: Duration::from_millis(knobs.snapshot_interval_ms),
+                wal_bytes: knobs.snapshot_wal_bytes,
+                max_snapshots: knobs.max_snapshots,
+            }),
+            limits: Limits { key_bytes_max: 16_384, value_bytes_max: 1 << 20, memory_bytes_max: 0 },
+            planted: bugs::planted(plan.planted.as_deref()),
+        }
+    }
+
+    fn clock(&self, now: u64, origin: u64) -> Now {
+        let wall = 1_700_000_000_000_u64.saturating_add_signed(self.wall_offset_ms) + now / 1000;
+        Now { mono: Time(now + origin), wall: WallMs(wall) }
+    }
+}
+
+impl Process {
+    pub(super) fn lane(&mut self, name: LaneName) -> &mut Lane {
+        match name {
+            LaneName::Log => &mut self.log,
+            LaneName::Snapshot => &mut self.snapshot,
+            LaneName::Spare => &mut self.spare,
+        }
+    }
+
+    /// The node's time at this instant of the run.
+    pub(super) fn time(&self, now: u64) -> Time {
+        Time(now + self.origin)
+    }
+}
+
+impl World<'_> {
+    /// Starts the process, if none runs and nothing holds it down.
+    pub(super) fn start(&mut self, number: usize) {
+        let host = &mut self.hosts[number];
+        if host.process.is_some() || host.held > 0 {
+            return;
+        }
+        host.powered = true;
+        host.life += 1;
+        let (life, config) = (host.life, host.config(self.plan));
+        let origin = mix(&[self.plan.seed, number as u64, u64::from(life), 3]) % 1_000_000_000;
+        let clock = host.clock(self.now, origin);
+        let (handle, recovery) = {
+            let mut disk = host.disk();
+            let handle = disk.attach();
+            let journal = journal_config(&config, self.plan);
+            (handle, recover(journal, &disk.list(), |name| disk.read(name)))
+        };
+        let recovery = match recovery {
+            Ok(recovery) => recovery,
+            Err(error) => return self.unrecoverable(number, &error.to_string()),
+        };
+        let repaired = {
+            let mut disk = host.disk();
+            recovery.repairs.iter().try_for_each(|op| disk.apply(handle, op))
+        };
+        let host = &mut self.hosts[number];
+        if repaired.is_err() {
+            // A full disk, most likely: again later.
+            self.after(1_000_000, Event::Start { host: number });
+            return;
+        }
+        let id = NodeId(u128::from(mix(&[self.plan.seed, number as u64, host.disks, 4])));
+        let recovered = recovery.recovered.unwrap_or_else(|| Recovered::empty(id, config.role));
+        let seed = mix(&[self.plan.seed, number as u64, u64::from(life), 5]);
+        let node = Node::new(config, recovered, seed, clock);
+        host.process = Some(Process {
+            node,
+            handle,
+            journal: recovery.journal,
+            log: Lane::default(),
+            snapshot: Lane::default(),
+            spare: Lane::default(),
+            full: 0,
+            links: BTreeMap::new(),
+            accepted: 0,
+            requests: BTreeMap::new(),
+            inbox: Vec::new(),
+            turn_at: None,
+            origin,
+            spins: 0,
+        });
+        self.tally.starts += 1;
+        let notes = recovery.notes;
+        self.note(&[1, number as u64, u64::from(life)], || {
+            format!("n{number} starts, life {life}; {}", notes.join("; "))
+        });
+        self.see(&Fact::Started { node: number, life });
+        self.spare(number);
+        self.put(number, Input::Alarm);
+    }
+
+    /// The process ends: killed, out of power, or by its own word.
+    pub(super) fn end(&mut self, number: usize, power: bool, why: &str) {
+        let host = &mut self.hosts[number];
+        {
+            let mut disk = host.disk();
+            if power {
+                disk.power_cut();
+            } else {
+                disk.detach();
+            }
+        }
+        host.powered = !power;
+        let Some(process) = host.process.take() else { return };
+        let life = host.life;
+        self.note(&[2, number as u64, u64::from(power)], || format!("n{number} ends: {why}"));
+        for wire in process.links.values() {
+            self.hang_up(*wire, power);
+        }
+        for op in process.requests.values() {
+            self.unanswered(*op);
+        }
+        drop(process);
+        let _ = life;
+        self.see(&Fact::Ended { node: number, power });
+    }
+
+    /// Gives the process an input, and plans the turn that takes it.
+    pub(super) fn put(&mut self, number: usize, input: Input) {
+        let wait = 1 + mix(&[self.plan.seed, self.numbers, 6]) % 30;
+        let at = (self.now + wait).max(self.hosts[number].paused_until);
+        if let Some(process) = &mut self.hosts[number].process {
+            process.inbox.push(input);
+            self.plan_turn(number, at);
+        }
+    }
+
+    fn plan_turn(&mut self, number: usize, at: u64) {
+        let host = &mut self.hosts[number];
+        let life = host.life;
+        let Some(process) = &mut host.process else { return };
+        if process.turn_at.is_none_or(|planned| at < planned) {
+            process.turn_at = Some(at);
+            self.at(at, Event::Turn { host: number, life });
+        }
+    }
+
+    pub(super) fn turn(&mut self, number: usize, life: u32) {
+        let now = self.now;
+        let host = &mut self.hosts[number];
+        if host.life != life {
+            return;
+        }
+        let paused_until = host.paused_until;
+        let Some(process) = &mut host.process else { return };
+        if process.turn_at != Some(now) {
+            return;
+        }
+        process.turn_at = None;
+        if paused_until > now {
+            return self.plan_turn(number, paused_until);
+        }
+        let inputs = std::mem::take(&mut process.inbox);
+        let origin = process.origin;
+        for input in &inputs {
+            if let Input::Message { message, .. } = input {
+                self.oracles.see(self.plan, now, &Fact::Heard { node: number, message });
+            }
+        }
+        let clock = self.hosts[number].clock(now, origin);
+        let Some(process) = &mut self.hosts[number].process else { return };
+        let mut out = Output::default();
+        let deadline = process.node.turn(clock, inputs, &mut out);
+        process.node.check();
+        self.route(number, life, out);
+        self.tell_status(number, life);
+        self.plan_deadline(number, deadline, origin);
+    }
+
+    fn plan_deadline(&mut self, number: usize, deadline: Option<Time>, origin: u64) {
+        let Some(deadline) = deadline else { return };
+        let at = deadline.0.saturating_sub(origin).max(self.now + 1);
+        let spins = at == self.now + 1;
+        let Some(process) = &mut self.hosts[number].process else { return };
+        process.spins = if spins { process.spins + 1 } else { 0 };
+        assert!(process.spins < SPINS_MAX, "n{number} asks for turn after turn without end");
+        self.plan_turn(number, at);
+    }
+
+    fn route(&mut self, number: usize, life: u32, out: Output) {
+        for event in &out.events {
+            self.note(&[3, number as u64, fingerprint(event)], || format!("n{number} {event}"));
+            match event {
+                CoreEvent::SnapshotInstalled { .. } => self.tally.full_syncs += 1,
+                CoreEvent::RolledBack { .. } => self.tally.rollbacks += 1,
+                _ => {}
+            }
+            self.see(&Fact::Happened { node: number, event });
+        }
+        if let Some(batch) = out.write {
+            self.see(&Fact::Recorded { node: number, records: &batch.records });
+            self.note(&[4, number as u64, batch.id(), batch.last.index.0], || {
+                format!("n{number} wal #{} {} records up to {}", batch.id(), batch.records.len(), batch.last)
+            });
+            self.queue(number, LaneName::Log, batch);
+        }
+        if let Some(batch) = out.snapshot {
+            self.note(&[5, number as u64, batch.id()], || format!("n{number} snapshot #{}", batch.id()));
+            self.queue(number, LaneName::Snapshot, batch);
+        }
+        for action in out.links {
+            match action {
+                LinkAction::Dial { link, address } => self.dial(number, link, &address),
+                LinkAction::Close { link } => self.close_link(number, link),
+            }
+        }
+        for (link, message) in out.sends {
+            self.send(number, life, link, message);
+        }
+        for (id, reply) in out.replies {
+            self.replied(number, life, id, reply);
+        }
+    }
+
+    fn send(&mut self, number: usize, life: u32, link: LinkId, message: Message) {
+        self.see(&Fact::Sent { node: number, life, message: &message });
+        let Some(process) = &self.hosts[number].process else { return };
+        let Some(wire) = process.links.get(&link).copied() else { return };
+        self.send_on(wire, message);
+    }
+
+    fn tell_status(&mut self, number: usize, life: u32) {
+        if !mix(&[self.plan.seed, self.now, number as u64, 7]).is_multiple_of(4) {
+            return;
+        }
+        let Some(process) = &self.hosts[number].process else { return };
+        let status = process.node.status(process.time(self.now));
+        self.note(&[6, number as u64, status.positions.applied.index.0, status.hash.0], || {
+            format!(
+                "n{number} is {} {}: epoch {} last {} durable {} committed {} applied {}",
+                status.role,
+                status.state,
+                status.epoch,
+                status.positions.last,
+                status.positions.durable,
+                status.positions.committed,
+                status.positions.applied
+            )
+        });
+        self.see(&Fact::Status { node: number, life, status: &status });
+    }
+
+    /// A link's state changed, as the process's driver tells it.
+    pub(super) fn link_changes(&mut self, number: usize, link: LinkId, change: LinkChange) {
+        self.note(&[7, number as u64, link.0, fingerprint(&change)], || format!("n{number} {link} {change:?}"));
+        self.put(number, Input::Link { link, change });
+    }
+}
+
+fn journal_config(config: &Config, plan: &Plan) -> JournalConfig {
+    JournalConfig {
+        wal: true,
+        segment_bytes_max: plan.knobs.segment_bytes_max,
+        fsync: config.fsync,
+        tail_bytes_max: config.tail_bytes_max,
+        planted: config.planted,
+    }
+}

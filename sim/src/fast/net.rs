@@ -1,0 +1,392 @@
+//! The modelled network of level A: connections as two ordered streams of messages. What is on its way when a
+//! partition begins waits for its end, or the stream stalls for ever; nothing is ever lost out of the middle.
+
+use std::collections::VecDeque;
+
+use synap_core::ids::LinkId;
+use synap_core::input::{Input, LinkChange, LinkLoss};
+use synap_core::message::Message;
+use synap_core::wire;
+
+use super::{Event, World};
+use crate::dice::mix;
+use crate::plan::Plan;
+use crate::trace::fingerprint;
+
+/// One side of a connection, as its process holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    /// Dialled, no answer yet.
+    Dialling,
+    /// It stands.
+    Up {
+        /// Which connection.
+        conn: usize,
+        /// Which of its sides.
+        side: usize,
+    },
+}
+
+/// What became of a dial.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum DialEnd {
+    /// A connection.
+    Up(usize),
+    /// None.
+    Down(LinkLoss),
+}
+
+/// Connections, and what is wrong with the ways between hosts.
+#[derive(Debug)]
+pub(super) struct Network {
+    conns: Vec<Conn>,
+    /// How many faults block the way from one host to another.
+    blocked: Vec<Vec<u32>>,
+    /// Messages so far, by way: a message's delay is a hash of its ordinal.
+    ordinals: Vec<Vec<u64>>,
+    pub(super) slow_factor: u64,
+}
+
+#[derive(Debug)]
+struct Conn {
+    ends: [End; 2],
+    /// By sending side.
+    ways: [Way; 2],
+}
+
+#[derive(Debug)]
+struct End {
+    host: usize,
+    life: u32,
+    link: LinkId,
+    open: bool,
+}
+
+#[derive(Debug, Default)]
+struct Way {
+    items: VecDeque<(u64, Item)>,
+    last_due: u64,
+    stalled: bool,
+}
+
+#[derive(Debug)]
+enum Item {
+    Message(Message),
+    Fin,
+}
+
+const CONNECT_TIMEOUT_US: u64 = 3_000_000;
+const WRITE_TIMEOUT_US: u64 = 10_000_000;
+
+impl Network {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let nodes = plan.nodes();
+        Self {
+            conns: Vec::new(),
+            blocked: vec![vec![0; nodes]; nodes],
+            ordinals: vec![vec![0; nodes]; nodes],
+            slow_factor: 1,
+        }
+    }
+
+    pub(super) fn is_blocked(&self, from: usize, to: usize) -> bool {
+        self.blocked[from][to] > 0
+    }
+
+    pub(super) fn block(&mut self, from: usize, to: usize) {
+        self.blocked[from][to] += 1;
+    }
+
+    pub(super) fn unblock(&mut self, from: usize, to: usize) {
+        self.blocked[from][to] -= 1;
+    }
+
+    /// The time of the next message's way. A hash, so that other faults do not reshuffle it.
+    fn delay_us(&mut self, plan: &Plan, from: usize, to: usize) -> u64 {
+        let ordinal = &mut self.ordinals[from][to];
+        *ordinal += 1;
+        let drawn = mix(&[plan.seed, from as u64, to as u64, *ordinal]);
+        let span = plan.network.delay_us_max.saturating_sub(plan.network.delay_us_min) + 1;
+        let delay = plan.network.delay_us_min + drawn % span;
+        let straggles = mix(&[drawn, 1]) % 1000 < u64::from(plan.network.straggler_per_mille);
+        delay * if straggles { 10 } else { 1 } * self.slow_factor
+    }
+}
+
+impl World<'_> {
+    pub(super) fn dial(&mut self, host: usize, link: LinkId, address: &str) {
+        self.note(&[10, host as u64, link.0, fingerprint(&address)], || format!("n{host} {link} dials {address}"));
+        let life = self.hosts[host].life;
+        let to = address.strip_prefix('n').and_then(|rest| rest.split(':').next()?.parse().ok());
+        let Some(to) = to.filter(|to: &usize| *to < self.hosts.len()) else {
+            let end = DialEnd::Down(LinkLoss::ConnectFailed);
+            return self.after(1_000, Event::DialEnds { host, life, link, end });
+        };
+        if let Some(process) = &mut self.hosts[host].process {
+            process.links.insert(link, Wire::Dialling);
+        }
+        let delay = self.network.delay_us(self.plan, host, to);
+        self.after(delay, Event::Dialled { host, life, link, to });
+    }
+
+    pub(super) fn dialled(&mut self, host: usize, life: u32, link: LinkId, to: usize) {
+        let cut = self.network.is_blocked(host, to) || self.network.is_blocked(to, host);
+        if cut || !self.hosts[to].powered {
+            let end = DialEnd::Down(LinkLoss::ConnectFailed);
+            return self.after(CONNECT_TIMEOUT_US, Event::DialEnds { host, life, link, end });
+        }
+        let back = self.network.delay_us(self.plan, to, host);
+        let accepting_life = self.hosts[to].life;
+        let Some(process) = &mut self.hosts[to].process else {
+            let end = DialEnd::Down(LinkLoss::ConnectRefused);
+            return self.after(back, Event::DialEnds { host, life, link, end });
+        };
+        process.accepted += 1;
+        let accepted = LinkId::accepted(process.accepted);
+        let conn = self.network.conns.len();
+        process.links.insert(accepted, Wire::Up { conn, side: 1 });
+        self.network.conns.push(Conn {
+            ends: [
+                End { host, life, link, open: true },
+                End { host: to, life: accepting_life, link: accepted, open: true },
+            ],
+            ways: [Way::default(), Way::default()],
+        });
+        self.link_changes(to, accepted, LinkChange::Up { peer_host: format!("n{host}") });
+        self.after(back, Event::DialEnds { host, life, link, end: DialEnd::Up(conn) });
+    }
+
+    pub(super) fn dial_ends(&mut self, host: usize, life: u32, link: LinkId, end: DialEnd) {
+        let alive = self.hosts[host].life == life;
+        let process = self.hosts[host].process.as_mut().filter(|_| alive);
+        let wanted = process.as_ref().is_some_and(|process| process.links.contains_key(&link));
+        match end {
+            DialEnd::Up(conn) if wanted => {
+                let Some(process) = process else { return };
+                process.links.insert(link, Wire::Up { conn, side: 0 });
+                let to = self.network.conns[conn].ends[1].host;
+                self.link_changes(host, link, LinkChange::Up { peer_host: format!("n{to}") });
+            }
+            DialEnd::Up(conn) => self.hang_up(Wire::Up { conn, side: 0 }, false),
+            DialEnd::Down(loss) => {
+                if let Some(process) = process {
+                    process.links.remove(&link);
+                    self.link_changes(host, link, LinkChange::Down(loss));
+                }
+            }
+        }
+    }
+
+    pub(super) fn close_link(&mut self, host: usize, link: LinkId) {
+        self.note(&[11, host as u64, link.0], || format!("n{host} {link} is closed"));
+        let Some(process) = &mut self.hosts[host].process else { return };
+        if let Some(wire) = process.links.remove(&link) {
+            self.hang_up(wire, false);
+        }
+    }
+
+    /// A side lets go. What it sent still arrives, then the end; without power nothing does.
+    pub(super) fn hang_up(&mut self, wire: Wire, power: bool) {
+        let Wire::Up { conn, side } = wire else { return };
+        let connection = &mut self.network.conns[conn];
+        connection.ends[side].open = false;
+        if power {
+            connection.ways[side].items.clear();
+        } else {
+            self.push(conn, side, Item::Fin);
+        }
+    }
+
+    pub(super) fn send_on(&mut self, wire: Wire, message: Message) {
+        let Wire::Up { conn, side } = wire else { return };
+        let message = if self.plan.knobs.through_codec { through_codec(&message) } else { message };
+        let (from, to) = self.network.hosts(conn, side);
+        self.note(&[12, from as u64, to as u64, summary(&message)], || {
+            format!("n{from} > n{to} {}", crate::fast::net::line_of(&message))
+        });
+        self.push(conn, side, Item::Message(message));
+    }
+
+    fn push(&mut self, conn: usize, side: usize, item: Item) {
+        let (from, to) = self.network.hosts(conn, side);
+        let delay = self.network.delay_us(self.plan, from, to);
+        let way = &mut self.network.conns[conn].ways[side];
+        let due = (self.now + delay).max(way.last_due);
+        way.last_due = due;
+        way.items.push_back((due, item));
+        self.at(due, Event::Deliver { conn, dir: side });
+    }
+
+    pub(super) fn deliver(&mut self, conn: usize, dir: usize) {
+        let (from, to) = self.network.hosts(conn, dir);
+        let blocked = self.network.is_blocked(from, to);
+        let stalls = self.plan.network.stalls_for_ever;
+        let connection = &mut self.network.conns[conn];
+        let way = &mut connection.ways[dir];
+        if way.stalled || way.items.front().is_none_or(|(due, _)| *due > self.now) {
+            return;
+        }
+        if blocked {
+            way.stalled = stalls;
+            return;
+        }
+        let Some((_, item)) = way.items.pop_front() else { return };
+        let end = &connection.ends[1 - dir];
+        let (host, life, link) = (end.host, end.life, end.link);
+        let open = end.open;
+        let lives = self.hosts[host].life == life && self.hosts[host].process.is_some();
+        let knows = |world: &Self| {
+            world.hosts[host].process.as_ref().is_some_and(|process| process.links.contains_key(&link))
+        };
+        match item {
+            Item::Message(message) if open && lives && knows(self) => {
+                self.note(&[13, host as u64, link.0], || format!("n{host} {link} < {}", line_of(&message)));
+                self.put(host, Input::Message { link, message });
+            }
+            Item::Fin if open && lives && knows(self) => self.closed(conn, 1 - dir),
+            // Nobody is there: the machine says so, if it has power.
+            Item::Message(_) if self.hosts[host].powered && !open => {
+                let back = self.network.delay_us(self.plan, to, from);
+                self.after(back, Event::Closed { conn, side: dir });
+            }
+            Item::Message(_) | Item::Fin => {}
+        }
+    }
+
+    /// The side hears that the other is gone.
+    pub(super) fn closed(&mut self, conn: usize, side: usize) {
+        self.lose(conn, side, LinkLoss::Closed);
+    }
+
+    fn lose(&mut self, conn: usize, side: usize, loss: LinkLoss) {
+        let end = &mut self.network.conns[conn].ends[side];
+        let (host, life, link) = (end.host, end.life, end.link);
+        if !end.open || self.hosts[host].life != life {
+            return;
+        }
+        let Some(process) = &mut self.hosts[host].process else { return };
+        if process.links.remove(&link).is_some() {
+            self.hang_up(Wire::Up { conn, side }, false);
+            self.link_changes(host, link, LinkChange::Down(loss));
+        }
+    }
+
+    /// Every connection of a host breaks; both sides hear of it.
+    pub(super) fn reset(&mut self, host: usize) {
+        let count = self.network.conns.len();
+        for conn in 0..count {
+            let ends = &self.network.conns[conn].ends;
+            if ends.iter().any(|end| end.host == host) && ends.iter().all(|end| end.open) {
+                self.closed(conn, 0);
+                self.closed(conn, 1);
+            }
+        }
+    }
+
+    /// The ways are open again: what waited goes on.
+    pub(super) fn reopen(&mut self) {
+        for conn in 0..self.network.conns.len() {
+            for dir in 0..2 {
+                let waiting = self.network.conns[conn].ways[dir].items.len();
+                for _ in 0..waiting {
+                    self.after(1, Event::Deliver { conn, dir });
+                }
+            }
+        }
+    }
+
+    /// A sender whose stream takes nothing for long gives it up.
+    pub(super) fn drop_stalled(&mut self) {
+        for conn in 0..self.network.conns.len() {
+            for dir in 0..2 {
+                let front = self.network.conns[conn].ways[dir].items.front();
+                if front.is_some_and(|(due, _)| due + WRITE_TIMEOUT_US < self.now) {
+                    self.network.conns[conn].ways[dir].items.clear();
+                    self.lose(conn, dir, LinkLoss::Stalled);
+                }
+            }
+        }
+    }
+}
+
+impl Network {
+    fn hosts(&self, conn: usize, side: usize) -> (usize, usize) {
+        let ends = &self.conns[conn].ends;
+        (ends[side].host, ends[1 - side].host)
+    }
+}
+
+/// The way that a message takes over a real wire.
+fn through_codec(message: &Message) -> Message {
+    let mut buffer = bytes::BytesMut::new();
+    for part in wire::encode(message) {
+        buffer.extend_from_slice(&part);
+    }
+    match wire::decode(&mut buffer, u32::MAX) {
+        Ok(Some(decoded)) => {
+            assert_eq!(&decoded, message, "the wire codec gives back what it was given");
+            decoded
+        }
+        other => panic!("the wire codec does not read what it wrote: {other:?}, {message:?}"),
+    }
+}
+
+/// What the trace's hash covers of a message.
+fn summary(message: &Message) -> u64 {
+    match message {
+        Message::Append(append) => mix(&[
+            1,
+            append.epoch.number,
+            append.prev.index.0,
+            append.entries.len() as u64,
+            append.committed.0,
+            append.last.0,
+            append.round,
+        ]),
+        Message::Ack(ack) => mix(&[
+            2,
+            ack.epoch().number,
+            ack.received().0,
+            ack.durable().0,
+            ack.applied().0,
+            ack.hash().0,
+            ack.round(),
+        ]),
+        other => fingerprint(other),
+    }
+}
+
+fn line_of(message: &Message) -> String {
+    match message {
+        Message::Append(append) => format!(
+            "Append e{} after={} +{} committed={} last={} round={}",
+            append.epoch,
+            append.prev,
+            append.entries.len(),
+            append.committed,
+            append.last,
+            append.round
+        ),
+        Message::Ack(ack) => format!(
+            "Ack e{} received={} durable={} applied={} round={}",
+            ack.epoch(),
+            ack.received(),
+            ack.durable(),
+            ack.applied(),
+            ack.round()
+        ),
+        Message::Hello(hello) => format!(
+            "Hello {:?} promised={} last={} committed={}",
+            hello.intent, hello.standing.promised, hello.standing.last, hello.standing.committed
+        ),
+        Message::Welcome(welcome) => format!(
+            "Welcome {:?} promised={} leads={} last={}",
+            welcome.verdict, welcome.standing.promised, welcome.standing.leads, welcome.standing.last
+        ),
+        Message::Chunk(chunk) => format!("Chunk {} #{}", chunk.position, chunk.number),
+        Message::Stored(stored) => format!("Stored {} durable={}", stored.position(), stored.durable()),
+        Message::Pull(pull) => format!("Pull after={}", pull.after),
+        Message::Pulled(pulled) => format!("Pulled after={} +{}", pulled.after, pulled.entries.len()),
+        Message::Bye(reason) => format!("Bye {reason:?}"),
+    }
+}

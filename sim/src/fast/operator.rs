@@ -1,0 +1,285 @@
+//! Faults as the plan has them, and the operator: who mends what no machine mends by itself, and decides that the
+//! cluster has converged, or has not in time.
+
+use synap_core::config::RoleHint;
+use synap_core::input::{Promotion, Request};
+use synap_core::status::{Role, State, Status};
+
+use super::{Event, World};
+use crate::oracle::Fact;
+use crate::plan::What;
+use crate::run::Verdict;
+
+/// What the operator has in hand.
+#[derive(Debug, Default)]
+pub(super) struct Operator {
+    /// Since when no node is a master.
+    headless_since: Option<u64>,
+    promotions: u32,
+    probing_since: Option<u64>,
+    /// The last write was answered.
+    pub(super) probed: bool,
+}
+
+/// How often everything is looked at.
+const WATCH_US: u64 = 100_000;
+
+/// How long the operator waits for a master to come back before promoting another.
+const HEADLESS_US: u64 = 5_000_000;
+
+/// Fewer answers than this, with clients at work for seconds, and a run has shown nothing.
+const ANSWERS_MIN: u64 = 5;
+
+impl World<'_> {
+    pub(super) fn fault_begins(&mut self, number: usize) {
+        let what = self.plan.faults[number].what.clone();
+        self.note(&[40, number as u64], || format!("fault {number} begins: {what:?}"));
+        match what {
+            What::Kill(host) => self.hold(usize::from(host), false),
+            What::PowerCut(host) => self.hold(usize::from(host), true),
+            What::PowerCutAll => (0..self.hosts.len()).for_each(|host| self.hold(host, true)),
+            What::Pause(host) => {
+                let until = self.now + self.plan.faults[number].for_ms * 1000;
+                let host = &mut self.hosts[usize::from(host)];
+                host.paused_until = host.paused_until.max(until);
+            }
+            What::Partition(side) => self.for_each_way(&side, super::net::Network::block),
+            What::OneWay(from, to) => self.network.block(from.into(), to.into()),
+            What::Reset(host) => self.reset(host.into()),
+            What::SlowNetwork(factor) => self.network.slow_factor = factor.max(1),
+            What::SlowDisk(host, factor) => self.hosts[usize::from(host)].disk().set_slow(factor),
+            What::FullDisk(host) => self.hosts[usize::from(host)].disk().set_full(true),
+            What::FailSync(host) => self.hosts[usize::from(host)].disk().fail_syncs(1),
+            What::Rot(host) => self.damage(host.into(), true),
+            What::Spoil(host) => self.damage(host.into(), false),
+            What::Wipe(host) => {
+                self.hold(host.into(), true);
+                self.new_disk(host.into());
+            }
+            What::WallJump(host, ms) => self.hosts[usize::from(host)].wall_offset_ms += ms,
+            What::Promote(host, force) => {
+                let promotion = Promotion { force, accept_data_loss: force, expect_last: None };
+                self.operate(host.into(), Request::Promote(promotion));
+            }
+            What::EditRole(host) => {
+                self.hosts[usize::from(host)].role = RoleHint::Master;
+                self.hold(host.into(), false);
+            }
+            What::Snapshot(host) => self.operate(host.into(), Request::Snapshot),
+        }
+        self.tally.faults += 1;
+    }
+
+    pub(super) fn fault_ends(&mut self, number: usize) {
+        let what = self.plan.faults[number].what.clone();
+        self.note(&[41, number as u64], || format!("fault {number} ends: {what:?}"));
+        match what {
+            What::Kill(host) | What::PowerCut(host) | What::Wipe(host) | What::EditRole(host) => {
+                self.release(host.into(), 0);
+            }
+            What::PowerCutAll => {
+                for host in 0..self.hosts.len() {
+                    let late_us = self.dice.below(400_000);
+                    self.release(host, late_us);
+                }
+            }
+            What::Partition(side) => {
+                self.for_each_way(&side, super::net::Network::unblock);
+                self.reopen();
+            }
+            What::OneWay(from, to) => {
+                self.network.unblock(from.into(), to.into());
+                self.reopen();
+            }
+            What::SlowNetwork(_) => self.network.slow_factor = 1,
+            What::SlowDisk(host, _) => self.hosts[usize::from(host)].disk().set_slow(1),
+            What::FullDisk(host) => self.hosts[usize::from(host)].disk().set_full(false),
+            What::FailSync(host) => self.hosts[usize::from(host)].disk().fail_syncs(0),
+            What::Pause(_)
+            | What::Reset(_)
+            | What::Rot(_)
+            | What::Spoil(_)
+            | What::WallJump(..)
+            | What::Promote(..)
+            | What::Snapshot(_) => {}
+        }
+    }
+
+    fn for_each_way(&mut self, side: &[u8], change: impl Fn(&mut super::net::Network, usize, usize)) {
+        for from in 0..self.hosts.len() {
+            for to in 0..self.hosts.len() {
+                if side.contains(&(from as u8)) != side.contains(&(to as u8)) {
+                    change(&mut self.network, from, to);
+                }
+            }
+        }
+    }
+
+    fn hold(&mut self, host: usize, power: bool) {
+        self.hosts[host].held += 1;
+        self.end(host, power, if power { "out of power" } else { "killed" });
+    }
+
+    fn release(&mut self, host: usize, late_us: u64) {
+        self.hosts[host].held -= 1;
+        self.after(late_us, Event::Start { host });
+    }
+
+    /// Something durable is no more what it was; the machine starts again and finds it so.
+    fn damage(&mut self, host: usize, rot: bool) {
+        self.end(host, true, "out of power, and its disk is damaged");
+        {
+            let mut disk = self.hosts[host].disk();
+            if rot {
+                disk.rot("")
+            } else {
+                disk.spoil("")
+            };
+        }
+        self.see(&Fact::DiskLost { node: host });
+        self.after(100_000, Event::Start { host });
+    }
+
+    /// Recovery refuses a disk. If the disk is to blame, the operator puts a new one in.
+    pub(super) fn unrecoverable(&mut self, host: usize, why: &str) {
+        self.note(&[42, host as u64], || format!("n{host} is refused by recovery: {why}"));
+        if self.hosts[host].disk().counts().damages == 0 {
+            let cause = format!("n{host}: recovery refuses a disk that only lost its power: {why}");
+            let oracle = "INV-9 replay of what is on disk gives the state";
+            let at = self.now;
+            self.verdict = Some(Verdict::Safety(crate::oracle::Violation { oracle, at, cause }));
+            return;
+        }
+        self.see(&Fact::Unrecoverable { node: host, why: why.to_owned() });
+        self.new_disk(host);
+        self.after(300_000, Event::Start { host });
+    }
+
+    /// An empty disk: the node will be a new one, and joins whoever leads.
+    fn new_disk(&mut self, host: usize) {
+        let leads = (0..self.hosts.len()).filter(|other| *other != host).find(|other| self.is_serving(*other));
+        let other = leads.unwrap_or((host + 1) % self.hosts.len());
+        let machine = &mut self.hosts[host];
+        machine.disk().wipe();
+        machine.disks += 1;
+        machine.role = RoleHint::Replica;
+        machine.master = other;
+        self.see(&Fact::DiskLost { node: host });
+    }
+
+    fn status(&self, host: usize) -> Option<Status> {
+        let process = self.hosts[host].process.as_ref()?;
+        Some(process.node.status(process.time(self.now)))
+    }
+
+    fn is_serving(&self, host: usize) -> bool {
+        self.status(host).is_some_and(|status| status.role == Role::Master && status.state == State::Serving)
+    }
+
+    /// Looks at everything; after the last fault, decides.
+    pub(super) fn watch(&mut self) {
+        self.after(WATCH_US, Event::Watch);
+        self.drop_stalled();
+        let calm_at = self.plan.calm_at_ms * 1000;
+        if self.now < calm_at {
+            return;
+        }
+        let statuses: Vec<Option<Status>> = (0..self.hosts.len()).map(|host| self.status(host)).collect();
+        if let Some(master) = converged(&statuses) {
+            return self.settle(master, &statuses);
+        }
+        self.operator.probing_since = None;
+        if self.now > calm_at + self.plan.converge_within_ms * 1000 {
+            self.verdict = Some(Verdict::Liveness { at: self.now, cause: self.standing() });
+            return;
+        }
+        self.promote_if_headless(&statuses);
+    }
+
+    /// The last write, for everybody; once it is answered and everybody has it, the oracles have the last word.
+    fn settle(&mut self, master: usize, statuses: &[Option<Status>]) {
+        match (self.operator.probed, self.operator.probing_since) {
+            (false, Some(since)) if self.now < since + 6_000_000 => {}
+            (false, _) => {
+                self.operator.probing_since = Some(self.now);
+                let replicas = statuses.iter().flatten().count() as u32 - 1;
+                self.probe(master, replicas);
+            }
+            (true, _) => self.last_word(master, statuses),
+        }
+    }
+
+    fn last_word(&mut self, master: usize, statuses: &[Option<Status>]) {
+        let Some(process) = &self.hosts[master].process else { return };
+        let view = process.node.view();
+        let life = self.hosts[master].life;
+        let reigns = view.history.reigns();
+        self.see(&Fact::Converged { node: master, life, reigns, statuses });
+        self.verdict = Some(match self.oracles.violation() {
+            Some(violation) => Verdict::Safety(violation.clone()),
+            None if self.tally.writes < ANSWERS_MIN && self.plan.faults.is_empty() => {
+                Verdict::Vacuous { cause: format!("{} writes were answered", self.tally.writes) }
+            }
+            None => Verdict::Good,
+        });
+    }
+
+    /// Unarmed, a master that is gone for good is replaced by an operator. Only where the plan makes that needful.
+    fn promote_if_headless(&mut self, statuses: &[Option<Status>]) {
+        let up = statuses.iter().flatten();
+        if up.clone().any(|status| status.role == Role::Master) || !self.plan.changes_master() {
+            self.operator.headless_since = None;
+            return;
+        }
+        let since = *self.operator.headless_since.get_or_insert(self.now);
+        if self.now < since + HEADLESS_US {
+            return;
+        }
+        self.operator.headless_since = Some(self.now);
+        self.operator.promotions += 1;
+        // The longest log first; by force when asking nicely did not help.
+        let best = (0..statuses.len())
+            .filter(|host| statuses[*host].as_ref().is_some_and(|status| status.cluster.is_some()))
+            .max_by_key(|host| statuses[*host].as_ref().map(|status| status.positions.last));
+        let Some(best) = best else { return };
+        let force = self.operator.promotions > 2;
+        let promotion = Promotion { force, accept_data_loss: force, expect_last: None };
+        self.operate(best, Request::Promote(promotion));
+    }
+
+    /// How the nodes stand, in one line.
+    pub(super) fn standing(&self) -> String {
+        let one = |host: usize| match self.status(host) {
+            None => format!("n{host} is down"),
+            Some(status) => format!(
+                "n{host} {} {} epoch {} last {} applied {} promised-leader {:?}",
+                status.role,
+                status.state,
+                status.epoch,
+                status.positions.last,
+                status.positions.applied,
+                status.leader.map(|leader| leader.http)
+            ),
+        };
+        (0..self.hosts.len()).map(one).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// The one serving master, if all nodes are up and hold what it holds.
+fn converged(statuses: &[Option<Status>]) -> Option<usize> {
+    let serves = |status: &Status| status.role == Role::Master && status.state == State::Serving;
+    let master = statuses.iter().position(|status| status.as_ref().is_some_and(serves))?;
+    let lead = statuses[master].as_ref()?;
+    let whole = lead.positions.applied == lead.positions.last;
+    let agrees = |status: &Option<Status>| {
+        status.as_ref().is_some_and(|status| {
+            status.node == lead.node
+                || status.role == Role::Replica
+                    && status.state == State::Streaming
+                    && status.positions.applied == lead.positions.applied
+                    && status.positions.durable == lead.positions.last.index
+                    && status.lag_operations == 0
+        })
+    };
+    (whole && statuses.iter().all(agrees)).then_some(master)
+}

@@ -1,0 +1,19 @@
+//! Deterministic simulation of synap: a modelled disk, simulated networks, plans drawn from seeds, and oracles
+//! that know every invariant by its number.
+//!
+//! Seed -> plan -> run. A seed draws an explicit plan; the run follows the plan; the oracles watch. See
+//! `docs/simulation.md`.
+
+#[cfg(not(tokio_unstable))]
+compile_error!("the simulator needs `--cfg tokio_unstable` (see .cargo/config.toml): only then is tokio seeded");
+
+pub mod bugs;
+pub mod cli;
+pub mod dice;
+pub mod disk;
+pub mod fast;
+pub mod oracle;
+pub mod plan;
+pub mod run;
+pub mod script;
+pub mod trace;

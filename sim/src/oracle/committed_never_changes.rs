@@ -1,0 +1,54 @@
+//! INV-5, the second half: a committed entry never changes. Unarmed, a promotion may take one back; then a rollback
+//! file on that node's platter names it.
+
+use std::collections::BTreeMap;
+
+use synap_core::position::{Index, Position};
+
+use crate::oracle::{Fact, Ground, Oracle};
+
+/// Remembers what each node said to be applied, and where.
+#[derive(Debug)]
+pub(super) struct CommittedNeverChanges {
+    applied: Vec<BTreeMap<Index, Position>>,
+    compared: u64,
+}
+
+impl CommittedNeverChanges {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { applied: vec![BTreeMap::new(); nodes], compared: 0 }
+    }
+}
+
+impl Oracle for CommittedNeverChanges {
+    fn name(&self) -> &'static str {
+        "INV-5 a committed entry never changes"
+    }
+
+    fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
+        match fact {
+            Fact::DiskLost { node } => {
+                self.applied[*node].clear();
+                Ok(())
+            }
+            Fact::Status { node, status, .. } => {
+                let now = status.positions.applied;
+                self.compared += 1;
+                let before = self.applied[*node].insert(now.index, now);
+                match before {
+                    Some(before) if before.epoch != now.epoch && !ground.platter(*node).reports(before) => {
+                        Err(format!(
+                            "n{node} had applied {before} and now has {now} there; no durable rollback file names it"
+                        ))
+                    }
+                    Some(_) | None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn compared(&self) -> u64 {
+        self.compared
+    }
+}

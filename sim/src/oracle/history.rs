@@ -1,0 +1,249 @@
+//! INV-8: an answered write is never lost beyond its concern; one whose fate is open is there or not, never half;
+//! nothing is there that nobody asked for; and every read saw the state that the log gives at its position.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use synap_core::command::{Command, Outcome};
+use synap_core::config::Concern;
+use synap_core::history::Reign;
+use synap_core::position::{Epoch, Index, Position};
+use synap_core::status::Status;
+use synap_core::store::Store;
+
+use crate::oracle::{Fact, Ground, Oracle, says_durable};
+
+/// Remembers what clients asked and were told, and settles it at the end.
+#[derive(Debug)]
+pub(super) struct ClientHistory {
+    /// How often each command was asked for. Only looked up, never iterated.
+    asked: HashMap<Command, u32>,
+    writes: Vec<Write>,
+    reads: BTreeMap<Index, Vec<Read>>,
+    /// When each node's disk was lost for the last time.
+    lost_at: Vec<Option<u64>>,
+    compared: u64,
+}
+
+/// An answered write.
+#[derive(Debug)]
+struct Write {
+    node: usize,
+    life: u32,
+    asked_at: u64,
+    answered_at: u64,
+    position: Position,
+    concern: Concern,
+    outcome: Outcome,
+    command: Command,
+}
+
+/// An answered read.
+#[derive(Debug)]
+struct Read {
+    node: usize,
+    key: Bytes,
+    value: Option<(Bytes, u64)>,
+    epoch: Epoch,
+}
+
+/// What the run ended with.
+struct End<'a> {
+    node: usize,
+    life: u32,
+    reigns: &'a [Reign],
+    status: &'a Status,
+}
+
+impl ClientHistory {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self {
+            asked: HashMap::new(),
+            writes: Vec::new(),
+            reads: BTreeMap::new(),
+            lost_at: vec![None; nodes],
+            compared: 0,
+        }
+    }
+}
+
+impl Oracle for ClientHistory {
+    fn name(&self) -> &'static str {
+        "INV-8 an answered write is never lost beyond its concern"
+    }
+
+    fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
+        match fact {
+            Fact::Asked { command } => *self.asked.entry((*command).clone()).or_default() += 1,
+            Fact::Written { node, life, command, asked_at, written } => self.writes.push(Write {
+                node: *node,
+                life: *life,
+                asked_at: *asked_at,
+                answered_at: ground.at,
+                position: written.position,
+                concern: written.concern,
+                outcome: written.outcome.clone(),
+                command: (*command).clone(),
+            }),
+            Fact::Read { node, applied, min_index: Some(min), .. } if applied.index < *min => {
+                return Err(format!("n{node} answers a read at {applied} that asked for {min} at least"));
+            }
+            Fact::Read { node, key, value, applied, .. } => {
+                let read = Read { node: *node, key: (*key).clone(), value: value.clone(), epoch: applied.epoch };
+                self.reads.entry(applied.index).or_default().push(read);
+            }
+            Fact::DiskLost { node } => self.lost_at[*node] = Some(ground.at),
+            Fact::Converged { node, life, reigns, statuses } => {
+                if let Some(Some(status)) = statuses.get(*node) {
+                    let end = End { node: *node, life: *life, reigns, status };
+                    return self.settle(ground, &end);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn compared(&self) -> u64 {
+        self.compared
+    }
+}
+
+impl ClientHistory {
+    fn settle(&mut self, ground: &Ground<'_>, end: &End<'_>) -> Result<(), String> {
+        self.nothing_is_lost(ground, end)?;
+        self.nothing_is_invented(ground, end)?;
+        self.order_is_real(end)?;
+        self.replay(ground, end)
+    }
+
+    fn nothing_is_lost(&mut self, ground: &Ground<'_>, end: &End<'_>) -> Result<(), String> {
+        for write in &self.writes {
+            self.compared += 1;
+            if end.holds(write.position) {
+                let entry = ground.log.get(write.position).and_then(|entry| entry.command().ok());
+                if entry.is_some_and(|command| command != write.command) {
+                    return Err(format!("another command stands at {} than was answered", write.position));
+                }
+            } else if !self.may_be_lost(ground, end, write) {
+                return Err(format!(
+                    "{} was answered as {:?} by n{} in life {}, and is neither in the log of n{} nor in a rollback file",
+                    write.position, write.concern, write.node, write.life, end.node
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn may_be_lost(&self, ground: &Ground<'_>, end: &End<'_>, write: &Write) -> bool {
+        let promoted = end.promoted_after(write.position.epoch);
+        let process_died = (end.node, end.life) != (write.node, write.life);
+        let disk_died = self.lost_at[write.node].is_some_and(|at| at >= write.answered_at);
+        if !says_durable(write.concern) {
+            return promoted || process_died;
+        }
+        if disk_died {
+            return true;
+        }
+        let platter = ground.platter(write.node);
+        promoted && (platter.reports(write.position) || platter.holds(write.position))
+    }
+
+    /// No more entries of a command than it was asked for, over every log that ever was.
+    fn nothing_is_invented(&mut self, ground: &Ground<'_>, end: &End<'_>) -> Result<(), String> {
+        let mut found: HashMap<Command, u32> = HashMap::new();
+        for entry in ground.log.chain(end.reigns, Index(1), end.last()) {
+            let command = entry.command().map_err(|error| format!("{}: {error}", entry.position))?;
+            if !command.is_client() {
+                continue;
+            }
+            self.compared += 1;
+            let asked = self.asked.get(&command).copied().unwrap_or(0);
+            let times = found.entry(command).or_default();
+            *times += 1;
+            if *times > asked {
+                return Err(format!("the command at {} was asked for {asked} times only", entry.position));
+            }
+        }
+        Ok(())
+    }
+
+    /// What was asked after another answer stands behind it.
+    fn order_is_real(&mut self, end: &End<'_>) -> Result<(), String> {
+        let mut answered: Vec<&Write> = self.writes.iter().filter(|write| end.holds(write.position)).collect();
+        let mut asked = answered.clone();
+        answered.sort_by_key(|write| write.answered_at);
+        asked.sort_by_key(|write| write.asked_at);
+        let mut before = answered.into_iter().peekable();
+        let mut highest = Position::ZERO;
+        for write in asked {
+            while let Some(earlier) = before.next_if(|earlier| earlier.answered_at < write.asked_at) {
+                highest = highest.max(earlier.position);
+            }
+            self.compared += 1;
+            if write.position.index <= highest.index {
+                return Err(format!("{} was asked for after {highest} was answered", write.position));
+            }
+        }
+        Ok(())
+    }
+
+    /// The log from its first entry on gives what was answered, what was read, and the state that is served.
+    fn replay(&mut self, ground: &Ground<'_>, end: &End<'_>) -> Result<(), String> {
+        let told: BTreeMap<Position, &Write> = self.writes.iter().map(|write| (write.position, write)).collect();
+        let mut store = Store::default();
+        let mut reached = Index::ZERO;
+        for entry in ground.log.chain(end.reigns, Index(1), end.last()) {
+            let command = entry.command().map_err(|error| format!("{}: {error}", entry.position))?;
+            let applied = store.apply(entry.position.index, entry.at, &command);
+            reached = entry.position.index;
+            if let Some(write) = told.get(&entry.position).filter(|write| says_durable(write.concern)) {
+                self.compared += 1;
+                if write.outcome != applied.outcome {
+                    return Err(format!(
+                        "{} was answered with {:?}, the log gives {:?}",
+                        entry.position, write.outcome, applied.outcome
+                    ));
+                }
+            }
+            let reads = self.reads.get(&reached).into_iter().flatten();
+            for read in reads.filter(|read| read.epoch == entry.position.epoch) {
+                self.compared += 1;
+                let item = store.view().get(&read.key);
+                let holds = item.map(|item| (Bytes::copy_from_slice(item.value()), item.version().0));
+                if holds != read.value {
+                    return Err(format!(
+                        "n{} read {:?} at {}, the log gives {holds:?}",
+                        read.node, read.value, entry.position
+                    ));
+                }
+            }
+        }
+        let served = end.status.positions.applied.index;
+        if reached >= served && reached == end.last() && store.hash() != end.status.hash {
+            return Err(format!("n{} serves another state at {served} than the log gives", end.node));
+        }
+        Ok(())
+    }
+}
+
+impl End<'_> {
+    fn last(&self) -> Index {
+        self.status.positions.last.index
+    }
+
+    fn holds(&self, position: Position) -> bool {
+        let at = self.reigns.partition_point(|reign| reign.start <= position.index);
+        let epoch = at.checked_sub(1).and_then(|at| self.reigns.get(at)).map(|reign| reign.epoch);
+        epoch == Some(position.epoch) && position.index <= self.last()
+    }
+
+    /// Whether an operator's promotion has opened a reign after this one.
+    fn promoted_after(&self, epoch: Epoch) -> bool {
+        use synap_core::command::StartKind;
+        self.reigns.iter().any(|reign| match reign.kind {
+            StartKind::Promotion | StartKind::Forced => reign.epoch > epoch,
+            StartKind::Founding | StartKind::Restart => false,
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! INV-11: reported lag never understates. Truth is what was delivered to the node: the master's last index that it
+//! has heard of, and when.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use synap_core::message::Message;
+use synap_core::position::{Epoch, Index};
+use synap_core::status::{Role, Status};
+
+use crate::oracle::{Fact, Ground, Oracle};
+
+/// Remembers what each node was told of its master's log, and what masters have answered.
+#[derive(Debug)]
+pub(super) struct LagTells {
+    heard: Vec<Heard>,
+    /// By epoch and time: the highest index answered until then.
+    answered: BTreeMap<(Epoch, u64), Index>,
+    compared: u64,
+}
+
+/// What a node was told of the log of one epoch's master.
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    epoch: Epoch,
+    /// Each new last index, with the time when it was first heard of.
+    last: BTreeMap<Index, u64>,
+}
+
+impl LagTells {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { heard: vec![Heard::default(); nodes], answered: BTreeMap::new(), compared: 0 }
+    }
+}
+
+impl Oracle for LagTells {
+    fn name(&self) -> &'static str {
+        "INV-11 reported lag never understates"
+    }
+
+    fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
+        match fact {
+            Fact::Started { node, .. } => {
+                self.heard[*node] = Heard::default();
+                Ok(())
+            }
+            Fact::Heard { node, message: Message::Append(append) } => {
+                self.heard[*node].take(append.epoch, append.last, ground.at);
+                Ok(())
+            }
+            Fact::Written { written, .. } => {
+                self.answered.insert((written.position.epoch, ground.at), written.position.index);
+                Ok(())
+            }
+            Fact::Status { node, status, .. } if status.role == Role::Replica => {
+                self.compared += 1;
+                self.heard[*node].check(status, ground.at).map_err(|why| format!("n{node} {why}"))?;
+                self.check_staleness(status, ground.at).map_err(|why| format!("n{node} {why}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn compared(&self) -> u64 {
+        self.compared
+    }
+}
+
+impl Heard {
+    fn take(&mut self, epoch: Epoch, last: Index, at: u64) {
+        if epoch > self.epoch {
+            *self = Self { epoch, last: BTreeMap::new() };
+        }
+        let news = self.last.last_key_value().is_none_or(|(known, _)| *known < last);
+        if epoch == self.epoch && news {
+            self.last.insert(last, at);
+        }
+    }
+
+    fn check(&self, status: &Status, at: u64) -> Result<(), String> {
+        if status.epoch != self.epoch {
+            return Ok(());
+        }
+        let applied = status.positions.applied.index;
+        let truth = self.last.last_key_value().map_or(0, |(last, _)| last.ahead_of(applied));
+        if status.lag_operations < truth {
+            return Err(format!("says that it lags {} operations behind, it is {truth}", status.lag_operations));
+        }
+        // The first word of anything beyond what is applied.
+        let since = self.last.range(applied.next()..).next().map_or(at, |(_, since)| *since);
+        let truth = Duration::from_micros(at - since);
+        if status.lag < truth {
+            return Err(format!("says that it lags {:?} behind, it is {truth:?}", status.lag));
+        }
+        Ok(())
+    }
+}
+
+impl LagTells {
+    /// Who says that he held everything at a time held what the master whom he follows had answered by then.
+    fn check_staleness(&self, status: &Status, at: u64) -> Result<(), String> {
+        let Some(staleness) = status.staleness else { return Ok(()) };
+        let then = at.saturating_sub(u64::try_from(staleness.as_micros()).unwrap_or(u64::MAX));
+        let answered = self.answered.range((status.epoch, 0)..(status.epoch, then)).map(|(_, index)| *index).max();
+        match answered {
+            Some(index) if index > status.positions.applied.index => Err(format!(
+                "says that its state is {staleness:?} old at most, but {index} was answered before that and it has \
+                 applied {}",
+                status.positions.applied
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+}

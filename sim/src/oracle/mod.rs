@@ -1,0 +1,304 @@
+//! The oracles: one file per invariant of the protocol, by its number. They see facts, whatever level they come
+//! from, and the platters themselves; what nodes say of their disks they do not believe.
+//!
+//! [`Oracles`] hands every fact to every oracle and keeps the first violation.
+
+mod bounds;
+mod committed_never_changes;
+mod durable_ack;
+mod epochs;
+mod history;
+mod lag_tells;
+mod platter;
+mod positions;
+mod promised;
+mod quorum_durable;
+mod rollback_reported;
+mod same_state;
+mod world_log;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use synap_core::command::Command;
+use synap_core::config::Concern;
+use synap_core::event::Event;
+use synap_core::history::Reign;
+use synap_core::message::Message;
+use synap_core::output::Written;
+use synap_core::position::{Index, Position};
+use synap_core::status::Status;
+
+use crate::disk::ModelDisk;
+use crate::plan::Plan;
+pub use platter::Platter;
+pub use world_log::WorldLog;
+
+/// Something that happened in a run. `node` counts from 0; `life` counts the starts of its process.
+#[derive(Debug)]
+pub enum Fact<'a> {
+    /// A process has started.
+    Started {
+        /// On which node.
+        node: usize,
+        /// Its number.
+        life: u32,
+    },
+    /// A process has ended, or was ended.
+    Ended {
+        /// On which node.
+        node: usize,
+        /// Whether the machine's power went with it.
+        power: bool,
+    },
+    /// A disk lost what was durable on it, by damage or replacement.
+    DiskLost {
+        /// Whose.
+        node: usize,
+    },
+    /// Recovery refused the disk of a node.
+    Unrecoverable {
+        /// Whose.
+        node: usize,
+        /// What it said.
+        why: String,
+    },
+    /// A node handed records to its disk; they are not durable yet.
+    Recorded {
+        /// Which.
+        node: usize,
+        /// Whole records.
+        records: &'a [Bytes],
+    },
+    /// A message left a node.
+    Sent {
+        /// From where.
+        node: usize,
+        /// In which of its lives.
+        life: u32,
+        /// What.
+        message: &'a Message,
+    },
+    /// A message reached a node.
+    Heard {
+        /// Which.
+        node: usize,
+        /// What.
+        message: &'a Message,
+    },
+    /// A node's word about itself.
+    Status {
+        /// Which.
+        node: usize,
+        /// In which of its lives.
+        life: u32,
+        /// Its word.
+        status: &'a Status,
+    },
+    /// A node told what happened.
+    Happened {
+        /// Which.
+        node: usize,
+        /// What.
+        event: &'a Event,
+    },
+    /// A client asks for a write.
+    Asked {
+        /// What.
+        command: &'a Command,
+    },
+    /// A client's write was answered well.
+    Written {
+        /// Who answered.
+        node: usize,
+        /// In which of its lives.
+        life: u32,
+        /// What was asked.
+        command: &'a Command,
+        /// When it was asked, in microseconds of the run.
+        asked_at: u64,
+        /// The answer.
+        written: &'a Written,
+    },
+    /// A client's read was answered.
+    Read {
+        /// Who answered.
+        node: usize,
+        /// The key.
+        key: &'a Bytes,
+        /// Its value, and its version.
+        value: Option<(Bytes, u64)>,
+        /// How far the answering state had come.
+        applied: Position,
+        /// The position that it asked for at least.
+        min_index: Option<Index>,
+    },
+    /// The run is over and the cluster has converged on this master.
+    Converged {
+        /// The master.
+        node: usize,
+        /// In which of its lives.
+        life: u32,
+        /// The reigns of its log.
+        reigns: &'a [Reign],
+        /// Each node's last word, by node; none if it is given up.
+        statuses: &'a [Option<Status>],
+    },
+}
+
+/// What an oracle may look at besides facts.
+pub struct Ground<'a> {
+    /// Microseconds since the run began.
+    pub at: u64,
+    /// What the run follows.
+    pub plan: &'a Plan,
+    /// Every entry that any node ever wrote.
+    pub log: &'a WorldLog,
+    platters: &'a Platters,
+}
+
+/// A platter as it was read, with the version of the disk that it was read at.
+type ReadAt = (u64, Rc<Platter>);
+
+/// The disks, with what was last read from their platters.
+#[derive(Debug)]
+pub struct Platters {
+    disks: Vec<Arc<Mutex<ModelDisk>>>,
+    read: RefCell<Vec<Option<ReadAt>>>,
+}
+
+/// An oracle's verdict on a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which oracle, by its invariant.
+    pub oracle: &'static str,
+    /// Microseconds since the run began.
+    pub at: u64,
+    /// One line of cause.
+    pub cause: String,
+}
+
+/// One oracle.
+pub trait Oracle {
+    /// Its invariant.
+    fn name(&self) -> &'static str;
+
+    /// Looks at a fact. The error is one line of cause.
+    fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String>;
+
+    /// How much it has compared so far; a run in which an oracle that should have work compares nothing is vacuous.
+    fn compared(&self) -> u64;
+}
+
+/// All oracles.
+pub struct Oracles {
+    oracles: Vec<Box<dyn Oracle>>,
+    log: WorldLog,
+    platters: Platters,
+    violation: Option<Violation>,
+}
+
+impl Ground<'_> {
+    /// What the platter of `node` holds at this instant.
+    pub fn platter(&self, node: usize) -> Rc<Platter> {
+        self.platters.read(node)
+    }
+
+    /// Whether one of `every` facts like this is to be looked at closely: reading a platter costs.
+    pub fn sampled(&self, salt: u64, every: u64) -> bool {
+        crate::dice::mix(&[self.plan.seed, self.at, salt]).is_multiple_of(every)
+    }
+}
+
+impl Platters {
+    fn read(&self, node: usize) -> Rc<Platter> {
+        let disk = self.disks[node].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut read = self.read.borrow_mut();
+        match &read[node] {
+            Some((version, platter)) if *version == disk.platter_version() => platter.clone(),
+            Some(_) | None => {
+                let platter = Rc::new(Platter::read(&disk.platter()));
+                read[node] = Some((disk.platter_version(), platter.clone()));
+                platter
+            }
+        }
+    }
+}
+
+impl Oracles {
+    /// All of them, over these disks.
+    pub fn new(disks: Vec<Arc<Mutex<ModelDisk>>>) -> Self {
+        let nodes = disks.len();
+        let read = RefCell::new(vec![None; nodes]);
+        let oracles: Vec<Box<dyn Oracle>> = vec![
+            Box::new(durable_ack::DurableAck::default()),
+            Box::new(quorum_durable::QuorumDurable::default()),
+            Box::new(positions::Positions::new(nodes)),
+            Box::new(committed_never_changes::CommittedNeverChanges::new(nodes)),
+            Box::new(epochs::Epochs::new(nodes)),
+            Box::new(promised::Promised::new(nodes)),
+            Box::new(history::ClientHistory::new(nodes)),
+            Box::new(same_state::SameState::default()),
+            Box::new(rollback_reported::RollbackReported::new(nodes)),
+            Box::new(lag_tells::LagTells::new(nodes)),
+            Box::new(bounds::Bounds),
+        ];
+        Self { oracles, log: WorldLog::default(), platters: Platters { disks, read }, violation: None }
+    }
+
+    /// Shows a fact to all of them. After the first violation they rest.
+    pub fn see(&mut self, plan: &Plan, at: u64, fact: &Fact<'_>) {
+        if self.violation.is_some() {
+            return;
+        }
+        if let Err(cause) = self.log.see(fact) {
+            self.violation = Some(Violation { oracle: WorldLog::NAME, at, cause });
+            return;
+        }
+        let ground = Ground { at, plan, log: &self.log, platters: &self.platters };
+        for oracle in &mut self.oracles {
+            if let Err(cause) = oracle.see(&ground, fact) {
+                self.violation = Some(Violation { oracle: oracle.name(), at, cause });
+                return;
+            }
+        }
+    }
+
+    /// The first violation.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// How much each has compared.
+    pub fn compared(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.oracles.iter().map(|oracle| (oracle.name(), oracle.compared()))
+    }
+
+    /// Every entry that was written anywhere.
+    pub fn log(&self) -> &WorldLog {
+        &self.log
+    }
+}
+
+impl fmt::Debug for Oracles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Oracles").field("violation", &self.violation).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}.{:06}s: {}", self.oracle, self.at / 1_000_000, self.at % 1_000_000, self.cause)
+    }
+}
+
+/// Whether an answer of this concern says that the master's disk holds the write.
+pub(crate) fn says_durable(concern: Concern) -> bool {
+    match concern {
+        Concern::Async => false,
+        Concern::Local | Concern::Quorum | Concern::Replicas(_) => true,
+    }
+}

@@ -1,0 +1,105 @@
+//! What a platter holds, read as a restart would read it after a power cut that kept nothing more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use synap_core::config::FsyncMode;
+use synap_core::ids::NodeId;
+use synap_core::planted::Planted;
+use synap_core::position::{Epoch, Index, Position};
+use synap_core::recovered::Recovered;
+use synap_core::wal::{JournalConfig, recover};
+
+/// What a platter holds.
+#[derive(Debug)]
+pub struct Platter {
+    /// None if the directory holds no node yet.
+    pub node: Option<Recovered>,
+    /// Why recovery refuses it.
+    pub problem: Option<String>,
+    /// What the durable rollback files name.
+    pub rolled_back: BTreeSet<Position>,
+}
+
+impl Platter {
+    pub(super) fn read(files: &BTreeMap<String, Bytes>) -> Self {
+        let names: Vec<String> = files.keys().cloned().collect();
+        let read = |name: &str| Ok::<_, Infallible>(files.get(name).cloned().unwrap_or_default());
+        let (node, problem) = match recover(reader(), &names, read) {
+            Ok(recovery) => (recovery.recovered, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let rolled_back = files
+            .iter()
+            .filter(|(name, _)| name.starts_with("rollback/") && name.ends_with(".ndjson"))
+            .flat_map(|(_, bytes)| lines(bytes))
+            .collect();
+        Self { node, problem, rolled_back }
+    }
+
+    /// The highest epoch promised.
+    pub fn promised(&self) -> Epoch {
+        self.node.as_ref().map_or(Epoch::default(), |node| node.hard_state.promised)
+    }
+
+    /// The last position of the log.
+    pub fn last(&self) -> Position {
+        self.node.as_ref().map_or(Position::ZERO, last_of)
+    }
+
+    /// Whether the log, or the snapshot that it goes on from, holds `position`.
+    pub fn holds(&self, position: Position) -> bool {
+        self.epoch_at(position.index) == Some(position.epoch)
+    }
+
+    /// The epoch of the entry at `index`, if it is here.
+    pub fn epoch_at(&self, index: Index) -> Option<Epoch> {
+        let node = self.node.as_ref()?;
+        let entry = index.0.checked_sub(node.base.index.0 + 1).and_then(|at| node.entries.get(at as usize));
+        match (entry, &node.snapshot) {
+            (Some(entry), _) => Some(entry.position.epoch),
+            (None, Some((meta, _))) if index <= meta.position.index => meta.history.epoch_at(index),
+            (None, Some(_) | None) => None,
+        }
+    }
+
+    /// Whether a durable rollback file names `position`.
+    pub fn reports(&self, position: Position) -> bool {
+        self.rolled_back.contains(&position)
+    }
+}
+
+/// The last position of a recovered log.
+pub(super) fn last_of(node: &Recovered) -> Position {
+    let snapshot = node.snapshot.as_ref().map_or(Position::ZERO, |(meta, _)| meta.position);
+    let log = node.entries.last().map_or(node.base, |entry| entry.position);
+    if log.index >= snapshot.index { log } else { snapshot }
+}
+
+/// Reads everything, and has no bug planted.
+fn reader() -> JournalConfig {
+    JournalConfig {
+        wal: true,
+        segment_bytes_max: 1 << 20,
+        fsync: FsyncMode::Always,
+        tail_bytes_max: u64::MAX,
+        planted: Planted::default(),
+    }
+}
+
+fn lines(file: &[u8]) -> impl Iterator<Item = Position> {
+    file.split(|byte| *byte == b'\n').filter_map(|line| {
+        let line: Line = serde_json::from_slice(line).ok()?;
+        let leader = NodeId(u128::from_str_radix(&line.leader, 16).ok()?);
+        Some(Position { epoch: Epoch { number: line.epoch, leader }, index: Index(line.index) })
+    })
+}
+
+/// What an oracle wants of a line of a rollback file.
+#[derive(serde::Deserialize)]
+struct Line {
+    epoch: u64,
+    leader: String,
+    index: u64,
+}

@@ -1,0 +1,65 @@
+//! INV-3: an answered write is on the disks that its concern names, at the instant of the answer. Unarmed: `local`
+//! and `quorum` on the master's, N on N others besides.
+
+use synap_core::config::Concern;
+use synap_core::position::Position;
+
+use crate::oracle::{Fact, Ground, Oracle, says_durable};
+
+/// Looks at the platters when a write is answered.
+#[derive(Debug, Default)]
+pub(super) struct QuorumDurable {
+    compared: u64,
+}
+
+impl Oracle for QuorumDurable {
+    fn name(&self) -> &'static str {
+        "INV-3 an answered write is on the disks that its concern names"
+    }
+
+    fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
+        let Fact::Written { node, written, .. } = fact else { return Ok(()) };
+        if !says_durable(written.concern) || !ground.sampled(written.position.index.0, 4) {
+            return Ok(());
+        }
+        self.compared += 1;
+        let platter = ground.platter(*node);
+        if !platter.holds(written.position) {
+            let problem = platter.problem.clone().unwrap_or_default();
+            return Err(format!(
+                "n{node} answers {} at {:?}, its platter ends at {} {problem}",
+                written.position,
+                written.concern,
+                platter.last()
+            ));
+        }
+        let others = holders(ground, *node, written.position);
+        match written.concern {
+            Concern::Replicas(wanted) if others < wanted => Err(format!(
+                "n{node} answers {} for {wanted} replicas, {others} platters hold it",
+                written.position
+            )),
+            _ if others + 1 < written.durable_on => Err(format!(
+                "n{node} says that {} disks hold {}, {} do",
+                written.durable_on,
+                written.position,
+                others + 1
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn compared(&self) -> u64 {
+        self.compared
+    }
+}
+
+/// The nodes besides `node` whose platters hold `position`. A disk that was lost since it acked counts for none, so
+/// plans that lose disks are not asked.
+fn holders(ground: &Ground<'_>, node: usize, position: Position) -> u32 {
+    if ground.plan.damages_disks() || ground.plan.changes_master() {
+        return u32::MAX - 1;
+    }
+    (0..ground.plan.nodes()).filter(|other| *other != node && ground.platter(*other).holds(position)).count()
+        as u32
+}

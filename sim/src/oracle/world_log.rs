@@ -1,0 +1,64 @@
+//! INV-5, the first half: the same position is the same entry, on every node and for ever. In passing it keeps every
+//! entry that any node wrote, for the oracles that replay.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use synap_core::history::Reign;
+use synap_core::message::Message;
+use synap_core::position::{Index, Position};
+use synap_core::wal::{Entry, Record};
+
+use crate::oracle::Fact;
+
+/// Every entry that any node ever wrote, by position.
+#[derive(Debug, Default)]
+pub struct WorldLog {
+    entries: BTreeMap<Position, Entry>,
+}
+
+impl WorldLog {
+    pub(super) const NAME: &'static str = "INV-5 same position, same entry";
+
+    pub(super) fn see(&mut self, fact: &Fact<'_>) -> Result<(), String> {
+        match fact {
+            Fact::Recorded { node, records } => records.iter().try_for_each(|record| self.take(*node, record)),
+            Fact::Sent { node, message: Message::Append(append), .. } => {
+                append.entries.iter().try_for_each(|record| self.take(*node, record))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The entry at `position`, if any node ever wrote it.
+    pub fn get(&self, position: Position) -> Option<&Entry> {
+        self.entries.get(&position)
+    }
+
+    /// The entries of a log of these reigns from `from` up to `last`; it ends early where one was never seen.
+    pub fn chain<'a>(&'a self, reigns: &'a [Reign], from: Index, last: Index) -> impl Iterator<Item = &'a Entry> {
+        (from.0..=last.0).map_while(move |index| {
+            let at = reigns.partition_point(|reign| reign.start.0 <= index);
+            let epoch = reigns.get(at.checked_sub(1)?)?.epoch;
+            self.entries.get(&Position { epoch, index: Index(index) })
+        })
+    }
+
+    fn take(&mut self, node: usize, record: &Bytes) -> Result<(), String> {
+        let entry = match Record::decode(&mut record.clone()) {
+            Ok(Record::Entry(entry)) => entry,
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(format!("n{node} writes or sends what is no record: {error}")),
+        };
+        match self.entries.get(&entry.position) {
+            Some(known) if known.record != entry.record => {
+                Err(format!("n{node} has another entry at {} than was there before", entry.position))
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.entries.insert(entry.position, entry);
+                Ok(())
+            }
+        }
+    }
+}

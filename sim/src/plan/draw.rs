@@ -1,0 +1,204 @@
+//! Seed -> plan. Every parameter is drawn (swarm testing): some runs are calm, some know one kind of fault, some
+//! have absurd knobs, since a mixture of everything hides what a single thing would show.
+
+use crate::dice::Dice;
+use crate::disk::{DiskProfile, FailedSync};
+use crate::plan::{Fault, Knobs, Network, PLAN_VERSION, Plan, What, Workload};
+
+/// The plan of a seed.
+pub fn draw(seed: u64) -> Plan {
+    let mut dice = Dice::named(seed, "plan");
+    let replicas = dice.between(1, 4) as u8;
+    let knobs = knobs(&mut dice);
+    let busy_ms = dice.between(1_500, 6_000);
+    let faults = faults(&mut dice, replicas + 1, busy_ms);
+    let over_ms = faults.iter().map(|fault| fault.at_ms + fault.for_ms).max().unwrap_or(0);
+    Plan {
+        version: PLAN_VERSION,
+        seed,
+        replicas,
+        planted: None,
+        network: network(&mut dice),
+        disk: disk(&mut dice),
+        workload: workload(&mut dice, replicas),
+        faults,
+        calm_at_ms: busy_ms.max(over_ms) + 500,
+        converge_within_ms: 60_000,
+        knobs,
+    }
+}
+
+fn knobs(dice: &mut Dice) -> Knobs {
+    let absurd = dice.chance(300);
+    Knobs {
+        heartbeat_ms: *dice.pick(&[50, 100, 200, 500]),
+        reconnect_ms: *dice.pick(&[200, 1_000, 2_000]),
+        tail_bytes_max: if absurd { *dice.pick(&[0, 256, 1_024]) } else { *dice.pick(&[4_096, 65_536, 1 << 20]) },
+        segment_bytes_max: if absurd { *dice.pick(&[1_024, 2_048]) } else { *dice.pick(&[4_096, 16_384, 65_536]) },
+        snapshot_wal_bytes: if absurd { *dice.pick(&[200, 1_000]) } else { *dice.pick(&[5_000, 30_000, 1 << 20]) },
+        snapshot_interval_ms: *dice.pick(&[300, 2_000, 60_000]),
+        max_snapshots: dice.between(1, 3) as u32,
+        through_codec: dice.chance(250),
+    }
+}
+
+fn network(dice: &mut Dice) -> Network {
+    let delay_us_min = *dice.pick(&[20, 100, 1_000]);
+    Network {
+        delay_us_min,
+        delay_us_max: delay_us_min * dice.between(1, 20),
+        straggler_per_mille: *dice.pick(&[0, 0, 5, 50]),
+        stalls_for_ever: dice.chance(500),
+    }
+}
+
+fn disk(dice: &mut Dice) -> DiskProfile {
+    let sync_us_min = *dice.pick(&[20, 100, 1_000]);
+    let keep_per_mille = *dice.pick(&[0, 100, 500, 900]);
+    let torn_per_mille = *dice.pick(&[0, 50, 100]).min(&(1000 - keep_per_mille));
+    DiskProfile {
+        op_us_min: 1,
+        op_us_max: *dice.pick(&[5, 50, 500]),
+        sync_us_min,
+        sync_us_max: sync_us_min * dice.between(1, 10),
+        write_back_per_mille: *dice.pick(&[0, 20, 300]),
+        keep_per_mille,
+        torn_per_mille,
+        garbage_per_mille: *dice.pick(&[0, 50, 300]).min(&(1000 - keep_per_mille - torn_per_mille)),
+        length_ahead_per_mille: *dice.pick(&[0, 500, 1000]),
+        ordered_names: dice.chance(600),
+        failed_sync: *dice.pick(&[FailedSync::MarksClean, FailedSync::DropsPages]),
+    }
+}
+
+fn workload(dice: &mut Dice, replicas: u8) -> Workload {
+    let pause_us_min = *dice.pick(&[100, 1_000, 10_000]);
+    let mut concerns = vec!["quorum".to_owned()];
+    if dice.chance(500) {
+        concerns.push("local".to_owned());
+    }
+    if dice.chance(500) {
+        concerns.push("async".to_owned());
+    }
+    if dice.chance(500) {
+        concerns.push(dice.between(1, u64::from(replicas)).to_string());
+    }
+    Workload {
+        clients: dice.between(1, 6) as u8,
+        pause_us_min,
+        pause_us_max: pause_us_min * dice.between(5, 20),
+        keys: *dice.pick(&[1, 5, 50, 1_000]),
+        value_bytes_max: *dice.pick(&[10, 100, 1_500]),
+        read_per_mille: *dice.pick(&[100, 300, 600]),
+        ttl_per_mille: *dice.pick(&[0, 0, 100]),
+        concerns,
+        timeout_ms: *dice.pick(&[200, 1_000, 5_000]),
+    }
+}
+
+/// The kinds of fault that a run may know.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Kill,
+    PowerCut,
+    PowerCutAll,
+    Pause,
+    Partition,
+    OneWay,
+    Reset,
+    SlowNetwork,
+    SlowDisk,
+    FullDisk,
+    FailSync,
+    Damage,
+    Wipe,
+    WallJump,
+    Promote,
+    EditRole,
+    Snapshot,
+}
+
+const KINDS: [Kind; 17] = [
+    Kind::Kill,
+    Kind::PowerCut,
+    Kind::PowerCutAll,
+    Kind::Pause,
+    Kind::Partition,
+    Kind::OneWay,
+    Kind::Reset,
+    Kind::SlowNetwork,
+    Kind::SlowDisk,
+    Kind::FullDisk,
+    Kind::FailSync,
+    Kind::Damage,
+    Kind::Wipe,
+    Kind::WallJump,
+    Kind::Promote,
+    Kind::EditRole,
+    Kind::Snapshot,
+];
+
+/// Faults come in windows with calm in between, since constant flapping hides bugs.
+fn faults(dice: &mut Dice, nodes: u8, busy_ms: u64) -> Vec<Fault> {
+    let kinds = kinds(dice);
+    if kinds.is_empty() {
+        return Vec::new();
+    }
+    let mut faults = Vec::new();
+    // The cluster is founded and the first entries flow before anything breaks, in most runs.
+    let mut at_ms = if dice.chance(850) { dice.between(600, 1_500) } else { dice.between(0, 600) };
+    while at_ms < busy_ms {
+        for _ in 0..dice.between(1, 2) {
+            let kind = *dice.pick(&kinds);
+            let late_ms = dice.below(150);
+            faults.push(fault(dice, kind, nodes, at_ms + late_ms));
+        }
+        at_ms += *dice.pick(&[50, 300, 800, 2_000]) + dice.below(200);
+    }
+    faults.sort_by_key(|fault| fault.at_ms);
+    faults
+}
+
+fn kinds(dice: &mut Dice) -> Vec<Kind> {
+    let how_many = *dice.pick(&[0, 1, 1, 2, 3, 4, 6]);
+    (0..how_many).map(|_| *dice.pick(&KINDS)).collect()
+}
+
+fn fault(dice: &mut Dice, kind: Kind, nodes: u8, at_ms: u64) -> Fault {
+    // The master is where most promises are made.
+    let node = if dice.chance(500) { 0 } else { dice.below(u64::from(nodes)) as u8 };
+    let replica = dice.between(1, u64::from(nodes) - 1) as u8;
+    let for_ms = *dice.pick(&[1, 50, 300, 1_500]) + dice.below(50);
+    let (for_ms, what) = match kind {
+        Kind::Kill => (for_ms, What::Kill(node)),
+        Kind::PowerCut => (for_ms, What::PowerCut(node)),
+        Kind::PowerCutAll => (for_ms, What::PowerCutAll),
+        Kind::Pause => (for_ms, What::Pause(node)),
+        Kind::Partition => (for_ms, What::Partition(side(dice, nodes))),
+        Kind::OneWay => {
+            let other = (node + dice.between(1, u64::from(nodes) - 1) as u8) % nodes;
+            (for_ms, What::OneWay(node, other))
+        }
+        Kind::Reset => (0, What::Reset(node)),
+        Kind::SlowNetwork => (for_ms, What::SlowNetwork(*dice.pick(&[10, 100]))),
+        Kind::SlowDisk => (for_ms, What::SlowDisk(node, *dice.pick(&[10, 100]))),
+        Kind::FullDisk => (for_ms, What::FullDisk(node)),
+        Kind::FailSync => (0, What::FailSync(node)),
+        Kind::Damage => (0, if dice.chance(700) { What::Rot(replica) } else { What::Spoil(replica) }),
+        Kind::Wipe => (for_ms, What::Wipe(replica)),
+        Kind::WallJump => {
+            let ms = *dice.pick(&[50, 5_000, 3_600_000]);
+            (0, What::WallJump(node, if dice.chance(500) { ms } else { -ms }))
+        }
+        Kind::Promote => (0, What::Promote(replica, dice.chance(300))),
+        Kind::EditRole => (for_ms, What::EditRole(replica)),
+        Kind::Snapshot => (0, What::Snapshot(node)),
+    };
+    Fault { at_ms, for_ms, what }
+}
+
+/// One side of a partition; never everybody, never nobody.
+fn side(dice: &mut Dice, nodes: u8) -> Vec<u8> {
+    let side: Vec<u8> = (0..nodes).filter(|_| dice.chance(500)).collect();
+    if side.is_empty() || side.len() == usize::from(nodes) { vec![0] } else { side }
+}

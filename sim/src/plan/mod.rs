@@ -1,0 +1,182 @@
+//! Plans: what a run does, in full and in the open. A seed draws one ([`draw`]); a YAML script is one.
+//!
+//! A plan says nothing of how it is run: every level follows the same plan. Delays of single messages are no part
+//! of it; they are a hash of (seed, link, ordinal), so that taking one fault out leaves the rest as it was.
+
+mod draw;
+
+use serde::{Deserialize, Serialize};
+
+use crate::disk::DiskProfile;
+pub use draw::draw;
+
+/// The version of this format, and of what a bare seed means.
+pub const PLAN_VERSION: u32 = 1;
+
+/// What a run does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// [`PLAN_VERSION`] when it was written.
+    pub version: u32,
+    /// Fixes everything that is not said here.
+    pub seed: u64,
+    /// Nodes besides the first master, which is node 0.
+    pub replicas: u8,
+    /// The bug planted in every node, if any; see [`crate::bugs`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planted: Option<String>,
+    /// What the nodes are configured with.
+    pub knobs: Knobs,
+    /// How the network behaves when nothing is wrong with it.
+    pub network: Network,
+    /// How the disks behave when nothing is wrong with them.
+    pub disk: DiskProfile,
+    /// What clients do.
+    pub workload: Workload,
+    /// What goes wrong, and what the operator does, by start.
+    pub faults: Vec<Fault>,
+    /// When the last fault is over and the clients stop.
+    pub calm_at_ms: u64,
+    /// How long the cluster may take from then on until it has converged.
+    pub converge_within_ms: u64,
+}
+
+/// What the nodes are configured with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Knobs {
+    /// `heartbeat_interval_ms`.
+    pub heartbeat_ms: u64,
+    /// `reconnect_delay_ms`.
+    pub reconnect_ms: u64,
+    /// `tail_bytes_max`.
+    pub tail_bytes_max: u64,
+    /// `segment_bytes_max`.
+    pub segment_bytes_max: u64,
+    /// A snapshot after this much log.
+    pub snapshot_wal_bytes: u64,
+    /// And at least this often.
+    pub snapshot_interval_ms: u64,
+    /// `max_snapshots`.
+    pub max_snapshots: u32,
+    /// Whether each message takes the way through the wire codec (level A; level B always does).
+    pub through_codec: bool,
+}
+
+/// How the network behaves when nothing is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Shortest time of a message's way, in microseconds.
+    pub delay_us_min: u64,
+    /// Longest.
+    pub delay_us_max: u64,
+    /// How many of a thousand messages take ten times as long.
+    pub straggler_per_mille: u32,
+    /// Whether a stream from which a partition took something stalls for ever, as with turmoil, or goes on
+    /// once the partition is over.
+    pub stalls_for_ever: bool,
+}
+
+/// What clients do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Clients, each with one request at a time.
+    pub clients: u8,
+    /// Shortest pause of a client between two requests, in microseconds.
+    pub pause_us_min: u64,
+    /// Longest.
+    pub pause_us_max: u64,
+    /// Different keys.
+    pub keys: u64,
+    /// Longest value.
+    pub value_bytes_max: u64,
+    /// How many of a thousand requests are reads.
+    pub read_per_mille: u32,
+    /// How many of a thousand writes give their key a time to live.
+    pub ttl_per_mille: u32,
+    /// The concerns that writes ask for, with equal chance; `quorum`, `local`, `async`, or a number.
+    pub concerns: Vec<String>,
+    /// How long a request may take.
+    pub timeout_ms: u64,
+}
+
+/// Something that goes wrong, or that the operator does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// When it begins.
+    pub at_ms: u64,
+    /// How long it lasts; without meaning for what happens in an instant.
+    #[serde(default)]
+    pub for_ms: u64,
+    /// What it is.
+    pub what: What,
+}
+
+/// What goes wrong, or what the operator does. Nodes are numbered; 0 is the first master.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// The process is killed, and started again when the fault ends.
+    Kill(u8),
+    /// The machine loses its power, and comes back when the fault ends.
+    PowerCut(u8),
+    /// All machines lose their power at once, and come back one by one from the end of the fault on.
+    PowerCutAll,
+    /// The process stands still.
+    Pause(u8),
+    /// These nodes and the others do not reach each other. Clients reach everybody.
+    Partition(Vec<u8>),
+    /// Nothing gets from the first node to the second; the way back is open.
+    OneWay(u8, u8),
+    /// Every connection of this node breaks.
+    Reset(u8),
+    /// Everything on the network takes so many times as long.
+    SlowNetwork(u64),
+    /// The disk takes so many times as long.
+    SlowDisk(u8, u64),
+    /// Nothing new fits the disk.
+    FullDisk(u8),
+    /// The next sync of a file fails.
+    FailSync(u8),
+    /// A bit of a file rots, and the machine starts again.
+    Rot(u8),
+    /// A sector becomes unreadable, and the machine starts again.
+    Spoil(u8),
+    /// The disk is replaced by an empty one.
+    Wipe(u8),
+    /// The wall clock jumps by so many milliseconds.
+    WallJump(u8, i64),
+    /// The operator promotes this node; true: by force, accepting loss.
+    Promote(u8, bool),
+    /// The operator stops the node, writes `role: master` into its file and starts it again.
+    EditRole(u8),
+    /// The operator asks for a snapshot.
+    Snapshot(u8),
+}
+
+impl Plan {
+    /// How many nodes there are.
+    pub fn nodes(&self) -> usize {
+        usize::from(self.replicas) + 1
+    }
+
+    /// Whether anything in it may make an acknowledged write disappear from the final log, by the rules of what a
+    /// concern means: a change of master by promotion, or a disk that is lost.
+    pub fn changes_master(&self) -> bool {
+        self.faults.iter().any(|fault| {
+            matches!(
+                fault.what,
+                What::Promote(..) | What::EditRole(_) | What::Wipe(_) | What::Rot(_) | What::Spoil(_)
+            )
+        })
+    }
+
+    /// Whether a disk of it loses or damages what was durable.
+    pub fn damages_disks(&self) -> bool {
+        self.faults.iter().any(|fault| matches!(fault.what, What::Wipe(_) | What::Rot(_) | What::Spoil(_)))
+    }
+}

@@ -1,0 +1,90 @@
+//! Plans as YAML files and as tokens. A token is short and means a seed under one version of the generator; a script
+//! is the plan itself, and means the same for ever.
+
+use std::path::Path;
+
+use crate::plan::{self, PLAN_VERSION, Plan};
+
+/// Which simulator runs a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "UPPER")]
+pub enum Level {
+    /// The core alone, from one heap of events.
+    A,
+    /// The shipped runtime over turmoil.
+    B,
+}
+
+/// Why a token or a script is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ScriptError {
+    /// The file cannot be read or written.
+    #[error("{path}: {error}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is no plan.
+    #[error("{path}: {error}")]
+    Yaml {
+        /// Which.
+        path: String,
+        /// Why.
+        error: serde_yaml::Error,
+    },
+    /// It is neither a file nor a token.
+    #[error("{0} is neither a file nor a token like A{PLAN_VERSION}:42 or A{PLAN_VERSION}:42:bug_name")]
+    Token(String),
+    /// Another version of the generator gave it.
+    #[error("token {token} is of version {version}, this build draws version {PLAN_VERSION}: only a script keeps")]
+    Version {
+        /// As given.
+        token: String,
+        /// Its version.
+        version: u32,
+    },
+}
+
+/// The token of a drawn plan.
+pub fn token(level: Level, seed: u64, planted: Option<&str>) -> String {
+    let bug = planted.map(|name| format!(":{name}")).unwrap_or_default();
+    format!("{level:?}{PLAN_VERSION}:{seed}{bug}")
+}
+
+/// The plan that a token or a file means.
+pub fn load(what: &str) -> Result<(Level, Plan), ScriptError> {
+    if Path::new(what).exists() {
+        return read(Path::new(what)).map(|plan| (Level::A, plan));
+    }
+    let refuse = || ScriptError::Token(what.to_owned());
+    let mut parts = what.split(':');
+    let head = parts.next().ok_or_else(refuse)?;
+    let level = match head.get(..1) {
+        Some("A") => Level::A,
+        Some("B") => Level::B,
+        _ => return Err(refuse()),
+    };
+    let version: u32 = head[1..].parse().map_err(|_| refuse())?;
+    let seed = parts.next().and_then(|seed| seed.parse().ok()).ok_or_else(refuse)?;
+    if version != PLAN_VERSION {
+        return Err(ScriptError::Version { token: what.to_owned(), version });
+    }
+    let planted = parts.next().map(str::to_owned);
+    Ok((level, Plan { planted, ..plan::draw(seed) }))
+}
+
+/// The plan in a script.
+pub fn read(path: &Path) -> Result<Plan, ScriptError> {
+    let named = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| ScriptError::File { path: named.clone(), error })?;
+    serde_yaml::from_str(&text).map_err(|error| ScriptError::Yaml { path: named, error })
+}
+
+/// Keeps a plan as a script.
+pub fn write(path: &Path, plan: &Plan) -> Result<(), ScriptError> {
+    let named = path.display().to_string();
+    let text = serde_yaml::to_string(plan).map_err(|error| ScriptError::Yaml { path: named.clone(), error })?;
+    std::fs::write(path, text).map_err(|error| ScriptError::File { path: named, error })
+}

@@ -1,0 +1,96 @@
+//! Servers that replicate: the first is configured as the master, the others as its replicas.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::server::Server;
+use crate::wait;
+
+/// A cluster in one temporary directory.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The master first, as configured. Declared before the directory, so that they end before it goes.
+    pub servers: Vec<Server>,
+    directory: TempDir,
+}
+
+impl Cluster {
+    /// One master and `replicas` replicas, all serving and caught up.
+    #[track_caller]
+    pub fn start(replicas: usize) -> Self {
+        Self::start_with(replicas, |_, _| {})
+    }
+
+    /// As [`Cluster::start`], with each server's configuration changed first; servers are counted from 0.
+    #[track_caller]
+    pub fn start_with(replicas: usize, change: impl FnMut(usize, &mut Value)) -> Self {
+        let mut cluster = Self::prepare(replicas, change);
+        for server in &mut cluster.servers {
+            server.spawn();
+        }
+        cluster.servers[0].await_master();
+        for server in &mut cluster.servers {
+            server.await_probe("/readyz");
+        }
+        cluster
+    }
+
+    /// Configured and not started.
+    pub fn prepare(replicas: usize, mut change: impl FnMut(usize, &mut Value)) -> Self {
+        let directory = TempDir::new().expect("a temporary directory can be made");
+        let servers: Vec<Server> =
+            (0..=replicas).map(|number| Server::new(&format!("n{}", number + 1), directory.path())).collect();
+        let master = servers[0].replication;
+        for (number, server) in servers.iter().enumerate() {
+            let mut config = config(server, (number > 0).then_some(master));
+            change(number, &mut config);
+            server.configure(&format!("{config:#}\n"));
+        }
+        Self { servers, directory }
+    }
+
+    /// Where all its servers' directories lie.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Waits until all servers that run have applied the same position, and gives it.
+    #[track_caller]
+    pub fn await_converged(&mut self) -> (u64, u64) {
+        let mut seen = Vec::new();
+        let running: Vec<&Server> =
+            self.servers.iter_mut().filter_map(|server| server.is_running().then_some(&*server)).collect();
+        wait::until("all servers apply the same position", || {
+            let applied = |server: &&Server| {
+                let response = server.client().get("/kv/exists/-").ok()?;
+                response.header("synap-position").map(crate::http::position)
+            };
+            seen = running.iter().map(applied).collect();
+            let first = seen.first().copied().flatten()?;
+            seen.iter().all(|position| *position == Some(first)).then_some(first)
+        })
+    }
+}
+
+/// The configuration of one server: a master, or a replica of the master whose replication port is given. Failover
+/// is the operator's, and heartbeats come quickly, so that tests need not wait.
+pub fn config(server: &Server, master: Option<u16>) -> Value {
+    let mut config = json!({
+        "server": { "host": "127.0.0.1", "port": server.http },
+        "replication": {
+            "enabled": true,
+            "role": if master.is_some() { "replica" } else { "master" },
+            "node_name": server.name,
+            "replica_listen_address": format!("127.0.0.1:{}", server.replication),
+            "heartbeat_interval_ms": 200,
+            "reconnect_delay_ms": 500,
+            "failover": { "mode": "manual" },
+        },
+    });
+    if let Some(port) = master {
+        config["replication"]["master_address"] = json!(format!("localhost:{port}"));
+    }
+    config
+}
