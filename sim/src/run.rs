@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::oracle::Violation;
+use crate::trace::Record;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub struct Report {
     /// The rolling hash of its trace.
     pub trace_hash: u64,
     /// Its trace, if it was to be kept.
-    pub lines: Option<Vec<String>>,
+    pub trace: Option<Vec<Record>>,
     /// What happened in it.
     pub tally: Tally,
 }

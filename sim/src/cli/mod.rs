@@ -41,9 +41,9 @@ pub fn main() -> u8 {
 }
 
 /// Runs a plan on a level.
-fn run_plan(level: Level, plan: &Plan, keep_lines: bool) -> Report {
+fn run_plan(level: Level, plan: &Plan, keeps_trace: bool) -> Report {
     match level {
-        Level::A => crate::fast::run(plan, keep_lines),
-        Level::B => crate::fast::run(plan, keep_lines),
+        Level::A => crate::fast::run(plan, keeps_trace),
+        Level::B => crate::fast::run(plan, keeps_trace),
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args) -> u8 {
     }
     let report = run_plan(level, &plan, true);
     let again = run_plan(level, &plan, false);
-    let lines = report.lines.unwrap_or_default();
+    let lines: Vec<String> = report.trace.unwrap_or_default().iter().map(ToString::to_string).collect();
     let wanted = lines.iter().filter(|line| args.grep.as_ref().is_none_or(|text| line.contains(text)));
     let wanted: Vec<&String> = wanted.collect();
     let from = args.tail.map_or(0, |tail| wanted.len().saturating_sub(tail));

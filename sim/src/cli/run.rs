@@ -8,6 +8,7 @@ use super::run_plan;
 use crate::plan::{self, Plan};
 use crate::run::{Tally, Verdict};
 use crate::script::{Level, token, write};
+use crate::trace::Record;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -161,9 +162,9 @@ impl Shared<'_> {
 
 /// Two runs of one plan, line by line.
 pub(super) fn first_difference(level: Level, plan: &Plan) -> String {
-    let lines = |_| run_plan(level, plan, true).lines.unwrap_or_default();
+    let lines = |_| run_plan(level, plan, true).trace.unwrap_or_default();
     let [one, two] = [0, 1].map(lines);
     let at = one.iter().zip(&two).position(|(one, two)| one != two).unwrap_or(one.len().min(two.len()));
-    let line = |lines: &[String]| lines.get(at).cloned().unwrap_or_else(|| "the end".to_owned());
+    let line = |lines: &[Record]| lines.get(at).map_or_else(|| "the end".to_owned(), Record::to_string);
     format!("line {at}: {:?} and then {:?}", line(&one), line(&two))
 }

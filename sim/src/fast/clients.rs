@@ -1,6 +1,7 @@
 //! The clients of level A: each has one request at a time, follows redirections, gives up in time, and tells the
 //! oracles what it was told.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use super::{Event, World};
 use crate::dice::Dice;
 use crate::oracle::Fact;
 use crate::plan::Plan;
+use crate::trace::{Answer, Step};
 
 /// All clients, and every request that they made.
 #[derive(Debug)]
@@ -83,8 +85,10 @@ impl World<'_> {
     }
 
     fn ask(&mut self, client: Option<usize>, host: usize, ask: Ask) -> usize {
+        let op = self.clients.ops.len();
+        self.trace.show(self.now, || Step::Asked { op, client, node: host, text: ask.to_string() });
         self.clients.ops.push(Op { client, host, ask, asked_at: self.now, open: true });
-        self.clients.ops.len() - 1
+        op
     }
 
     /// The operator asks; the answer goes to the trace alone.
@@ -142,8 +146,13 @@ impl World<'_> {
         let (host, key, demand) = (*host, key.clone(), *demand);
         let item = view.store.get(&key);
         let value = item.map(|item| (Bytes::copy_from_slice(item.value()), item.version().0));
-        self.note(&[30, op as u64, host as u64, view.applied.index.0], || {
-            format!("c{op} reads {:?} on n{host} at {}: {value:?}", key, view.applied)
+        let client = self.clients.ops[op].client;
+        self.note(&[30, op as u64, host as u64, view.applied.index.0], || Step::Answered {
+            op,
+            client,
+            node: host,
+            answer: Answer::Done,
+            text: format!("{} at {}", shown(value.as_ref()), view.applied),
         });
         let min_index = demand.min_position.map(|(_, index)| index);
         self.see(&Fact::Read { node: host, key: &key, value, applied: view.applied, min_index });
@@ -154,16 +163,10 @@ impl World<'_> {
     pub(super) fn replied(&mut self, host: usize, life: u32, id: RequestId, reply: Result<Reply, Refusal>) {
         let Some(process) = &mut self.hosts[host].process else { return };
         let Some(op) = process.requests.remove(&id) else { return };
-        self.note(&[31, op as u64, host as u64, u64::from(reply.is_ok())], || match &reply {
-            Ok(Reply::Written(written)) => {
-                format!(
-                    "c{op} n{host} wrote {} {:?}, on {} disks",
-                    written.position, written.concern, written.durable_on
-                )
-            }
-            Ok(Reply::Promoted(promoted)) => format!("c{op} n{host} promoted: {promoted:?}"),
-            Ok(_) => format!("c{op} n{host} answers"),
-            Err(refusal) => format!("c{op} n{host} refuses: {refusal}"),
+        let client = self.clients.ops[op].client;
+        self.note(&[31, op as u64, host as u64, u64::from(reply.is_ok())], || {
+            let (answer, text) = said(&reply);
+            Step::Answered { op, client, node: host, answer, text }
         });
         match reply {
             Ok(Reply::Written(written)) => {
@@ -197,6 +200,11 @@ impl World<'_> {
 
     /// Nobody answers: the process is gone.
     pub(super) fn unanswered(&mut self, op: usize) {
+        let Op { client, host: node, open, .. } = self.clients.ops[op];
+        if open {
+            let (answer, text) = (Answer::Unknown, "nobody answers".to_owned());
+            self.trace.show(self.now, || Step::Answered { op, client, node, answer, text });
+        }
         self.next_after(op, false);
     }
 
@@ -205,7 +213,14 @@ impl World<'_> {
             return;
         }
         let host = self.clients.ops[op].host;
-        self.note(&[32, op as u64], || format!("c{op} gives up on n{host}"));
+        let client = self.clients.ops[op].client;
+        self.note(&[32, op as u64], || Step::Answered {
+            op,
+            client,
+            node: host,
+            answer: Answer::Unknown,
+            text: "gives up".to_owned(),
+        });
         let id = RequestId(op as u64);
         let waits =
             self.hosts[host].process.as_mut().is_some_and(|process| process.requests.remove(&id).is_some());
@@ -301,6 +316,66 @@ fn set(key: &[u8], value: Vec<u8>, ttl_ms: Option<u64>, condition: Condition) ->
 
 fn bytes_value(bytes: Vec<u8>) -> Value {
     Value { kind: ValueKind::Bytes, bytes: bytes.into() }
+}
+
+/// What a reply means to who asked, and its words.
+fn said(reply: &Result<Reply, Refusal>) -> (Answer, String) {
+    match reply {
+        Ok(Reply::Written(written)) => {
+            let text = format!("{} {:?} on {} disks", written.position, written.concern, written.durable_on);
+            (Answer::Done, text)
+        }
+        Ok(Reply::Promoted(promoted)) => (Answer::Done, format!("{promoted:?}")),
+        Ok(Reply::Snapshot(position)) => (Answer::Done, format!("snapshot at {position}")),
+        Ok(Reply::Outcome(fate)) => (Answer::Done, format!("{fate:?}")),
+        Ok(Reply::Read(_) | Reply::Status(_)) => (Answer::Done, String::new()),
+        Err(refusal @ Refusal::Pending { .. }) => (Answer::Unknown, refusal.to_string()),
+        Err(refusal) => (Answer::Refused, refusal.to_string()),
+    }
+}
+
+/// A value as it was read, with its version.
+fn shown(value: Option<&(Bytes, u64)>) -> String {
+    value.map_or("nothing".to_owned(), |(bytes, version)| {
+        let text = String::from_utf8_lossy(bytes);
+        format!("{} v{version}", text.trim_end_matches('.'))
+    })
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write { command, concern } => write!(f, "{} ({concern:?})", brief(command)),
+            Self::Read { key, demand } => {
+                write!(f, "get {}", String::from_utf8_lossy(key))?;
+                if let Some((epoch, index)) = demand.min_position {
+                    write!(f, " from {epoch}:{index} on")?;
+                }
+                demand.max_staleness.map_or(Ok(()), |age| write!(f, " not older than {age:?}"))
+            }
+            Self::Operator(request) => write!(f, "{request:?}"),
+        }
+    }
+}
+
+/// A command in a few words.
+fn brief(command: &Command) -> String {
+    let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).trim_end_matches('.').to_owned();
+    match command {
+        Command::Set { pair, condition } => {
+            let only = if *condition == Condition::Always { String::new() } else { format!(" if {condition:?}") };
+            format!("set {}={}{only}", text(&pair.key), text(&pair.value.bytes))
+        }
+        Command::Delete { key } => format!("delete {}", text(key)),
+        Command::Incr { key, by } => format!("incr {} by {by}", text(key)),
+        Command::Expire { key, ttl_ms } => format!("expire {} in {ttl_ms} ms", text(key)),
+        Command::Batch { pairs } => {
+            let pairs: Vec<String> = pairs.iter().map(|pair| text(&pair.key)).collect();
+            format!("batch {}", pairs.join(" "))
+        }
+        Command::Persist { key } => format!("persist {}", text(key)),
+        Command::EpochStart { .. } | Command::Config(_) | Command::Sweep { .. } => format!("{command:?}"),
+    }
 }
 
 /// A concern as plans spell it.

@@ -9,6 +9,7 @@ use synap_core::wal::{FileOp, WriteBatch};
 use super::{Event, World};
 use crate::bugs;
 use crate::disk::{Begun, DiskError};
+use crate::trace::Step;
 
 /// One queue of a process's disk.
 #[derive(Debug, Default)]
@@ -32,6 +33,17 @@ pub(super) enum LaneName {
     Snapshot,
     /// What is written ahead.
     Spare,
+}
+
+impl LaneName {
+    /// As the trace calls it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Snapshot => "snapshot",
+            Self::Spare => "spare",
+        }
+    }
 }
 
 /// How often a full disk is tried again.
@@ -102,10 +114,16 @@ impl World<'_> {
             return self.next_op(number, name);
         };
         let Some(op) = lane.ops.front().cloned() else { return };
+        let us = begun.us;
         let result = host.disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner).end(begun);
         let ignored = bugs::planted(self.plan.planted.as_deref()).fsync_error_ignored();
-        self.note(&[20, number as u64, name as u64, u64::from(result.is_ok())], || {
-            format!("n{number} disk {} {result:?}", line_of(&op))
+        self.note(&[20, number as u64, name as u64, u64::from(result.is_ok())], || Step::Disk {
+            node: number,
+            lane: name.word(),
+            us,
+            sync: is_sync(&op),
+            good: result.is_ok(),
+            text: line_of(&op) + &result.as_ref().err().map(|error| format!(": {error}")).unwrap_or_default(),
         });
         match result {
             Ok(()) => self.op_done(number, name),

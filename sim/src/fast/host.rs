@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use synap_core::config::{Address, Concern, Config, FailoverMode, FsyncMode, Limits, RoleHint, SnapshotPolicy};
-use synap_core::event::Event as CoreEvent;
+use synap_core::event::{Event as CoreEvent, Level};
 use synap_core::ids::{LinkId, NodeId, RequestId};
 use synap_core::input::{Input, LinkChange};
 use synap_core::message::Message;
@@ -23,7 +23,7 @@ use crate::dice::mix;
 use crate::disk::{Handle, ModelDisk};
 use crate::oracle::Fact;
 use crate::plan::Plan;
-use crate::trace::fingerprint;
+use crate::trace::{Standing, Step, fingerprint};
 
 /// A machine.
 #[derive(Debug)]
@@ -66,6 +66,8 @@ pub(super) struct Process {
     /// The node's clock counts from here: no two nodes' times compare.
     origin: u64,
     spins: u32,
+    /// How it stood when the trace last told; only where records are kept.
+    shown: Option<Standing>,
 }
 
 /// Turns in a row that may ask for the next at once.
@@ -197,11 +199,14 @@ impl World<'_> {
             turn_at: None,
             origin,
             spins: 0,
+            shown: None,
         });
         self.tally.starts += 1;
         let notes = recovery.notes;
-        self.note(&[1, number as u64, u64::from(life)], || {
-            format!("n{number} starts, life {life}; {}", notes.join("; "))
+        self.note(&[1, number as u64, u64::from(life)], || Step::Started {
+            node: number,
+            life,
+            text: notes.join("; "),
         });
         self.see(&Fact::Started { node: number, life });
         self.spare(number);
@@ -222,7 +227,11 @@ impl World<'_> {
         host.powered = !power;
         let Some(process) = host.process.take() else { return };
         let life = host.life;
-        self.note(&[2, number as u64, u64::from(power)], || format!("n{number} ends: {why}"));
+        self.note(&[2, number as u64, u64::from(power)], || Step::Ended {
+            node: number,
+            power,
+            text: why.to_owned(),
+        });
         for wire in process.links.values() {
             self.hang_up(*wire, power);
         }
@@ -298,7 +307,11 @@ impl World<'_> {
 
     fn route(&mut self, number: usize, life: u32, out: Output) {
         for event in &out.events {
-            self.note(&[3, number as u64, fingerprint(event)], || format!("n{number} {event}"));
+            self.note(&[3, number as u64, fingerprint(event)], || Step::Told {
+                node: number,
+                loud: event.level() != Level::Info,
+                text: event.to_string(),
+            });
             match event {
                 CoreEvent::SnapshotInstalled { .. } => self.tally.full_syncs += 1,
                 CoreEvent::RolledBack { .. } => self.tally.rollbacks += 1,
@@ -308,13 +321,21 @@ impl World<'_> {
         }
         if let Some(batch) = out.write {
             self.see(&Fact::Recorded { node: number, records: &batch.records });
-            self.note(&[4, number as u64, batch.id(), batch.last.index.0], || {
-                format!("n{number} wal #{} {} records up to {}", batch.id(), batch.records.len(), batch.last)
+            self.note(&[4, number as u64, batch.id(), batch.last.index.0], || Step::Batch {
+                node: number,
+                lane: LaneName::Log.word(),
+                batch: batch.id(),
+                text: format!("{} records up to {}", batch.records.len(), batch.last),
             });
             self.queue(number, LaneName::Log, batch);
         }
         if let Some(batch) = out.snapshot {
-            self.note(&[5, number as u64, batch.id()], || format!("n{number} snapshot #{}", batch.id()));
+            self.note(&[5, number as u64, batch.id()], || Step::Batch {
+                node: number,
+                lane: LaneName::Snapshot.word(),
+                batch: batch.id(),
+                text: String::new(),
+            });
             self.queue(number, LaneName::Snapshot, batch);
         }
         for action in out.links {
@@ -339,29 +360,33 @@ impl World<'_> {
     }
 
     fn tell_status(&mut self, number: usize, life: u32) {
+        self.show_standing(number);
         if !mix(&[self.plan.seed, self.now, number as u64, 7]).is_multiple_of(4) {
             return;
         }
         let Some(process) = &self.hosts[number].process else { return };
         let status = process.node.status(process.time(self.now));
-        self.note(&[6, number as u64, status.positions.applied.index.0, status.hash.0], || {
-            format!(
-                "n{number} is {} {}: epoch {} last {} durable {} committed {} applied {}",
-                status.role,
-                status.state,
-                status.epoch,
-                status.positions.last,
-                status.positions.durable,
-                status.positions.committed,
-                status.positions.applied
-            )
-        });
+        self.trace.cover(self.now, &[6, number as u64, status.positions.applied.index.0, status.hash.0]);
         self.see(&Fact::Status { node: number, life, status: &status });
+    }
+
+    /// For whoever reads the trace: each change of how a node stands.
+    fn show_standing(&mut self, number: usize) {
+        let now = self.now;
+        let Some(process) = self.hosts[number].process.as_mut().filter(|_| self.trace.keeps()) else { return };
+        let standing = Standing::of(&process.node.status(process.time(now)));
+        if process.shown.as_ref() != Some(&standing) {
+            process.shown = Some(standing.clone());
+            self.trace.show(now, || Step::Stands { node: number, standing });
+        }
     }
 
     /// A link's state changed, as the process's driver tells it.
     pub(super) fn link_changes(&mut self, number: usize, link: LinkId, change: LinkChange) {
-        self.note(&[7, number as u64, link.0, fingerprint(&change)], || format!("n{number} {link} {change:?}"));
+        self.note(&[7, number as u64, link.0, fingerprint(&change)], || Step::Link {
+            node: number,
+            text: format!("{link} {change:?}"),
+        });
         self.put(number, Input::Link { link, change });
     }
 }

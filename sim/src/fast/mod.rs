@@ -22,22 +22,22 @@ use crate::disk::ModelDisk;
 use crate::oracle::{Fact, Oracles};
 use crate::plan::Plan;
 use crate::run::{Report, Tally, Verdict};
-use crate::trace::Trace;
+use crate::trace::{Step, Trace};
 use clients::Clients;
 use disks::LaneName;
 use host::Host;
 use net::Network;
 
-/// Runs a plan. With `keep_lines` the report has the trace's lines.
-pub fn run(plan: &Plan, keep_lines: bool) -> Report {
-    let mut world = World::new(plan, keep_lines);
+/// Runs a plan. With `keeps_trace` the report has the records of the trace.
+pub fn run(plan: &Plan, keeps_trace: bool) -> Report {
+    let mut world = World::new(plan, keeps_trace);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     let verdict = match ran {
         Ok(verdict) => verdict,
         Err(panic) => Verdict::Panic { cause: message_of(&*panic) },
     };
     let tally = world.tally_up();
-    Report { verdict, trace_hash: world.trace.hash(), lines: world.trace.into_lines(), tally }
+    Report { verdict, trace_hash: world.trace.hash(), trace: world.trace.into_records(), tally }
 }
 
 /// Something that is due.
@@ -100,7 +100,7 @@ struct World<'p> {
 const EVENTS_MAX: u64 = 3_000_000;
 
 impl<'p> World<'p> {
-    fn new(plan: &'p Plan, keep_lines: bool) -> Self {
+    fn new(plan: &'p Plan, keeps_trace: bool) -> Self {
         let disks: Vec<_> = (0..plan.nodes() as u64)
             .map(|node| Arc::new(Mutex::new(ModelDisk::new(plan.disk, mix(&[plan.seed, node, 1])))))
             .collect();
@@ -115,7 +115,7 @@ impl<'p> World<'p> {
             clients: Clients::new(plan),
             operator: operator::Operator::default(),
             oracles: Oracles::new(disks),
-            trace: Trace::new(keep_lines),
+            trace: Trace::new(keeps_trace),
             tally: Tally::default(),
             dice: Dice::named(plan.seed, "world"),
             verdict: None,
@@ -188,8 +188,8 @@ impl<'p> World<'p> {
         self.oracles.see(self.plan, self.now, fact);
     }
 
-    fn note(&mut self, parts: &[u64], line: impl FnOnce() -> String) {
-        self.trace.note(self.now, parts, line);
+    fn note(&mut self, parts: &[u64], step: impl FnOnce() -> Step) {
+        self.trace.note(self.now, parts, step);
     }
 
     fn tally_up(&self) -> Tally {

@@ -11,7 +11,7 @@ use synap_core::wire;
 use super::{Event, World};
 use crate::dice::mix;
 use crate::plan::Plan;
-use crate::trace::fingerprint;
+use crate::trace::{Step, fingerprint, kind_of, line_of};
 
 /// One side of a connection, as its process holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub(super) struct Network {
     blocked: Vec<Vec<u32>>,
     /// Messages so far, by way: a message's delay is a hash of its ordinal.
     ordinals: Vec<Vec<u64>>,
+    /// Messages so far: their names in the trace.
+    sent: u64,
     pub(super) slow_factor: u64,
 }
 
@@ -71,7 +73,8 @@ struct Way {
 
 #[derive(Debug)]
 enum Item {
-    Message(Message),
+    /// With its number.
+    Message(u64, Message),
     Fin,
 }
 
@@ -85,6 +88,7 @@ impl Network {
             conns: Vec::new(),
             blocked: vec![vec![0; nodes]; nodes],
             ordinals: vec![vec![0; nodes]; nodes],
+            sent: 0,
             slow_factor: 1,
         }
     }
@@ -115,7 +119,10 @@ impl Network {
 
 impl World<'_> {
     pub(super) fn dial(&mut self, host: usize, link: LinkId, address: &str) {
-        self.note(&[10, host as u64, link.0, fingerprint(&address)], || format!("n{host} {link} dials {address}"));
+        self.note(&[10, host as u64, link.0, fingerprint(&address)], || Step::Link {
+            node: host,
+            text: format!("{link} dials {address}"),
+        });
         let life = self.hosts[host].life;
         let to = address.strip_prefix('n').and_then(|rest| rest.split(':').next()?.parse().ok());
         let Some(to) = to.filter(|to: &usize| *to < self.hosts.len()) else {
@@ -178,7 +185,7 @@ impl World<'_> {
     }
 
     pub(super) fn close_link(&mut self, host: usize, link: LinkId) {
-        self.note(&[11, host as u64, link.0], || format!("n{host} {link} is closed"));
+        self.note(&[11, host as u64, link.0], || Step::Link { node: host, text: format!("{link} is closed") });
         let Some(process) = &mut self.hosts[host].process else { return };
         if let Some(wire) = process.links.remove(&link) {
             self.hang_up(wire, false);
@@ -201,10 +208,16 @@ impl World<'_> {
         let Wire::Up { conn, side } = wire else { return };
         let message = if self.plan.knobs.through_codec { through_codec(&message) } else { message };
         let (from, to) = self.network.hosts(conn, side);
-        self.note(&[12, from as u64, to as u64, summary(&message)], || {
-            format!("n{from} > n{to} {}", crate::fast::net::line_of(&message))
+        self.network.sent += 1;
+        let number = self.network.sent;
+        self.note(&[12, from as u64, to as u64, summary(&message)], || Step::Sent {
+            message: number,
+            from,
+            to,
+            kind: kind_of(&message),
+            text: line_of(&message),
         });
-        self.push(conn, side, Item::Message(message));
+        self.push(conn, side, Item::Message(number, message));
     }
 
     fn push(&mut self, conn: usize, side: usize, item: Item) {
@@ -239,17 +252,18 @@ impl World<'_> {
             world.hosts[host].process.as_ref().is_some_and(|process| process.links.contains_key(&link))
         };
         match item {
-            Item::Message(message) if open && lives && knows(self) => {
-                self.note(&[13, host as u64, link.0], || format!("n{host} {link} < {}", line_of(&message)));
+            Item::Message(number, message) if open && lives && knows(self) => {
+                let kind = kind_of(&message);
+                self.note(&[13, host as u64, link.0], || Step::Heard { message: number, from, to, kind });
                 self.put(host, Input::Message { link, message });
             }
             Item::Fin if open && lives && knows(self) => self.closed(conn, 1 - dir),
             // Nobody is there: the machine says so, if it has power.
-            Item::Message(_) if self.hosts[host].powered && !open => {
+            Item::Message(..) if self.hosts[host].powered && !open => {
                 let back = self.network.delay_us(self.plan, to, from);
                 self.after(back, Event::Closed { conn, side: dir });
             }
-            Item::Message(_) | Item::Fin => {}
+            Item::Message(..) | Item::Fin => {}
         }
     }
 
@@ -353,40 +367,5 @@ fn summary(message: &Message) -> u64 {
             ack.round(),
         ]),
         other => fingerprint(other),
-    }
-}
-
-fn line_of(message: &Message) -> String {
-    match message {
-        Message::Append(append) => format!(
-            "Append e{} after={} +{} committed={} last={} round={}",
-            append.epoch,
-            append.prev,
-            append.entries.len(),
-            append.committed,
-            append.last,
-            append.round
-        ),
-        Message::Ack(ack) => format!(
-            "Ack e{} received={} durable={} applied={} round={}",
-            ack.epoch(),
-            ack.received(),
-            ack.durable(),
-            ack.applied(),
-            ack.round()
-        ),
-        Message::Hello(hello) => format!(
-            "Hello {:?} promised={} last={} committed={}",
-            hello.intent, hello.standing.promised, hello.standing.last, hello.standing.committed
-        ),
-        Message::Welcome(welcome) => format!(
-            "Welcome {:?} promised={} leads={} last={}",
-            welcome.verdict, welcome.standing.promised, welcome.standing.leads, welcome.standing.last
-        ),
-        Message::Chunk(chunk) => format!("Chunk {} #{}", chunk.position, chunk.number),
-        Message::Stored(stored) => format!("Stored {} durable={}", stored.position(), stored.durable()),
-        Message::Pull(pull) => format!("Pull after={}", pull.after),
-        Message::Pulled(pulled) => format!("Pulled after={} +{}", pulled.after, pulled.entries.len()),
-        Message::Bye(reason) => format!("Bye {reason:?}"),
     }
 }

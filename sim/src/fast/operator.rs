@@ -9,6 +9,7 @@ use super::{Event, World};
 use crate::oracle::Fact;
 use crate::plan::What;
 use crate::run::Verdict;
+use crate::trace::Step;
 
 /// What the operator has in hand.
 #[derive(Debug, Default)]
@@ -33,7 +34,11 @@ const ANSWERS_MIN: u64 = 5;
 impl World<'_> {
     pub(super) fn fault_begins(&mut self, number: usize) {
         let what = self.plan.faults[number].what.clone();
-        self.note(&[40, number as u64], || format!("fault {number} begins: {what:?}"));
+        self.note(&[40, number as u64], || Step::FaultBegan {
+            fault: number,
+            nodes: what.nodes(self.plan.nodes()),
+            text: format!("{what:?}"),
+        });
         match what {
             What::Kill(host) => self.hold(usize::from(host), false),
             What::PowerCut(host) => self.hold(usize::from(host), true),
@@ -72,7 +77,7 @@ impl World<'_> {
 
     pub(super) fn fault_ends(&mut self, number: usize) {
         let what = self.plan.faults[number].what.clone();
-        self.note(&[41, number as u64], || format!("fault {number} ends: {what:?}"));
+        self.note(&[41, number as u64], || Step::FaultEnded { fault: number });
         match what {
             What::Kill(host) | What::PowerCut(host) | What::Wipe(host) | What::EditRole(host) => {
                 self.release(host.into(), 0);
@@ -142,7 +147,11 @@ impl World<'_> {
 
     /// Recovery refuses a disk. If the disk is to blame, the operator puts a new one in.
     pub(super) fn unrecoverable(&mut self, host: usize, why: &str) {
-        self.note(&[42, host as u64], || format!("n{host} is refused by recovery: {why}"));
+        self.note(&[42, host as u64], || Step::Told {
+            node: host,
+            loud: true,
+            text: format!("recovery refuses the disk: {why}"),
+        });
         if self.hosts[host].disk().counts().damages == 0 {
             let cause = format!("n{host}: recovery refuses a disk that only lost its power: {why}");
             let oracle = "INV-9 replay of what is on disk gives the state";

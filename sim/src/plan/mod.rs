@@ -158,6 +158,32 @@ pub enum What {
     Snapshot(u8),
 }
 
+impl What {
+    /// The nodes that it hits, of so many; none where it hits the network as a whole.
+    pub fn nodes(&self, nodes: usize) -> Vec<usize> {
+        match self {
+            Self::Kill(node)
+            | Self::PowerCut(node)
+            | Self::Pause(node)
+            | Self::Reset(node)
+            | Self::SlowDisk(node, _)
+            | Self::FullDisk(node)
+            | Self::FailSync(node)
+            | Self::Rot(node)
+            | Self::Spoil(node)
+            | Self::Wipe(node)
+            | Self::WallJump(node, _)
+            | Self::Promote(node, _)
+            | Self::EditRole(node)
+            | Self::Snapshot(node) => vec![usize::from(*node)],
+            Self::OneWay(from, to) => vec![usize::from(*from), usize::from(*to)],
+            Self::Partition(side) => side.iter().copied().map(usize::from).collect(),
+            Self::PowerCutAll => (0..nodes).collect(),
+            Self::SlowNetwork(_) => Vec::new(),
+        }
+    }
+}
+
 impl Plan {
     /// How many nodes there are.
     pub fn nodes(&self) -> usize {

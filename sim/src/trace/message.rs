@@ -1,0 +1,55 @@
+//! Messages as people read them in a trace: the kind, and what it says in a few words.
+
+use synap_core::message::Message;
+
+/// The kind of a message, in one word.
+pub fn kind_of(message: &Message) -> &'static str {
+    match message {
+        Message::Append(append) if append.entries.is_empty() => "beat",
+        Message::Append(_) => "append",
+        Message::Ack(_) => "ack",
+        Message::Hello(_) => "hello",
+        Message::Welcome(_) => "welcome",
+        Message::Chunk(_) => "chunk",
+        Message::Stored(_) => "stored",
+        Message::Pull(_) => "pull",
+        Message::Pulled(_) => "pulled",
+        Message::Bye(_) => "bye",
+    }
+}
+
+/// What a message says.
+pub fn line_of(message: &Message) -> String {
+    match message {
+        Message::Append(append) => format!(
+            "e{} after={} +{} committed={} last={} round={}",
+            append.epoch,
+            append.prev,
+            append.entries.len(),
+            append.committed,
+            append.last,
+            append.round
+        ),
+        Message::Ack(ack) => format!(
+            "e{} received={} durable={} applied={} round={}",
+            ack.epoch(),
+            ack.received(),
+            ack.durable(),
+            ack.applied(),
+            ack.round()
+        ),
+        Message::Hello(hello) => format!(
+            "{:?} promised={} last={} committed={}",
+            hello.intent, hello.standing.promised, hello.standing.last, hello.standing.committed
+        ),
+        Message::Welcome(welcome) => format!(
+            "{:?} promised={} leads={} last={}",
+            welcome.verdict, welcome.standing.promised, welcome.standing.leads, welcome.standing.last
+        ),
+        Message::Chunk(chunk) => format!("{} #{}", chunk.position, chunk.number),
+        Message::Stored(stored) => format!("{} durable={}", stored.position(), stored.durable()),
+        Message::Pull(pull) => format!("after={}", pull.after),
+        Message::Pulled(pulled) => format!("after={} +{}", pulled.after, pulled.entries.len()),
+        Message::Bye(reason) => format!("{reason:?}"),
+    }
+}
