@@ -85,7 +85,7 @@ fn a_replica_held_for_long_catches_up() {
     });
     cluster.servers[2].signal("STOP");
     let value = "x".repeat(64 << 10);
-    // Far more than the sockets between them can hold.
+    // Far more than the master lets be on its way to one replica, however much the sockets between them can hold.
     for number in 0..400 {
         cluster.servers[0].set(&format!("key-{number}"), &value);
     }

@@ -14,7 +14,7 @@ use crate::position::{Epoch, Index, Position};
 use crate::time::Time;
 
 /// Most bytes of records in one append, unless a single one is longer.
-const APPEND_BYTES_MAX: usize = 256 << 10;
+pub(super) const APPEND_BYTES_MAX: usize = 256 << 10;
 /// Most bytes on their way to one replica that it has not said to hold (INV-12).
 pub(super) const WINDOW_BYTES_MAX: u64 = 4 << 20;
 /// About how long a snapshot chunk is.
@@ -87,17 +87,19 @@ impl Sender<'_> {
         out: &mut Output,
     ) {
         let mut quiet = true;
-        while let FeedMode::Stream { from, next } = feed.mode {
-            let in_flight = self.log.bytes_between(known.durable.max(from), next.prev());
-            if next > self.log.last().index || in_flight >= WINDOW_BYTES_MAX {
+        while let FeedMode::Stream { window, next } = &mut feed.mode {
+            window.held(known.durable);
+            if *next > self.log.last().index || !window.is_open() {
                 break;
             }
-            let entries = self.log.records_from(next, APPEND_BYTES_MAX);
-            let count = entries.len() as u64;
+            let entries = self.log.records_from(*next, APPEND_BYTES_MAX);
+            let (count, bytes) = (entries.len() as u64, entries.iter().map(|entry| entry.len() as u64).sum());
             sent.0 += count;
-            sent.1 += entries.iter().map(|entry| entry.len() as u64).sum::<u64>();
-            feed.mode = FeedMode::Stream { from, next: Index(next.0 + count) };
-            out.sends.push((link, self.append(feed, next.prev(), entries)));
+            sent.1 += bytes;
+            let prev = next.prev();
+            *next = Index(next.0 + count);
+            window.sent(next.prev(), bytes);
+            out.sends.push((link, self.append(feed, prev, entries)));
             quiet = false;
         }
         let FeedMode::Stream { next, .. } = feed.mode else { return };

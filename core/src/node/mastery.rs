@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::hello::address_text;
+use super::window::Window;
 use super::{Node, Role};
 use crate::command::{Command, MEMBERS_MAX, Member, Membership, StartKind};
 use crate::config::Concern;
@@ -64,8 +65,8 @@ pub(super) struct Feed {
 pub(super) enum FeedMode {
     /// The replica saves what its log has beyond ours, and will say hello again.
     Probe,
-    /// Entries after `from` flow; the next one to go is `next`.
-    Stream { from: Index, next: Index },
+    /// Entries flow, as far as the window lets them; the next one to go is `next`.
+    Stream { window: Window, next: Index },
     /// Chunks flow; `stored` have arrived.
     Snapshot { writer: SnapshotWriter, stored: u32 },
 }
@@ -209,7 +210,9 @@ impl Node {
 
     fn mode_for(&mut self, verdict: &Verdict) -> Option<FeedMode> {
         match verdict {
-            Verdict::Continue { after } => Some(FeedMode::Stream { from: after.index, next: after.index.next() }),
+            Verdict::Continue { after } => {
+                Some(FeedMode::Stream { window: Window::default(), next: after.index.next() })
+            }
             Verdict::Truncate { .. } => Some(FeedMode::Probe),
             Verdict::Snapshot { position, next_chunk } => {
                 let writer = self.transfer(*position, *next_chunk);
@@ -307,7 +310,7 @@ impl Node {
         }
         progress.durable = progress.durable.max(index);
         progress.applied = index;
-        feed.mode = FeedMode::Stream { from: index, next: index.next() };
+        feed.mode = FeedMode::Stream { window: Window::default(), next: index.next() };
         feed.committed_sent = Index::ZERO;
     }
 

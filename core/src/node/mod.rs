@@ -20,6 +20,7 @@ mod snapshots;
 mod starting;
 mod storing;
 mod syncing;
+mod window;
 mod writes;
 
 use alloc::collections::BTreeMap;
