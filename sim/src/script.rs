@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::plan::{self, PLAN_VERSION, Plan};
+use crate::plan::{self, PLAN_VERSION, Plan, PlanError};
 
 /// Which simulator runs a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -33,6 +33,14 @@ pub enum ScriptError {
         path: String,
         /// Why.
         error: serde_yaml::Error,
+    },
+    /// No run could follow it.
+    #[error("{path}: {error}")]
+    Plan {
+        /// Which.
+        path: String,
+        /// Why.
+        error: PlanError,
     },
     /// It is neither a file nor a token.
     #[error("{0} is neither a file nor a token like A{PLAN_VERSION}:42 or A{PLAN_VERSION}:42:bug_name")]
@@ -72,19 +80,24 @@ pub fn load(what: &str) -> Result<(Level, Plan), ScriptError> {
         return Err(ScriptError::Version { token: what.to_owned(), version });
     }
     let planted = parts.next().map(str::to_owned);
-    Ok((level, Plan { planted, ..plan::draw(seed) }))
+    let plan = Plan { planted, ..plan::draw(seed) };
+    plan.check().map_err(|error| ScriptError::Plan { path: what.to_owned(), error })?;
+    Ok((level, plan))
 }
 
 /// The plan in a script.
 pub fn read(path: &Path) -> Result<Plan, ScriptError> {
     let named = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| ScriptError::File { path: named.clone(), error })?;
-    serde_yaml::from_str(&text).map_err(|error| ScriptError::Yaml { path: named, error })
+    let plan: Plan =
+        serde_yaml::from_str(&text).map_err(|error| ScriptError::Yaml { path: named.clone(), error })?;
+    plan.check().map_err(|error| ScriptError::Plan { path: named, error })?;
+    Ok(plan.with_end())
 }
 
 /// Keeps a plan as a script.
 pub fn write(path: &Path, plan: &Plan) -> Result<(), ScriptError> {
     let named = path.display().to_string();
-    let text = serde_yaml::to_string(plan).map_err(|error| ScriptError::Yaml { path: named.clone(), error })?;
+    let text = plan::to_text(plan).map_err(|error| ScriptError::Yaml { path: named.clone(), error })?;
     std::fs::write(path, text).map_err(|error| ScriptError::File { path: named, error })
 }

@@ -21,6 +21,7 @@ use names::{Inode, Names, parent};
 
 /// How a disk behaves. Everything is drawn by the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct DiskProfile {
     /// Shortest time of an operation that is no sync, in microseconds.
     pub op_us_min: u64,

@@ -1,7 +1,7 @@
 //! The clients of level A: each has one request at a time, follows redirections, gives up in time, and tells the
 //! oracles what it was told.
 
-use std::fmt;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,9 +14,9 @@ use synap_core::position::Position;
 use synap_core::view::View;
 
 use super::{Event, World};
-use crate::dice::Dice;
+use crate::dice::{Dice, mix};
 use crate::oracle::Fact;
-use crate::plan::Plan;
+use crate::plan::{Ask, PAD, Plan, concern_of};
 use crate::trace::{Answer, Step};
 
 /// All clients, and every request that they made.
@@ -34,6 +34,10 @@ struct Client {
     sets: u64,
     /// Its own last write, for reading it back.
     last: Option<Position>,
+    /// The operation that it waits for, if any.
+    open: Option<usize>,
+    /// Operations of the plan whose time has come while another was open.
+    waiting: VecDeque<usize>,
 }
 
 #[derive(Debug)]
@@ -41,13 +45,14 @@ struct Op {
     /// None: the operator's.
     client: Option<usize>,
     host: usize,
-    ask: Ask,
+    want: Want,
     asked_at: u64,
     open: bool,
 }
 
+/// What an operation wants of its host.
 #[derive(Clone, Debug)]
-enum Ask {
+enum Want {
     Write { command: Command, concern: Concern },
     Read { key: Bytes, demand: ReadDemand },
     Operator(Request),
@@ -60,8 +65,12 @@ impl Clients {
             target: 0,
             sets: 0,
             last: None,
+            open: None,
+            waiting: VecDeque::new(),
         };
-        Self { clients: (0..plan.workload.clients).map(client).collect(), ops: Vec::new() }
+        let named = plan.operations.iter().map(|operation| operation.client + 1).max().unwrap_or(0);
+        let clients = (0..plan.workload.clients.max(named)).map(client).collect();
+        Self { clients, ops: Vec::new() }
     }
 }
 
@@ -73,55 +82,91 @@ impl World<'_> {
         }
         let hosts = self.hosts.len();
         let client = &mut self.clients.clients[number];
+        if client.open.is_some() {
+            return;
+        }
         let ask = client.draw(number, self.plan);
         let host = match &ask {
             Ask::Read { .. } if client.dice.chance(700) => client.dice.below(hosts as u64) as usize,
-            Ask::Read { .. } | Ask::Write { .. } | Ask::Operator(_) => client.target,
+            Ask::Read { .. } | Ask::Write { .. } => client.target,
         };
-        let way_us = client.dice.between(50, 500);
-        let op = self.ask(Some(number), host, ask);
+        self.client_asks(number, host, ask);
+    }
+
+    /// An operation of the plan is due: at once, or when its client is free.
+    pub(super) fn operation_due(&mut self, number: usize) {
+        let operation = &self.plan.operations[number];
+        let client = &mut self.clients.clients[usize::from(operation.client)];
+        if client.open.is_some() {
+            client.waiting.push_back(number);
+            return;
+        }
+        let host = usize::from(operation.node).min(self.hosts.len() - 1);
+        self.client_asks(usize::from(operation.client), host, operation.ask.clone());
+    }
+
+    fn client_asks(&mut self, number: usize, host: usize, ask: Ask) {
+        let client = &mut self.clients.clients[number];
+        let text = ask.to_string();
+        let want = match ask {
+            Ask::Write { command, concern } => Want::Write { command, concern },
+            Ask::Read { key, age_ms, own } => {
+                let last = client.last.filter(|_| own);
+                let demand = ReadDemand {
+                    max_staleness: age_ms.map(Duration::from_millis),
+                    min_position: last.map(|last| (last.epoch.number, last.index)),
+                };
+                Want::Read { key, demand }
+            }
+        };
+        let op = self.open(Some(number), host, want, text);
+        self.clients.clients[number].open = Some(op);
+        // A hash of when and who, so that the same operation takes the same way when others are left out.
+        let way_us = 50 + mix(&[self.plan.seed, self.now, number as u64, 8]) % 450;
         self.after(way_us, Event::Request { op });
         self.after(self.plan.workload.timeout_ms * 1000 + 2_000_000, Event::GiveUp { op });
     }
 
-    fn ask(&mut self, client: Option<usize>, host: usize, ask: Ask) -> usize {
+    fn open(&mut self, client: Option<usize>, host: usize, want: Want, text: String) -> usize {
         let op = self.clients.ops.len();
-        self.trace.show(self.now, || Step::Asked { op, client, node: host, text: ask.to_string() });
-        self.clients.ops.push(Op { client, host, ask, asked_at: self.now, open: true });
+        self.trace.show(self.now, || Step::Asked { op, client, node: host, text });
+        self.clients.ops.push(Op { client, host, want, asked_at: self.now, open: true });
         op
     }
 
     /// The operator asks; the answer goes to the trace alone.
     pub(super) fn operate(&mut self, host: usize, request: Request) {
-        let op = self.ask(None, host, Ask::Operator(request));
+        let text = format!("{request:?}");
+        let op = self.open(None, host, Want::Operator(request), text);
         self.after(200, Event::Request { op });
     }
 
     /// A last write, for all replicas that are up: it shows that the cluster serves.
     pub(super) fn probe(&mut self, host: usize, replicas: u32) {
         let command = set(b"probe", format!("probe {}", self.now).into_bytes(), None, Condition::Always);
-        let op = self.ask(None, host, Ask::Write { command, concern: Concern::Replicas(replicas) });
+        let concern = Concern::Replicas(replicas);
+        let op = self.open(None, host, Want::Write { command, concern }, "the last write".to_owned());
         self.after(200, Event::Request { op });
     }
 
     pub(super) fn request_arrives(&mut self, op: usize) {
-        let Op { host, ask, .. } = &self.clients.ops[op];
-        let (host, ask) = (*host, ask.clone());
+        let Op { host, want, .. } = &self.clients.ops[op];
+        let (host, want) = (*host, want.clone());
         if self.hosts[host].process.is_none() {
             return self.unanswered(op);
         }
         let timeout = Duration::from_millis(self.plan.workload.timeout_ms);
-        let request = match ask {
-            Ask::Write { command, concern } => {
+        let request = match want {
+            Want::Write { command, concern } => {
                 self.see(&Fact::Asked { command: &command });
                 Request::Write { command, concern: Some(concern), timeout }
             }
-            Ask::Read { demand, .. } => match self.try_read(host, &demand) {
+            Want::Read { demand, .. } => match self.try_read(host, &demand) {
                 Some(Ok(view)) => return self.read(op, &view),
                 Some(Err(_)) => return self.next_after(op, false),
                 None => Request::Read { demand, timeout },
             },
-            Ask::Operator(request) => request,
+            Want::Operator(request) => request,
         };
         let id = RequestId(op as u64);
         if let Some(process) = &mut self.hosts[host].process {
@@ -142,7 +187,7 @@ impl World<'_> {
     }
 
     fn read(&mut self, op: usize, view: &View) {
-        let Op { host, ask: Ask::Read { key, demand }, .. } = &self.clients.ops[op] else { return };
+        let Op { host, want: Want::Read { key, demand }, .. } = &self.clients.ops[op] else { return };
         let (host, key, demand) = (*host, key.clone(), *demand);
         let item = view.store.get(&key);
         let value = item.map(|item| (Bytes::copy_from_slice(item.value()), item.version().0));
@@ -170,7 +215,7 @@ impl World<'_> {
         });
         match reply {
             Ok(Reply::Written(written)) => {
-                let Op { ask: Ask::Write { command, .. }, asked_at, client, .. } = &self.clients.ops[op] else {
+                let Op { want: Want::Write { command, .. }, asked_at, client, .. } = &self.clients.ops[op] else {
                     return;
                 };
                 let (command, asked_at, client) = (command.clone(), *asked_at, *client);
@@ -232,13 +277,19 @@ impl World<'_> {
 
     /// The request is over. A client that was not served well looks elsewhere.
     fn next_after(&mut self, op: usize, well: bool) {
-        let op = &mut self.clients.ops[op];
-        if !std::mem::take(&mut op.open) {
+        if !std::mem::take(&mut self.clients.ops[op].open) {
             return;
         }
-        let Some(number) = op.client else { return };
+        let Some(number) = self.clients.ops[op].client else { return };
         let hosts = self.hosts.len() as u64;
         let client = &mut self.clients.clients[number];
+        client.open = None;
+        if let Some(next) = client.waiting.pop_front() {
+            return self.operation_due(next);
+        }
+        if number >= usize::from(self.plan.workload.clients) {
+            return;
+        }
         let workload = &self.plan.workload;
         let mut pause_us = client.dice.between(workload.pause_us_min, workload.pause_us_max);
         if !well {
@@ -254,9 +305,11 @@ impl Client {
         let workload = &plan.workload;
         let key = self.key(plan);
         if self.dice.chance(workload.read_per_mille) {
-            return Ask::Read { key, demand: self.demand() };
+            let age_ms = self.dice.chance(200).then(|| self.dice.between(10, 500));
+            let own = self.dice.chance(300);
+            return Ask::Read { key, age_ms, own };
         }
-        let concern = concern_of(self.dice.pick(&workload.concerns).as_str());
+        let concern = concern_of(self.dice.pick(&workload.concerns).as_str()).unwrap_or(Concern::Quorum);
         Ask::Write { command: self.command(number, key, plan, concern), concern }
     }
 
@@ -285,12 +338,6 @@ impl Client {
         }
     }
 
-    fn demand(&mut self) -> ReadDemand {
-        let max_staleness = self.dice.chance(200).then(|| Duration::from_millis(self.dice.between(10, 500)));
-        let last = self.last.filter(|_| self.dice.chance(300));
-        ReadDemand { max_staleness, min_position: last.map(|last| (last.epoch.number, last.index)) }
-    }
-
     fn key(&mut self, plan: &Plan) -> Bytes {
         Bytes::from(format!("k{}", self.dice.below(plan.workload.keys)))
     }
@@ -304,7 +351,7 @@ impl Client {
         self.sets += 1;
         let mut value = format!("c{number}.{}", self.sets).into_bytes();
         let length = self.dice.below(plan.workload.value_bytes_max) as usize;
-        value.resize(value.len().max(length), b'.');
+        value.resize(value.len().max(length), PAD);
         value
     }
 }
@@ -340,50 +387,4 @@ fn shown(value: Option<&(Bytes, u64)>) -> String {
         let text = String::from_utf8_lossy(bytes);
         format!("{} v{version}", text.trim_end_matches('.'))
     })
-}
-
-impl fmt::Display for Ask {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Write { command, concern } => write!(f, "{} ({concern:?})", brief(command)),
-            Self::Read { key, demand } => {
-                write!(f, "get {}", String::from_utf8_lossy(key))?;
-                if let Some((epoch, index)) = demand.min_position {
-                    write!(f, " from {epoch}:{index} on")?;
-                }
-                demand.max_staleness.map_or(Ok(()), |age| write!(f, " not older than {age:?}"))
-            }
-            Self::Operator(request) => write!(f, "{request:?}"),
-        }
-    }
-}
-
-/// A command in a few words.
-fn brief(command: &Command) -> String {
-    let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).trim_end_matches('.').to_owned();
-    match command {
-        Command::Set { pair, condition } => {
-            let only = if *condition == Condition::Always { String::new() } else { format!(" if {condition:?}") };
-            format!("set {}={}{only}", text(&pair.key), text(&pair.value.bytes))
-        }
-        Command::Delete { key } => format!("delete {}", text(key)),
-        Command::Incr { key, by } => format!("incr {} by {by}", text(key)),
-        Command::Expire { key, ttl_ms } => format!("expire {} in {ttl_ms} ms", text(key)),
-        Command::Batch { pairs } => {
-            let pairs: Vec<String> = pairs.iter().map(|pair| text(&pair.key)).collect();
-            format!("batch {}", pairs.join(" "))
-        }
-        Command::Persist { key } => format!("persist {}", text(key)),
-        Command::EpochStart { .. } | Command::Config(_) | Command::Sweep { .. } => format!("{command:?}"),
-    }
-}
-
-/// A concern as plans spell it.
-fn concern_of(text: &str) -> Concern {
-    match text {
-        "async" => Concern::Async,
-        "local" => Concern::Local,
-        "quorum" => Concern::Quorum,
-        number => number.parse().map_or(Concern::Quorum, Concern::Replicas),
-    }
 }

@@ -245,7 +245,8 @@ impl World<'_> {
 
     /// Gives the process an input, and plans the turn that takes it.
     pub(super) fn put(&mut self, number: usize, input: Input) {
-        let wait = 1 + mix(&[self.plan.seed, self.numbers, 6]) % 30;
+        // A hash of when and where, so that what happens elsewhere does not reshuffle it.
+        let wait = 1 + mix(&[self.plan.seed, self.now, number as u64, 6]) % 30;
         let at = (self.now + wait).max(self.hosts[number].paused_until);
         if let Some(process) = &mut self.hosts[number].process {
             process.inbox.push(input);

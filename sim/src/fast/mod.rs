@@ -59,6 +59,8 @@ enum Event {
     Closed { conn: usize, side: usize },
     /// A client thinks of its next request.
     Client(usize),
+    /// An operation of the plan is due.
+    Operation(usize),
     /// A request arrives at its host.
     Request { op: usize },
     /// A client has waited long enough.
@@ -132,6 +134,9 @@ impl<'p> World<'p> {
         for client in 0..usize::from(self.plan.workload.clients) {
             self.after(100_000 + client as u64 * 777, Event::Client(client));
         }
+        for (number, operation) in self.plan.operations.iter().enumerate() {
+            self.at(operation.at_us, Event::Operation(number));
+        }
         for (number, fault) in self.plan.faults.iter().enumerate() {
             self.after(fault.at_ms * 1000, Event::Begin(number));
             self.after((fault.at_ms + fault.for_ms) * 1000, Event::End(number));
@@ -167,6 +172,7 @@ impl<'p> World<'p> {
             Event::DialEnds { host, life, link, end } => self.dial_ends(host, life, link, end),
             Event::Closed { conn, side } => self.closed(conn, side),
             Event::Client(client) => self.client_next(client),
+            Event::Operation(number) => self.operation_due(number),
             Event::Request { op } => self.request_arrives(op),
             Event::GiveUp { op } => self.give_up(op),
             Event::Begin(number) => self.fault_begins(number),

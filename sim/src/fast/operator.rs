@@ -6,6 +6,7 @@ use synap_core::input::{Promotion, Request};
 use synap_core::status::{Role, State, Status};
 
 use super::{Event, World};
+use crate::dice::mix;
 use crate::oracle::Fact;
 use crate::plan::What;
 use crate::run::Verdict;
@@ -84,7 +85,7 @@ impl World<'_> {
             }
             What::PowerCutAll => {
                 for host in 0..self.hosts.len() {
-                    let late_us = self.dice.below(400_000);
+                    let late_us = mix(&[self.plan.seed, number as u64, host as u64, 9]) % 400_000;
                     self.release(host, late_us);
                 }
             }

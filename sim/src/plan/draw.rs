@@ -22,6 +22,7 @@ pub fn draw(seed: u64) -> Plan {
         disk: disk(&mut dice),
         workload: workload(&mut dice, replicas),
         faults,
+        operations: Vec::new(),
         calm_at_ms: busy_ms.max(over_ms) + 500,
         converge_within_ms: 60_000,
         knobs,

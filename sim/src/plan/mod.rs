@@ -3,19 +3,26 @@
 //! A plan says nothing of how it is run: every level follows the same plan. Delays of single messages are no part
 //! of it; they are a hash of (seed, link, ordinal), so that taking one fault out leaves the rest as it was.
 
+mod ask;
+mod check;
 mod draw;
+mod text;
+mod usual;
 
 use serde::{Deserialize, Serialize};
 
 use crate::disk::DiskProfile;
+pub use ask::{Ask, AskError, PAD, concern_of};
+pub use check::PlanError;
 pub use draw::draw;
+pub use text::to_text;
 
 /// The version of this format, and of what a bare seed means.
 pub const PLAN_VERSION: u32 = 1;
 
-/// What a run does.
+/// What a run does. Everything may be left out of a script: [`usual`] says what then holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Plan {
     /// [`PLAN_VERSION`] when it was written.
     pub version: u32,
@@ -24,7 +31,7 @@ pub struct Plan {
     /// Nodes besides the first master, which is node 0.
     pub replicas: u8,
     /// The bug planted in every node, if any; see [`crate::bugs`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub planted: Option<String>,
     /// What the nodes are configured with.
     pub knobs: Knobs,
@@ -36,6 +43,8 @@ pub struct Plan {
     pub workload: Workload,
     /// What goes wrong, and what the operator does, by start.
     pub faults: Vec<Fault>,
+    /// Single operations, beside what the workload draws.
+    pub operations: Vec<Operation>,
     /// When the last fault is over and the clients stop.
     pub calm_at_ms: u64,
     /// How long the cluster may take from then on until it has converged.
@@ -44,7 +53,7 @@ pub struct Plan {
 
 /// What the nodes are configured with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Knobs {
     /// `heartbeat_interval_ms`.
     pub heartbeat_ms: u64,
@@ -66,7 +75,7 @@ pub struct Knobs {
 
 /// How the network behaves when nothing is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Network {
     /// Shortest time of a message's way, in microseconds.
     pub delay_us_min: u64,
@@ -79,9 +88,9 @@ pub struct Network {
     pub stalls_for_ever: bool,
 }
 
-/// What clients do.
+/// What clients do of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Workload {
     /// Clients, each with one request at a time.
     pub clients: u8,
@@ -101,6 +110,22 @@ pub struct Workload {
     pub concerns: Vec<String>,
     /// How long a request may take.
     pub timeout_ms: u64,
+}
+
+/// One operation of a client. It waits while the client's operation before it has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operation {
+    /// When it is asked, in microseconds of the run.
+    pub at_us: u64,
+    /// By which client.
+    #[serde(default)]
+    pub client: u8,
+    /// Which node is asked.
+    #[serde(default)]
+    pub node: u8,
+    /// What.
+    pub ask: Ask,
 }
 
 /// Something that goes wrong, or that the operator does.
