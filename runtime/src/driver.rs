@@ -30,6 +30,7 @@ use crate::disk::writer::{Report, WriterLink};
 use crate::handle::{Ask, Handle};
 use crate::links::{LinkReport, Links};
 use crate::net::Net;
+use crate::observe::Watch;
 
 /// Requests that may wait to be taken by a turn; one more is [`Refusal::Busy`].
 pub const ASKS_MAX: usize = 16_384;
@@ -86,6 +87,8 @@ pub struct DriverParts<N> {
     pub writer: WriterLink,
     /// How it is stopped. If the sender is dropped, it stops at once.
     pub stop: mpsc::UnboundedReceiver<Stop>,
+    /// Who is shown its turns.
+    pub watch: Option<Box<dyn Watch>>,
 }
 
 /// The one task that owns a node.
@@ -152,9 +155,15 @@ impl<N: Net> Driver<N> {
     fn turn(&mut self) {
         let now = self.parts.clock.now();
         self.waiters.sweep(now.mono, &mut self.inputs);
+        if let Some(watch) = &mut self.parts.watch {
+            watch.begins(now, &self.inputs);
+        }
         let due = self.parts.node.turn(now, self.inputs.drain(..), &mut self.output);
         if cfg!(debug_assertions) {
             self.parts.node.check();
+        }
+        if let Some(watch) = &mut self.parts.watch {
+            watch.ends(&self.parts.node, now, &self.output, due);
         }
         self.alarm.set(&self.parts.clock, earliest(due, self.waiters.sweep_due()));
         self.route();

@@ -1,6 +1,15 @@
-//! What the runtime measures and hands to whoever keeps metrics. Owns no number itself.
+//! What the runtime shows of itself: measurements to whoever keeps metrics ([`Observer`]), turns to whoever records
+//! them ([`Watch`]). Owns no number itself.
 
+use std::fmt;
 use std::time::Duration;
+
+use synap_core::config::Config;
+use synap_core::input::Input;
+use synap_core::node::Node;
+use synap_core::output::Output;
+use synap_core::recovered::Recovered;
+use synap_core::time::{Now, Time};
 
 /// Takes measurements. Called from hot loops: it must not block. Every method does nothing unless overridden.
 pub trait Observer: Send + Sync + 'static {
@@ -30,3 +39,15 @@ pub trait Observer: Send + Sync + 'static {
 pub struct Unobserved;
 
 impl Observer for Unobserved {}
+
+/// Sees every turn of one node, from its first: enough to make the same node do the same again. It only looks.
+pub trait Watch: fmt::Debug + Send + 'static {
+    /// A node is about to be made of these.
+    fn born(&mut self, config: &Config, recovered: &Recovered, seed: u64, now: Now);
+
+    /// A turn begins with these inputs.
+    fn begins(&mut self, now: Now, inputs: &[Input]);
+
+    /// It has ended with this output, which nobody has acted on yet, and wants the next by `due`.
+    fn ends(&mut self, node: &Node, now: Now, output: &Output, due: Option<Time>);
+}

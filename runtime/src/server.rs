@@ -27,7 +27,7 @@ use crate::http::{self, BoxFuture, Front, FrontParts, RollbackDir, RollbackSourc
 use crate::links::Links;
 use crate::metrics::{Metrics, Process};
 use crate::net::{Net, TokioNet};
-use crate::observe::Observer;
+use crate::observe::{Observer, Watch};
 use crate::settings::Settings;
 
 /// How long the end of a graceful stop waits for the disk to take what is queued.
@@ -52,6 +52,8 @@ pub struct Parts<D, N> {
     pub rollbacks: Arc<dyn RollbackSource>,
     /// Whether the metrics tell of the process.
     pub process: Process,
+    /// Who is shown the node's turns.
+    pub watch: Option<Box<dyn Watch>>,
 }
 
 /// Puts servers together.
@@ -99,22 +101,24 @@ impl Server {
         let (net, clock) = (TokioNet, Clock::system());
         let (node, seed) = (NodeId(rand::random()), rand::random());
         let process = Process::Shown;
+        let watch = None;
         match settings.persistence.as_ref().map(|persistence| persistence.data_dir.clone()) {
             Some(dir) => {
                 let disk = FileDisk::open(&dir)?;
                 let rollbacks = Arc::new(RollbackDir::new(dir.join(ROLLBACK_DIR)));
-                Self::start(settings, Parts { disk, net, clock, node, seed, rollbacks, process }).await
+                Self::start(settings, Parts { disk, net, clock, node, seed, rollbacks, process, watch }).await
             }
             None => {
                 let rollbacks = Arc::new(NoRollbacks);
-                Self::start(settings, Parts { disk: NullDisk, net, clock, node, seed, rollbacks, process }).await
+                Self::start(settings, Parts { disk: NullDisk, net, clock, node, seed, rollbacks, process, watch })
+                    .await
             }
         }
     }
 
     /// Starts a server in a given world.
     pub async fn start<D: Disk, N: Net>(settings: Settings, parts: Parts<D, N>) -> Result<Running, StartError> {
-        let Parts { mut disk, net, clock, node, seed, rollbacks, process } = parts;
+        let Parts { mut disk, net, clock, node, seed, rollbacks, process, mut watch } = parts;
         let (recovered, journal) = load(&mut disk, journal_config(&settings)).await?;
         let recovered = recovered.unwrap_or_else(|| Recovered::empty(node, settings.core.role));
         let http = Door::open(&net, &settings.http_bind).await?;
@@ -138,10 +142,14 @@ impl Server {
         let peers = replication.map(|door| AbortOnDropHandle::new(tokio::spawn(links.accept(door.listener))));
 
         let name = settings.core.node_name.clone();
-        let node = Node::new(settings.core.clone(), recovered, seed, clock.now());
+        let now = clock.now();
+        if let Some(watch) = &mut watch {
+            watch.born(&settings.core, &recovered, seed, now);
+        }
+        let node = Node::new(settings.core.clone(), recovered, seed, now);
         let (driver_stop, stop_inbox) = mpsc::unbounded_channel();
         let driver =
-            DriverParts { node, name, clock: clock.clone(), links, link_reports, writer, stop: stop_inbox };
+            DriverParts { node, name, clock: clock.clone(), links, link_reports, writer, stop: stop_inbox, watch };
         let (driver, handle) = Driver::new(driver);
         let front = Front::new(FrontParts {
             handle: handle.clone(),

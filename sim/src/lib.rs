@@ -9,6 +9,7 @@ compile_error!("the simulator needs `--cfg tokio_unstable` (see .cargo/config.to
 
 pub mod bugs;
 pub mod cli;
+mod converged;
 pub mod dice;
 pub mod disk;
 pub mod fast;
@@ -17,3 +18,4 @@ pub mod plan;
 pub mod run;
 pub mod script;
 pub mod trace;
+mod workload;

@@ -111,11 +111,13 @@ impl WriteBatch {
 }
 
 impl Durable {
-    pub(crate) fn id(&self) -> u64 {
+    /// The number of the batch that was written.
+    pub fn id(&self) -> u64 {
         self.id
     }
 
-    pub(crate) fn lane(&self) -> Lane {
+    /// The queue that it belonged to.
+    pub fn lane(&self) -> Lane {
         self.lane
     }
 }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use synap_core::config::{Address, Concern, Config, FailoverMode, FsyncMode, Limits, RoleHint, SnapshotPolicy};
+use synap_core::config::RoleHint;
 use synap_core::event::{Event as CoreEvent, Level};
 use synap_core::ids::{LinkId, NodeId, RequestId};
 use synap_core::input::{Input, LinkChange};
@@ -13,12 +12,11 @@ use synap_core::node::Node;
 use synap_core::output::{LinkAction, Output};
 use synap_core::recovered::Recovered;
 use synap_core::time::{Now, Time, WallMs};
-use synap_core::wal::{Journal, JournalConfig, recover};
+use synap_core::wal::{Journal, recover};
 
 use super::disks::{Lane, LaneName};
 use super::net::Wire;
 use super::{Event, World};
-use crate::bugs;
 use crate::dice::mix;
 use crate::disk::{Handle, ModelDisk};
 use crate::oracle::Fact;
@@ -28,7 +26,6 @@ use crate::trace::{Standing, Step, fingerprint};
 /// A machine.
 #[derive(Debug)]
 pub(super) struct Host {
-    number: usize,
     pub(super) disk: Arc<Mutex<ModelDisk>>,
     pub(super) process: Option<Process>,
     /// Starts of its process so far.
@@ -78,7 +75,6 @@ impl Host {
         let role = if number == 0 { RoleHint::Master } else { RoleHint::Replica };
         let wall_offset_ms = (mix(&[plan.seed, number as u64, 2]) % 2_000) as i64 - 1_000;
         Self {
-            number,
             disk,
             process: None,
             life: 0,
@@ -94,37 +90,6 @@ impl Host {
 
     pub(super) fn disk(&self) -> MutexGuard<'_, ModelDisk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn config(&self, plan: &Plan) -> Config {
-        let knobs = &plan.knobs;
-        let here = |port| Address { host: Some(format!("n{}", self.number)), port };
-        Config {
-            node_name: format!("n{}", self.number),
-            role: self.role,
-            http: here(15500),
-            replication: Some(here(15501)),
-            master_address: (self.role == RoleHint::Replica).then(|| format!("n{}:15501", self.master)),
-            heartbeat_interval: Duration::from_millis(knobs.heartbeat_ms),
-            max_lag: Duration::from_secs(10),
-            auto_reconnect: true,
-            reconnect_delay_max: Duration::from_millis(knobs.reconnect_ms),
-            write_concern: Concern::Quorum,
-            tail_bytes_max: knobs.tail_bytes_max,
-            failover_mode: FailoverMode::Manual,
-            election_timeout: Duration::from_millis(knobs.heartbeat_ms * 2),
-            catch_up: Duration::from_millis(500),
-            priority: 100,
-            persistent: true,
-            fsync: FsyncMode::Always,
-            snapshot: Some(SnapshotPolicy {
-                interval: Duration::from_millis(knobs.snapshot_interval_ms),
-                wal_bytes: knobs.snapshot_wal_bytes,
-                max_snapshots: knobs.max_snapshots,
-            }),
-            limits: Limits { key_bytes_max: 16_384, value_bytes_max: 1 << 20, memory_bytes_max: 0 },
-            planted: bugs::planted(plan.planted.as_deref()),
-        }
     }
 
     fn clock(&self, now: u64, origin: u64) -> Now {
@@ -157,14 +122,13 @@ impl World<'_> {
         }
         host.powered = true;
         host.life += 1;
-        let (life, config) = (host.life, host.config(self.plan));
+        let (life, config) = (host.life, self.plan.config(number, host.role, host.master));
         let origin = mix(&[self.plan.seed, number as u64, u64::from(life), 3]) % 1_000_000_000;
         let clock = host.clock(self.now, origin);
         let (handle, recovery) = {
             let mut disk = host.disk();
             let handle = disk.attach();
-            let journal = journal_config(&config, self.plan);
-            (handle, recover(journal, &disk.list(), |name| disk.read(name)))
+            (handle, recover(self.plan.journal(), &disk.list(), |name| disk.read(name)))
         };
         let recovery = match recovery {
             Ok(recovery) => recovery,
@@ -389,15 +353,5 @@ impl World<'_> {
             text: format!("{link} {change:?}"),
         });
         self.put(number, Input::Link { link, change });
-    }
-}
-
-fn journal_config(config: &Config, plan: &Plan) -> JournalConfig {
-    JournalConfig {
-        wal: true,
-        segment_bytes_max: plan.knobs.segment_bytes_max,
-        fsync: config.fsync,
-        tail_bytes_max: config.tail_bytes_max,
-        planted: config.planted,
     }
 }

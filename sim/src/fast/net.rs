@@ -11,7 +11,7 @@ use synap_core::wire;
 use super::{Event, World};
 use crate::dice::mix;
 use crate::plan::Plan;
-use crate::trace::{Step, fingerprint, kind_of, line_of};
+use crate::trace::{Step, fingerprint, kind_of, line_of, summary};
 
 /// One side of a connection, as its process holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -342,30 +342,5 @@ fn through_codec(message: &Message) -> Message {
             decoded
         }
         other => panic!("the wire codec does not read what it wrote: {other:?}, {message:?}"),
-    }
-}
-
-/// What the trace's hash covers of a message.
-fn summary(message: &Message) -> u64 {
-    match message {
-        Message::Append(append) => mix(&[
-            1,
-            append.epoch.number,
-            append.prev.index.0,
-            append.entries.len() as u64,
-            append.committed.0,
-            append.last.0,
-            append.round,
-        ]),
-        Message::Ack(ack) => mix(&[
-            2,
-            ack.epoch().number,
-            ack.received().0,
-            ack.durable().0,
-            ack.applied().0,
-            ack.hash().0,
-            ack.round(),
-        ]),
-        other => fingerprint(other),
     }
 }

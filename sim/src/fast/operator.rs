@@ -6,6 +6,7 @@ use synap_core::input::{Promotion, Request};
 use synap_core::status::{Role, State, Status};
 
 use super::{Event, World};
+use crate::converged::converged;
 use crate::dice::mix;
 use crate::oracle::Fact;
 use crate::plan::What;
@@ -273,23 +274,4 @@ impl World<'_> {
         };
         (0..self.hosts.len()).map(one).collect::<Vec<_>>().join("; ")
     }
-}
-
-/// The one serving master, if all nodes are up and hold what it holds.
-fn converged(statuses: &[Option<Status>]) -> Option<usize> {
-    let serves = |status: &Status| status.role == Role::Master && status.state == State::Serving;
-    let master = statuses.iter().position(|status| status.as_ref().is_some_and(serves))?;
-    let lead = statuses[master].as_ref()?;
-    let whole = lead.positions.applied == lead.positions.last;
-    let agrees = |status: &Option<Status>| {
-        status.as_ref().is_some_and(|status| {
-            status.node == lead.node
-                || status.role == Role::Replica
-                    && status.state == State::Streaming
-                    && status.positions.applied == lead.positions.applied
-                    && status.positions.durable == lead.positions.last.index
-                    && status.lag_operations == 0
-        })
-    };
-    (whole && statuses.iter().all(agrees)).then_some(master)
 }

@@ -19,7 +19,6 @@ mod world_log;
 
 use std::cell::RefCell;
 use std::fmt;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -161,7 +160,7 @@ pub struct Ground<'a> {
 }
 
 /// A platter as it was read, with the version of the disk that it was read at.
-type ReadAt = (u64, Rc<Platter>);
+type ReadAt = (u64, Arc<Platter>);
 
 /// The disks, with what was last read from their platters.
 #[derive(Debug)]
@@ -182,7 +181,7 @@ pub struct Violation {
 }
 
 /// One oracle.
-pub trait Oracle {
+pub trait Oracle: Send {
     /// Its invariant.
     fn name(&self) -> &'static str;
 
@@ -203,7 +202,7 @@ pub struct Oracles {
 
 impl Ground<'_> {
     /// What the platter of `node` holds at this instant.
-    pub fn platter(&self, node: usize) -> Rc<Platter> {
+    pub fn platter(&self, node: usize) -> Arc<Platter> {
         self.platters.read(node)
     }
 
@@ -214,13 +213,13 @@ impl Ground<'_> {
 }
 
 impl Platters {
-    fn read(&self, node: usize) -> Rc<Platter> {
+    fn read(&self, node: usize) -> Arc<Platter> {
         let disk = self.disks[node].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut read = self.read.borrow_mut();
         match &read[node] {
             Some((version, platter)) if *version == disk.platter_version() => platter.clone(),
             Some(_) | None => {
-                let platter = Rc::new(Platter::read(&disk.platter()));
+                let platter = Arc::new(Platter::read(&disk.platter()));
                 read[node] = Some((disk.platter_version(), platter.clone()));
                 platter
             }

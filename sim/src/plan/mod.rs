@@ -5,6 +5,7 @@
 
 mod ask;
 mod check;
+pub(crate) mod config;
 mod draw;
 mod text;
 mod usual;

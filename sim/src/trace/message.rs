@@ -2,6 +2,9 @@
 
 use synap_core::message::Message;
 
+use super::fingerprint;
+use crate::dice::mix;
+
 /// The kind of a message, in one word.
 pub fn kind_of(message: &Message) -> &'static str {
     match message {
@@ -51,5 +54,30 @@ pub fn line_of(message: &Message) -> String {
         Message::Pull(pull) => format!("after={}", pull.after),
         Message::Pulled(pulled) => format!("after={} +{}", pulled.after, pulled.entries.len()),
         Message::Bye(reason) => format!("{reason:?}"),
+    }
+}
+
+/// What the trace's hash covers of a message.
+pub fn summary(message: &Message) -> u64 {
+    match message {
+        Message::Append(append) => mix(&[
+            1,
+            append.epoch.number,
+            append.prev.index.0,
+            append.entries.len() as u64,
+            append.committed.0,
+            append.last.0,
+            append.round,
+        ]),
+        Message::Ack(ack) => mix(&[
+            2,
+            ack.epoch().number,
+            ack.received().0,
+            ack.durable().0,
+            ack.applied().0,
+            ack.hash().0,
+            ack.round(),
+        ]),
+        other => fingerprint(other),
     }
 }

@@ -12,7 +12,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::dice::mix;
-pub use message::{kind_of, line_of};
+pub use message::{kind_of, line_of, summary};
 pub use step::{Answer, Standing, Step};
 
 /// The trace of a run.

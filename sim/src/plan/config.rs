@@ -1,0 +1,60 @@
+//! What the nodes of a plan are configured with, on every level.
+
+use std::time::Duration;
+
+use synap_core::config::{Address, Concern, Config, FailoverMode, FsyncMode, Limits, RoleHint, SnapshotPolicy};
+use synap_core::wal::JournalConfig;
+
+use super::Plan;
+use crate::bugs;
+
+/// Where clients reach a node of a simulation.
+pub(crate) const HTTP_PORT: u16 = 15500;
+
+/// Where other nodes reach it.
+pub(crate) const REPLICATION_PORT: u16 = 15501;
+
+impl Plan {
+    /// The configuration of node `number`, in whose file stand this role and node `master` as the master.
+    pub(crate) fn config(&self, number: usize, role: RoleHint, master: usize) -> Config {
+        let knobs = &self.knobs;
+        let here = |port| Address { host: Some(format!("n{number}")), port };
+        Config {
+            node_name: format!("n{number}"),
+            role,
+            http: here(HTTP_PORT),
+            replication: Some(here(REPLICATION_PORT)),
+            master_address: (role == RoleHint::Replica).then(|| format!("n{master}:{REPLICATION_PORT}")),
+            heartbeat_interval: Duration::from_millis(knobs.heartbeat_ms),
+            max_lag: Duration::from_secs(10),
+            auto_reconnect: true,
+            reconnect_delay_max: Duration::from_millis(knobs.reconnect_ms),
+            write_concern: Concern::Quorum,
+            tail_bytes_max: knobs.tail_bytes_max,
+            failover_mode: FailoverMode::Manual,
+            election_timeout: Duration::from_millis(knobs.heartbeat_ms * 2),
+            catch_up: Duration::from_millis(500),
+            priority: 100,
+            persistent: true,
+            fsync: FsyncMode::Always,
+            snapshot: Some(SnapshotPolicy {
+                interval: Duration::from_millis(knobs.snapshot_interval_ms),
+                wal_bytes: knobs.snapshot_wal_bytes,
+                max_snapshots: knobs.max_snapshots,
+            }),
+            limits: Limits { key_bytes_max: 16_384, value_bytes_max: 1 << 20, memory_bytes_max: 0 },
+            planted: bugs::planted(self.planted.as_deref()),
+        }
+    }
+
+    /// The configuration of a node's journal.
+    pub(crate) fn journal(&self) -> JournalConfig {
+        JournalConfig {
+            wal: true,
+            segment_bytes_max: self.knobs.segment_bytes_max,
+            fsync: FsyncMode::Always,
+            tail_bytes_max: self.knobs.tail_bytes_max,
+            planted: bugs::planted(self.planted.as_deref()),
+        }
+    }
+}
