@@ -1,0 +1,134 @@
+//! A million keys of 12 bytes with values of 100: what they cost in memory, how long a restart takes, and how long a
+//! new replica needs for all of them while writes go on. Redis does the same beside it.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use synap_tests::cluster::Cluster;
+use synap_tests::server::Server;
+
+use crate::generator::{self, Load, Measured};
+use crate::keys;
+use crate::process::resident_bytes;
+use crate::redis::Redis;
+use crate::report::{Bound, Report};
+use crate::web::writer;
+use crate::{Pace, http, synap};
+
+pub(crate) fn run(report: &mut Report, pace: Pace) {
+    let keys = pace.keys();
+    report.section(&format!("{keys} keys of 12 bytes with values of 100 bytes"));
+    let per_million = 1e6 / keys as f64;
+    let mut cluster = synap::prepared(1, |_| {});
+    cluster.servers[0].spawn();
+    cluster.servers[0].await_master();
+    memory(report, &cluster.servers[0], keys);
+    full_sync(report, &mut cluster, pace, per_million);
+    restart(report, &mut cluster.servers[0], per_million);
+    drop(cluster);
+    redis(report, keys);
+}
+
+fn memory(report: &mut Report, server: &Server, keys: u64) {
+    let before = resident_bytes(server.pid());
+    let begun = Instant::now();
+    synap::fill(server, keys);
+    report.figure("loaded, 1000 keys at a time", &format!("{:.1} s", begun.elapsed().as_secs_f64()));
+    let store = server.metric("synap_kv_memory_bytes", &[]);
+    let grown = resident_bytes(server.pid()).saturating_sub(before);
+    report.bar("memory of the store, a key", Bound::AtMost(192.0), store / keys as f64, "B");
+    report.figure(
+        "growth of the process, a key (with the log's tail of 64 MiB)",
+        &format!("{:.0} B", grown as f64 / keys as f64),
+    );
+}
+
+fn full_sync(report: &mut Report, cluster: &mut Cluster, pace: Pace, per_million: f64) {
+    let (master, replicas) = cluster.servers.split_at_mut(1);
+    let (master, replica) = (&master[0], &mut replicas[0]);
+    let write = |measured| {
+        let load = Load { connections: 8, warm_up: Duration::ZERO, measured };
+        generator::run(http::local(master.http), load, |number| writer(number, "local"))
+    };
+    let before: Measured = write(pace.measured());
+    let (took, during) = thread::scope(|scope| {
+        let during = scope.spawn(|| write(pace.measured()));
+        let begun = Instant::now();
+        replica.spawn();
+        while !holds_everything(replica) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        (begun.elapsed().as_secs_f64(), during.join().expect("no panic"))
+    });
+    let full = replica.metric("synap_replication_full_syncs_total", &[]);
+    report.figure("full syncs that it took", &format!("{full}"));
+    report.bar("full sync of a million, from its start", Bound::AtMost(2.0), took * per_million, "s");
+    report.bar("writes meanwhile / before", Bound::AtLeast(0.9), during.per_sec / before.per_sec, "");
+    report.figure(
+        "longest time without a written key: before / meanwhile",
+        &format!("{:.1} / {:.1} ms", gap(&before), gap(&during)),
+    );
+    report.bar("longest pause of writes meanwhile", Bound::AtMost(10.0), gap(&during), "ms");
+}
+
+fn holds_everything(replica: &Server) -> bool {
+    replica.client().get("/readyz").is_ok_and(|answer| answer.status == 200)
+}
+
+fn gap(measured: &Measured) -> f64 {
+    measured.longest_gap_micros as f64 / 1000.0
+}
+
+fn restart(report: &mut Report, server: &mut Server, per_million: f64) {
+    server.terminate();
+    let begun = Instant::now();
+    server.spawn();
+    while !server.client().get("/readyz").is_ok_and(|answer| answer.status == 200) {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let from_log = begun.elapsed().as_secs_f64() * per_million;
+    report.bar("restart with a million keys, from the log", Bound::AtMost(1.2), from_log, "s");
+    let taken = server.post("/snapshot", &serde_json::json!({}));
+    report.figure("a snapshot of them", &format!("status {}", taken.status));
+    server.terminate();
+    let begun = Instant::now();
+    server.spawn();
+    while !server.client().get("/readyz").is_ok_and(|answer| answer.status == 200) {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let from_snapshot = begun.elapsed().as_secs_f64() * per_million;
+    report.bar("restart with a million keys, snapshot at hand", Bound::AtMost(1.2), from_snapshot, "s");
+}
+
+fn redis(report: &Report, keys: u64) {
+    let Some(mut master) = Redis::start(&["--appendonly", "yes", "--repl-diskless-sync-delay", "0"]) else {
+        report.skipped("Redis", "redis-server is not installed");
+        return;
+    };
+    let before = resident_bytes(master.process.pid());
+    fill_redis(&master, keys);
+    let grown = resident_bytes(master.process.pid()).saturating_sub(before);
+    report.figure("Redis: growth of the process, a key", &format!("{:.0} B", grown as f64 / keys as f64));
+
+    let begun = Instant::now();
+    let replica = Redis::start(&["--replicaof", &format!("127.0.0.1 {}", master.port)]).expect("Redis is there");
+    replica.await_synced();
+    report.figure("Redis: full sync, from its start", &format!("{:.2} s", begun.elapsed().as_secs_f64()));
+    drop(replica);
+
+    master.process.terminate();
+    let begun = Instant::now();
+    master.start_again();
+    report.figure("Redis: restart from its log", &format!("{:.2} s", begun.elapsed().as_secs_f64()));
+}
+
+fn fill_redis(server: &Redis, keys: u64) {
+    let value = keys::value();
+    let numbers: Vec<u64> = (0..keys).collect();
+    for part in numbers.chunks(10_000) {
+        let mut command = vec!["MSET".to_owned()];
+        command.extend(part.iter().flat_map(|number| [keys::key(*number), value.clone()]));
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        server.command(&command).expect("an answer");
+    }
+}
