@@ -36,6 +36,10 @@ impl Hello {
         crate::process::await_port(port);
         Self { port, child }
     }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 impl Drop for Hello {

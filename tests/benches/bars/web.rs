@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::generator::{self, Load, Measured};
+use crate::generator::{self, Load, Measured, Talk};
 use crate::hello::Hello;
 use crate::http::{self, Http};
 use crate::keys::{self, Draw};
+use crate::process::cpu_micros;
 use crate::report::{Bound, Report, median};
 use crate::{Pace, synap};
 
@@ -21,25 +22,49 @@ pub(crate) fn run(report: &mut Report, pace: Pace) {
     let master = &cluster.servers[0];
     synap::fill(master, KEYS);
 
-    let load = Load { connections: CONNECTIONS, warm_up: pace.warm_up(), measured: pace.measured() };
+    // Many short rounds, so that each ratio is of two loads that met the same machine.
+    let load = Load { connections: CONNECTIONS, warm_up: pace.warm_up() / 2, measured: pace.measured() / 2 };
     let (mut gets, mut sets) = (Vec::new(), Vec::new());
-    for round in 1..=pace.rounds() {
-        let bare = generator::run(http::local(hello.port), load, |_| Http::new(|out| http::get(out, "/")));
-        let get = generator::run(http::local(master.http), load, reader);
-        let set = generator::run(http::local(master.http), load, |number| writer(number, "async"));
+    for round in 1..=2 * pace.rounds() {
+        let bare = measure(hello.port, hello.pid(), load, |_| Http::new(|out| http::get(out, "/")));
+        let get = measure(master.http, master.pid(), load, reader);
+        let set = measure(master.http, master.pid(), load, |number| writer(number, "async"));
         // What an `async` load leaves behind must not weigh on the next round.
         std::thread::sleep(Duration::from_millis(500));
         report.figure(
             &format!("round {round}: hello / GET / SET async"),
-            &format!("{:.0} / {:.0} / {:.0} per second", bare.per_sec, get.per_sec, set.per_sec),
+            &format!(
+                "{:.0} / {:.0} / {:.0} per second; {:.1} / {:.1} / {:.1} us of processor each",
+                bare.load.per_sec,
+                get.load.per_sec,
+                set.load.per_sec,
+                bare.cpu_micros,
+                get.cpu_micros,
+                set.cpu_micros
+            ),
         );
-        complain(report, "GET", &get);
-        complain(report, "SET async", &set);
-        gets.push(get.per_sec / bare.per_sec);
-        sets.push(set.per_sec / bare.per_sec);
+        complain(report, "GET", &get.load);
+        complain(report, "SET async", &set.load);
+        gets.push(get.load.per_sec / bare.load.per_sec);
+        sets.push(set.load.per_sec / bare.load.per_sec);
     }
     report.bar("HTTP GET / bare hyper", Bound::AtLeast(0.85), median(gets), "");
     report.bar("HTTP SET async, one replica / bare hyper", Bound::AtLeast(0.5), median(sets), "");
+}
+
+/// A load, and what each request cost the server.
+struct Costed {
+    load: Measured,
+    cpu_micros: f64,
+}
+
+fn measure<T: Talk>(port: u16, pid: u32, load: Load, talk: impl FnMut(usize) -> T) -> Costed {
+    let before = cpu_micros(pid);
+    let measured = generator::run(http::local(port), load, talk);
+    let used = cpu_micros(pid) - before;
+    let share = load.measured.as_secs_f64() / (load.warm_up + load.measured).as_secs_f64();
+    let cpu_micros = used as f64 * share / (measured.per_sec * load.measured.as_secs_f64());
+    Costed { load: measured, cpu_micros }
 }
 
 /// A connection that reads keys at random.
