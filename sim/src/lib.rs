@@ -17,5 +17,6 @@ pub mod oracle;
 pub mod plan;
 pub mod run;
 pub mod script;
+pub mod shrink;
 pub mod trace;
 mod workload;

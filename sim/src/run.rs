@@ -92,6 +92,29 @@ impl Verdict {
         matches!(self, Self::Good)
     }
 
+    /// The oracle, by its invariant, or the kind of failure; and one line of cause.
+    pub fn told(&self) -> (String, &str) {
+        match self {
+            Self::Good => ("good".to_owned(), ""),
+            Self::Safety(violation) => (violation.oracle.to_owned(), &violation.cause),
+            Self::Liveness { cause, .. } => {
+                ("INV-13 the cluster converges after the last fault".to_owned(), cause)
+            }
+            Self::Vacuous { cause } => ("vacuous: too little happened to say anything".to_owned(), cause),
+            Self::Nondeterminism { cause } => ("the same plan gave two traces".to_owned(), cause),
+            Self::Panic { cause } => ("an assertion of the code under test".to_owned(), cause),
+        }
+    }
+
+    /// Microseconds of the run at which it failed, where the verdict knows.
+    pub fn at(&self) -> Option<u64> {
+        match self {
+            Self::Safety(violation) => Some(violation.at),
+            Self::Liveness { at, .. } => Some(*at),
+            Self::Good | Self::Vacuous { .. } | Self::Nondeterminism { .. } | Self::Panic { .. } => None,
+        }
+    }
+
     /// What stays the same when a failing plan is made smaller: the kind, and which oracle.
     pub fn signature(&self) -> String {
         match self {

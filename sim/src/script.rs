@@ -97,7 +97,13 @@ pub fn read(path: &Path) -> Result<Plan, ScriptError> {
 
 /// Keeps a plan as a script.
 pub fn write(path: &Path, plan: &Plan) -> Result<(), ScriptError> {
+    write_with(path, plan, "")
+}
+
+/// Keeps a plan as a script, with a comment on top.
+pub fn write_with(path: &Path, plan: &Plan, comment: &str) -> Result<(), ScriptError> {
     let named = path.display().to_string();
     let text = plan::to_text(plan).map_err(|error| ScriptError::Yaml { path: named.clone(), error })?;
-    std::fs::write(path, text).map_err(|error| ScriptError::File { path: named, error })
+    let comment: String = comment.lines().map(|line| format!("# {line}\n")).collect();
+    std::fs::write(path, comment + &text).map_err(|error| ScriptError::File { path: named, error })
 }

@@ -1,8 +1,10 @@
 //! The `synap-sim` program.
 
 mod bugs;
+mod failure;
 mod replay;
 mod run;
+mod shrink;
 
 use clap::{Parser, Subcommand};
 
@@ -24,6 +26,8 @@ enum Command {
     Run(run::Args),
     /// Runs one plan again, from its token or its script, and prints the trace.
     Replay(replay::Args),
+    /// Makes a failing plan as small as it gets, and keeps it as a script.
+    Shrink(shrink::Args),
     /// Plants each known bug and tells within how many seeds it is found.
     Bugs(bugs::Args),
 }
@@ -36,6 +40,7 @@ pub fn main() -> u8 {
     match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Shrink(args) => shrink::run(&args),
         Command::Bugs(args) => bugs::run(&args),
     }
 }

@@ -1,5 +1,6 @@
 //! `synap-sim replay`: one plan again, with its whole trace, twice over to see that it is the same.
 
+use super::failure::message;
 use super::run::first_difference;
 use super::run_plan;
 use crate::run::Verdict;
@@ -49,5 +50,8 @@ pub(super) fn run(args: &Args) -> u8 {
         Verdict::Nondeterminism { cause: first_difference(level, &plan) }
     };
     println!("trace {:016x}, {} lines; {verdict}", report.trace_hash, lines.len());
+    if !verdict.is_good() {
+        print!("{}", message(&args.what, level, &plan, &verdict));
+    }
     verdict.exit_code()
 }

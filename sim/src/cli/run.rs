@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::failure::message;
 use super::run_plan;
 use crate::plan::{self, Plan};
 use crate::run::{Tally, Verdict};
@@ -148,11 +149,12 @@ impl Shared<'_> {
             return 0;
         };
         let token = token(self.args.level, *seed, self.args.bug.as_deref());
-        println!("{} failing seeds; first: {verdict}", failures.len());
-        println!("  synap-sim replay {token}");
+        let plan = self.plan(*seed);
+        println!("{} failing seeds; the first:", failures.len());
+        print!("{}", message(&token, self.args.level, &plan, verdict));
         if let Some(path) = &self.args.save {
-            match write(path, &self.plan(*seed)) {
-                Ok(()) => println!("  synap-sim replay {}", path.display()),
+            match write(path, &plan) {
+                Ok(()) => println!("  kept as {}", path.display()),
                 Err(error) => println!("  not kept: {error}"),
             }
         }
