@@ -1,10 +1,12 @@
 //! What the log says: a [`Command`] is what was asked, and applying it in log order is deterministic. The
 //! byte layout is in [`crate::wal::record`].
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::ids::NodeId;
 use crate::position::Index;
@@ -94,6 +96,26 @@ pub struct Membership {
 /// The most members that one cluster can have.
 pub const MEMBERS_MAX: usize = 64;
 
+/// The longest [`Ticket::key`], in bytes.
+pub const TICKET_KEY_BYTES_MAX: usize = 255;
+
+/// What makes a request safe to send again: of all the commands under one key the first is carried out, the others
+/// are answered as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// The name that the client gave the request; 1 to [`TICKET_KEY_BYTES_MAX`] bytes.
+    pub key: Bytes,
+    /// What it asked, to tell a retry from another request under the same key.
+    pub fingerprint: Fingerprint,
+    /// Whether a retry must be told the old value too, which is then kept as well as it fits.
+    pub wants_old: bool,
+}
+
+/// A request in 128 bits. It tells a client's slip, and is no defence against someone who seeks two requests with
+/// the same one: they would only fool themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(pub u128);
+
 /// What an entry does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
@@ -132,6 +154,13 @@ pub enum Command {
     Batch {
         /// In the order given; a key that stands twice ends with its last value.
         pairs: Vec<Pair>,
+    },
+    /// Another client's command, carried out unless one with the same key was before.
+    Once {
+        /// The key, and what was asked under it.
+        ticket: Ticket,
+        /// What to do; a client's command, and no `Once` itself.
+        command: Box<Command>,
     },
     /// Opens a mastership; the first entry of every epoch.
     EpochStart {
@@ -180,6 +209,20 @@ pub enum Outcome {
         /// All of them.
         written: u64,
     },
+    /// Of a retry: what the first command under its key gave. Nothing was done this time.
+    Replayed {
+        /// The entry of the first.
+        first: Index,
+        /// What it gave.
+        outcome: Box<Outcome>,
+        /// Whether the outcome lacks the old value that the first answer told, because it was too long to be kept.
+        old_dropped: bool,
+    },
+    /// The ticket's key stands for another request. Nothing was done.
+    KeyReused {
+        /// The entry of that request.
+        first: Index,
+    },
     /// Of the log's own commands.
     Internal,
 }
@@ -194,8 +237,37 @@ impl Command {
             | Self::Expire { .. }
             | Self::Persist { .. }
             | Self::Batch { .. } => true,
+            Self::Once { command, .. } => command.is_plain_client(),
             Self::EpochStart { .. } | Self::Config(_) | Self::Sweep { .. } => false,
         }
+    }
+
+    /// Whether a client asked for it, and without a ticket: what a [`Command::Once`] may hold.
+    pub const fn is_plain_client(&self) -> bool {
+        match self {
+            Self::Once { .. } => false,
+            _ => self.is_client(),
+        }
+    }
+
+    /// What it does, with or without a ticket.
+    pub fn plain(&self) -> &Self {
+        match self {
+            Self::Once { command, .. } => command,
+            _ => self,
+        }
+    }
+}
+
+impl Fingerprint {
+    /// The fingerprint of a request in parts. Where one part ends and the next begins counts as well.
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let mut hash = Xxh3Default::new();
+        for part in parts {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Self(hash.digest128())
     }
 }
 

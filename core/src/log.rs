@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::command::{Command, Membership};
+use crate::command::{Command, Membership, Outcome};
 use crate::history::{History, Reign};
 use crate::position::{Epoch, Index, Position};
 use crate::store::{Prior, StateHash};
@@ -141,6 +141,26 @@ impl Log {
             records.push(slot.entry.record.clone());
         }
         records
+    }
+
+    /// The entry that an answer to the one at `asked` is about: of a retry, the first under its key.
+    pub fn first_of(&self, asked: Position, outcome: &Outcome) -> Position {
+        let first = match outcome {
+            Outcome::Replayed { first, .. } => *first,
+            Outcome::Set { .. }
+            | Outcome::VersionMismatch { .. }
+            | Outcome::Deleted { .. }
+            | Outcome::Number(_)
+            | Outcome::NotAnInteger
+            | Outcome::Touched(_)
+            | Outcome::Batch { .. }
+            | Outcome::KeyReused { .. }
+            | Outcome::Internal => return asked,
+        };
+        let Some(epoch) = self.history.epoch_at(first) else {
+            panic!("INV-14: {asked} repeats {first}, which no epoch holds")
+        };
+        Position { epoch, index: first }
     }
 
     /// Adds an entry. INV-4 and INV-5: indices are contiguous, epochs and stamps never go back.

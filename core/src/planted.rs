@@ -19,6 +19,10 @@ pub enum Bug {
     WalCutBeforeSnapshotDurable,
     /// A tail is truncated without a rollback file.
     DiscardedTailNotReported,
+    /// A retry is carried out once more.
+    RetryAppliedTwice,
+    /// Snapshots leave out the results that retries are answered from.
+    IdempotencyTableMissingFromSnapshot,
 }
 
 /// Which bug is planted in this node, if any.
@@ -63,4 +67,6 @@ impl Planted {
     question!(snapshot_index_off_by_one, SnapshotIndexOffByOne);
     question!(wal_cut_before_snapshot_durable, WalCutBeforeSnapshotDurable);
     question!(discarded_tail_not_reported, DiscardedTailNotReported);
+    question!(retry_applied_twice, RetryAppliedTwice);
+    question!(idempotency_table_missing_from_snapshot, IdempotencyTableMissingFromSnapshot);
 }

@@ -38,6 +38,12 @@ impl goldenscript::Runner for Script {
                     cluster.set(node()?, key, value, concern.as_deref());
                 }
             }
+            "incr" => {
+                let concern = args.take_key("concern").map(String::from);
+                let once = args.take_key("once").map(String::from);
+                let Some(Argument::KeyValue(key, by)) = args.next() else { return Err("key=amount".into()) };
+                cluster.incr(node()?, key, by.parse()?, once.as_deref(), concern.as_deref());
+            }
             "get" => cluster.get(node()?, args.next_pos().ok_or("which key?")?),
             "deliver" => cluster.deliver(node()?),
             "sync" => cluster.sync(node()?),

@@ -6,7 +6,9 @@ use std::path::Path;
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use synap_core::command::{Command, Condition, Member, Membership, Pair, StartKind, Value, ValueKind};
+use synap_core::command::{
+    Command, Condition, Fingerprint, Member, Membership, Pair, StartKind, Ticket, Value, ValueKind,
+};
 use synap_core::history::{History, Reign};
 use synap_core::ids::{ClusterId, NodeId};
 use synap_core::position::{Epoch, Index, Position};
@@ -38,22 +40,45 @@ fn meta(store: &Store, last: u64) -> SnapshotMeta {
             members: vec![member(0xA1, "one", true), member(0xA2, "two", true), member(0xA3, "three", false)],
         },
         keys: store.keys(),
+        results: store.results(),
         hash: store.hash(),
     }
 }
 
 fn set(store: &mut Store, index: u64, key: &[u8], kind: ValueKind, value: &[u8], ttl_ms: Option<u64>) {
+    set_once(store, index, None, key, kind, value, ttl_ms);
+}
+
+fn set_once(
+    store: &mut Store,
+    index: u64,
+    ticket: Option<Ticket>,
+    key: &[u8],
+    kind: ValueKind,
+    value: &[u8],
+    ttl_ms: Option<u64>,
+) {
     let value = Value { kind, bytes: Bytes::copy_from_slice(value) };
     let pair = Pair { key: Bytes::copy_from_slice(key), value, ttl_ms };
-    let condition = Condition::Always;
-    store.apply(Index(index), WallMs(1_700_000_000_000 + index), &Command::Set { pair, condition });
+    let set = Command::Set { pair, condition: Condition::Always };
+    let command = match ticket {
+        Some(ticket) => Command::Once { ticket, command: Box::new(set) },
+        None => set,
+    };
+    store.apply(Index(index), WallMs(1_700_000_000_000 + index), &command);
 }
 
 fn filled(pairs: &[(Vec<u8>, Vec<u8>, Option<u64>)]) -> (SnapshotMeta, Store) {
     let mut store = Store::default();
     for (n, (key, value, ttl_ms)) in pairs.iter().enumerate() {
         let kind = if n % 2 == 0 { ValueKind::Bytes } else { ValueKind::Json };
-        set(&mut store, n as u64 + 1, key, kind, value, *ttl_ms);
+        // Every third is asked for under a ticket.
+        let ticket = (n % 3 == 0).then(|| Ticket {
+            key: Bytes::from(format!("ticket {}", n * 7_919 % 1_000)),
+            fingerprint: Fingerprint(n as u128),
+            wants_old: n % 2 == 0,
+        });
+        set_once(&mut store, n as u64 + 1, ticket, key, kind, value, *ttl_ms);
     }
     (meta(&store, pairs.len() as u64), store)
 }
@@ -183,8 +208,27 @@ fn a_large_item_has_a_chunk_of_its_own() {
     let large = (b"b".to_vec(), vec![7; 1 << 20], None);
     let (meta, store) = filled(&[(b"a".to_vec(), vec![], None), large, (b"c".to_vec(), vec![], None)]);
     let chunks = chunks(SnapshotWriter::new(meta.clone(), store.view()), 1_000);
-    assert_eq!(chunks.len(), 5);
+    // The first, one for each item, one for the result of the first item's ticket, the last.
+    assert_eq!(chunks.len(), 6);
     assert_eq!(read(&chunks), Ok((meta, store)));
+}
+
+#[test]
+fn an_item_after_a_result_and_a_broken_result_are_refused() {
+    let (meta, store) = filled(&[(b"a".to_vec(), vec![], None)]);
+    let good = chunks(SnapshotWriter::new(meta, store.view()), 300);
+    let reader = |upto: usize| {
+        good[..upto].iter().fold(SnapshotReader::new(), |reader, chunk| match reader.push(chunk.clone()) {
+            Ok(SnapshotProgress::More(more)) => more,
+            other => panic!("{other:?}"),
+        })
+    };
+    let item_again = frame(3, &good[1][12..]);
+    assert!(matches!(reader(3).push(item_again), Err(SnapshotError::Damaged(3))));
+    let mut result = good[2][12..].to_vec();
+    let last = result.len() - 1;
+    result[last] = 9;
+    assert!(matches!(reader(2).push(frame(2, &result)), Err(SnapshotError::Damaged(2))));
 }
 
 #[test]
@@ -209,9 +253,9 @@ fn another_format_version_is_named() {
     let (meta, store) = filled(&[]);
     let first = chunks(SnapshotWriter::new(meta, store.view()), 100).remove(0);
     let mut content = first[12..].to_vec();
-    content[9] = 2;
+    content[9] = 1;
     let result = SnapshotReader::new().push(frame(0, &content));
-    assert!(matches!(result, Err(SnapshotError::Version(2))), "{result:?}");
+    assert!(matches!(result, Err(SnapshotError::Version(1))), "{result:?}");
 }
 
 #[test]
@@ -227,7 +271,7 @@ fn chunks_in_another_order_and_bytes_behind_the_last_are_refused() {
     let (meta, store) = filled(&[(b"a".to_vec(), vec![], None), (b"b".to_vec(), vec![], None)]);
     let mut chunks = chunks(SnapshotWriter::new(meta, store.view()), 1);
     chunks.push(Bytes::from_static(b"x"));
-    assert_eq!(read(&chunks), Err(SnapshotError::Damaged(3)));
+    assert_eq!(read(&chunks), Err(SnapshotError::Damaged(4)));
     chunks.pop();
     chunks.swap(1, 2);
     assert_eq!(read(&chunks), Err(SnapshotError::Damaged(1)));
@@ -235,19 +279,23 @@ fn chunks_in_another_order_and_bytes_behind_the_last_are_refused() {
 
 /// The format is a promise to files that are already written. `UPDATE=1` rewrites the golden file.
 #[test]
-fn the_format_is_the_one_of_version_1() {
+fn the_format_is_the_one_of_version_2() {
     let mut store = Store::default();
     set(&mut store, 2, b"greeting", ValueKind::Bytes, b"hello", None);
     set(&mut store, 3, b"list", ValueKind::Json, b"[1,2]", None);
     set(&mut store, 4, b"session", ValueKind::Bytes, b"\xff\x00", Some(60_000));
-    let meta = meta(&store, 5);
+    let ticket = Ticket { key: Bytes::from_static(b"order-17"), fingerprint: Fingerprint(7), wants_old: true };
+    set_once(&mut store, 5, Some(ticket), b"greeting", ValueKind::Bytes, b"hi", None);
+    let meta = meta(&store, 6);
     let chunks = chunks(SnapshotWriter::new(meta.clone(), store.view()), 80);
-    let mut text = String::from("# A snapshot of three keys in chunks of about 80 bytes, one line per chunk.\n");
+    let mut text = String::from(
+        "# A snapshot of three keys and a result for retries in chunks of about 80 bytes, one line per chunk.\n",
+    );
     for chunk in &chunks {
         chunk.iter().for_each(|byte| write!(text, "{byte:02x}").unwrap());
         text.push('\n');
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/snapshot-v1.hex");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/snapshot-v2.hex");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, &text).unwrap();
     }

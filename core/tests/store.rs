@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use synap_core::command::{Command, Condition, Outcome, Pair, Value, ValueKind};
+use synap_core::command::{Command, Condition, Fingerprint, Outcome, Pair, Ticket, Value, ValueKind};
 use synap_core::position::Index;
-use synap_core::store::{Applied, Item, Prior, Store, StoreView};
+use synap_core::store::{Applied, Item, Prior, Store, StoreView, WINDOW};
 use synap_core::time::WallMs;
 
 /// The rules once more, as plainly as can be.
 #[derive(Clone, Debug, Default)]
 struct Model {
     keys: BTreeMap<Vec<u8>, Entry>,
+    /// By a ticket's key: what was asked first, where, and what it gave.
+    results: BTreeMap<Vec<u8>, (Ticket, Index, Outcome)>,
     log_time: u64,
 }
 
@@ -120,8 +122,29 @@ impl Model {
                 }
                 (Outcome::Internal, Prior::Unknown)
             }
+            Command::Once { ticket, command } => self.once(index, at, ticket, command),
             Command::EpochStart { .. } | Command::Config(_) => (Outcome::Internal, Prior::Unknown),
         }
+    }
+
+    fn once(&mut self, index: u64, at: u64, ticket: &Ticket, command: &Command) -> (Outcome, Prior) {
+        if let Some((asked, first, outcome)) = self.results.get(&ticket.key[..]).cloned() {
+            let outcome = if asked.fingerprint == ticket.fingerprint {
+                Outcome::Replayed { first, outcome: Box::new(outcome), old_dropped: false }
+            } else {
+                Outcome::KeyReused { first }
+            };
+            return (outcome, Prior::Unknown);
+        }
+        let (outcome, prior) = self.apply(index, at, command);
+        let remembered = match outcome.clone() {
+            Outcome::Set { written, version, old: _ } if !ticket.wants_old => {
+                Outcome::Set { written, version, old: None }
+            }
+            other => other,
+        };
+        self.results.insert(ticket.key.to_vec(), (ticket.clone(), Index(index), remembered));
+        (outcome, prior)
     }
 
     fn live_items(&self) -> Vec<Item> {
@@ -176,7 +199,22 @@ fn condition() -> impl Strategy<Value = Condition> {
     ]
 }
 
+/// Few keys and two requests, so that there are retries and slips.
+fn ticket() -> impl Strategy<Value = Ticket> {
+    (0_u8..8, any::<bool>(), any::<bool>()).prop_map(|(key, other, wants_old)| Ticket {
+        key: Bytes::from(vec![key]),
+        fingerprint: Fingerprint(u128::from(other)),
+        wants_old,
+    })
+}
+
 fn command() -> impl Strategy<Value = Command> {
+    let once = (ticket(), plain().prop_filter("a client's", Command::is_plain_client))
+        .prop_map(|(ticket, command)| Command::Once { ticket, command: Box::new(command) });
+    prop_oneof![5 => plain(), 1 => once]
+}
+
+fn plain() -> impl Strategy<Value = Command> {
     prop_oneof![
         8 => (pair(), condition()).prop_map(|(pair, condition)| Command::Set { pair, condition }),
         3 => key().prop_map(|key| Command::Delete { key }),
@@ -343,6 +381,55 @@ fn a_key_is_there_until_its_time_and_not_at_it() {
     let keys = store.expired(WallMs(110), 10);
     store.apply(Index(4), WallMs(110), &Command::Sweep { keys });
     assert_eq!((store.keys(), store.next_expiry()), (1, None));
+}
+
+fn once(key: &str, command: Command) -> Command {
+    let fingerprint = Fingerprint::of(&[format!("{command:?}").as_bytes()]);
+    let ticket = Ticket { key: Bytes::copy_from_slice(key.as_bytes()), fingerprint, wants_old: false };
+    Command::Once { ticket, command: Box::new(command) }
+}
+
+#[test]
+fn a_retry_is_answered_as_the_first_was_and_does_nothing() {
+    let incr = || Command::Incr { key: Bytes::from_static(b"n"), by: 3 };
+    let mut store = Store::default();
+    assert_eq!(store.apply(Index(1), WallMs(1), &once("a", incr())).outcome, Outcome::Number(3));
+    let before = store.clone();
+    let first = Outcome::Number(3);
+    let replayed = Outcome::Replayed { first: Index(1), outcome: Box::new(first), old_dropped: false };
+    assert_eq!(store.apply(Index(2), WallMs(1), &once("a", incr())).outcome, replayed);
+    assert_eq!(store, before);
+    let other = Command::Incr { key: Bytes::from_static(b"n"), by: 4 };
+    assert_eq!(
+        store.apply(Index(3), WallMs(1), &once("a", other)).outcome,
+        Outcome::KeyReused { first: Index(1) }
+    );
+    assert_eq!(store, before);
+    assert_eq!(store.apply(Index(4), WallMs(1), &once("b", incr())).outcome, Outcome::Number(6));
+    store.check();
+}
+
+#[test]
+fn results_belong_to_the_state() {
+    let delete = || Command::Delete { key: Bytes::from_static(b"k") };
+    let (mut with, mut without) = (Store::default(), Store::default());
+    with.apply(Index(1), WallMs(1), &once("a", delete()));
+    without.apply(Index(1), WallMs(1), &delete());
+    assert_ne!(with, without);
+    assert_ne!(with.hash(), without.hash());
+    assert!(with.memory_bytes() > without.memory_bytes());
+    assert_eq!(without.memory_bytes(), 0);
+}
+
+#[test]
+fn a_result_is_forgotten_after_a_day_of_log_time() {
+    let incr = || once("a", Command::Incr { key: Bytes::from_static(b"n"), by: 1 });
+    let mut store = Store::default();
+    store.apply(Index(1), WallMs(0), &incr());
+    let last = WINDOW.age_ms_max - 1;
+    assert!(matches!(store.apply(Index(2), WallMs(last), &incr()).outcome, Outcome::Replayed { .. }));
+    assert_eq!(store.apply(Index(3), WallMs(last + 1), &incr()).outcome, Outcome::Number(2));
+    store.check();
 }
 
 #[test]

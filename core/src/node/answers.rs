@@ -188,12 +188,17 @@ impl Node {
     fn answer_writes(&mut self, out: &mut Output) {
         let Role::Master(master) = &self.role else { return };
         for (waiter, outcome) in self.waiters.satisfied(|count| master.held_by(count)) {
-            let Waiter { id, position, concern, .. } = waiter;
-            if let Some(slot) = self.log.get_mut(position.index) {
-                slot.answered = Answered::Yes;
-            }
+            let Waiter { id, position: asked, concern, .. } = waiter;
             let durable = self.shadow.durable();
-            assert!(position.index <= durable, "INV-3: {position} is answered and not on this disk");
+            assert!(asked.index <= durable, "INV-3: {asked} is answered and not on this disk");
+            // INV-14: a retry speaks of the entry that did the work. Its own stands behind that one, so whatever
+            // disks satisfied it hold the first as well.
+            let position = self.log.first_of(asked, &outcome);
+            for index in [position.index, asked.index] {
+                if let Some(slot) = self.log.get_mut(index) {
+                    slot.answered = Answered::Yes;
+                }
+            }
             let durable_on = copies(master, durable, position.index);
             out.replies.push((id, Ok(Reply::Written(Written { position, concern, durable_on, outcome }))));
         }

@@ -1,5 +1,6 @@
 //! Rollback files: what a failover discards, a line of JSON per operation, written before it goes (INV-10).
 
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,7 +13,7 @@ use crate::command::{Command, Condition, Pair, StartKind, Value, ValueKind};
 use crate::config::Concern;
 use crate::log::{Answered, Log, Slot};
 use crate::position::{Index, Position};
-use crate::store::Prior;
+use crate::store::{Prior, Store};
 use crate::wal::{FileWrite, RollbackId};
 
 /// Entries that are being saved before they go.
@@ -25,6 +26,8 @@ pub(super) struct Rollback {
     pub(super) upto: Index,
     /// Clients' operations saved.
     pub(super) operations: u64,
+    /// Where the first entry under each ticket's key stands, of those saved.
+    tickets: BTreeMap<Bytes, Index>,
     next: Index,
     begun: bool,
     /// Entries below memory go too: the files that hold them are kept.
@@ -40,6 +43,7 @@ impl Rollback {
             common,
             upto: last,
             operations: 0,
+            tickets: BTreeMap::new(),
             next: first_lost(common.index, base),
             begun: false,
             beyond_memory: common.index < base,
@@ -62,7 +66,7 @@ impl Rollback {
     }
 
     /// The next lines, some per turn and one batch at a time, to leave with `batch`.
-    pub(super) fn save_some(&mut self, log: &Log, batch: u64) -> Vec<FileWrite> {
+    pub(super) fn save_some(&mut self, log: &Log, store: &Store, batch: u64) -> Vec<FileWrite> {
         if self.batch.is_some() || self.is_complete() {
             return Vec::new();
         }
@@ -70,7 +74,9 @@ impl Rollback {
         let mut lines = String::new();
         while self.next <= self.upto && lines.len() < ROLLBACK_BYTES_PER_TURN {
             if let Some(slot) = log.get(self.next) {
-                self.operations += write_lines(&mut lines, slot);
+                let Ok(command) = slot.entry.command() else { panic!("entries in the log decode") };
+                let ticket = self.ticket_fields(store, slot, &command);
+                self.operations += Lines { out: &mut lines, slot, ticket: &ticket }.write(command.plain());
             }
             self.next = self.next.next();
         }
@@ -81,80 +87,107 @@ impl Rollback {
         let keep = FileWrite::RollbackKeepFiles { id: self.id };
         if first && self.beyond_memory { Vec::from([keep, write]) } else { Vec::from([write]) }
     }
-}
 
-/// Writes the lines of one entry; gives how many clients' operations they are.
-fn write_lines(out: &mut String, slot: &Slot) -> u64 {
-    let Ok(command) = slot.entry.command() else { panic!("entries in the log decode") };
-    let previous = |nth: usize| match &slot.prior {
-        Prior::Unknown => None,
-        Prior::One(version) => (nth == 0).then_some(*version),
-        Prior::Many(versions) => versions.get(nth).copied(),
-    };
-    match &command {
-        Command::Set { pair, condition } => {
-            line(out, slot, "set", &format!("{}{}", pair_fields(pair), condition_field(*condition)), previous(0));
-            1
-        }
-        Command::Delete { key } => {
-            line(out, slot, "delete", &key_field(key), previous(0));
-            1
-        }
-        Command::Incr { key, by } => {
-            line(out, slot, "incr", &format!("{},\"amount\":{by}", key_field(key)), previous(0));
-            1
-        }
-        Command::Expire { key, ttl_ms } => {
-            line(out, slot, "expire", &format!("{},\"ttl_ms\":{ttl_ms}", key_field(key)), previous(0));
-            1
-        }
-        Command::Persist { key } => {
-            line(out, slot, "persist", &key_field(key), previous(0));
-            1
-        }
-        Command::Batch { pairs } => {
-            for (nth, pair) in pairs.iter().enumerate() {
-                let fields = format!("{},\"batch\":{{\"nth\":{nth},\"of\":{}}}", pair_fields(pair), pairs.len());
-                line(out, slot, "set", &fields, previous(nth));
-            }
-            pairs.len() as u64
-        }
-        Command::EpochStart { kind } => {
-            line(out, slot, "epoch_start", &format!(",\"kind\":\"{}\"", kind_as_str(*kind)), None);
-            0
-        }
-        Command::Config(membership) => {
-            line(out, slot, "config", &format!(",\"members\":{}", membership.members.len()), None);
-            0
-        }
-        Command::Sweep { keys } => {
-            line(out, slot, "sweep", &format!(",\"keys\":{}", keys.len()), None);
-            0
-        }
+    /// What a ticket adds to a line: its key, and which entry this one repeats, as far as it is known. Such a one has
+    /// done nothing, and must not be done again in the place of the first.
+    fn ticket_fields(&mut self, store: &Store, slot: &Slot, command: &Command) -> String {
+        let Command::Once { ticket, .. } = command else { return String::new() };
+        let index = slot.entry.position.index;
+        let saved = *self.tickets.entry(ticket.key.clone()).or_insert(index);
+        let first = store.first_under(ticket).map_or(saved, |known| known.min(saved));
+        let retry = if first < index { format!(",\"retry_of\":{first}") } else { String::new() };
+        format!(",\"idempotency_key\":{}{retry}", bytes_json(&ticket.key))
     }
 }
 
-fn line(out: &mut String, slot: &Slot, operation: &str, fields: &str, previous: Option<Index>) {
-    let Position { epoch, index } = slot.entry.position;
-    let concern = match slot.entry.concern {
-        Concern::Async => String::from("\"async\""),
-        Concern::Local => String::from("\"local\""),
-        Concern::Quorum => String::from("\"quorum\""),
-        Concern::Replicas(count) => format!("{count}"),
-    };
-    let answered = match slot.answered {
-        Answered::Unknown => "unknown",
-        Answered::No => "no",
-        Answered::Yes => "yes",
-    };
-    let previous = previous.map_or_else(|| String::from("null"), |version| format!("{version}"));
-    // Writing to a string cannot fail.
-    let _ = writeln!(
-        out,
-        "{{\"epoch\":{epoch},\"leader\":\"{}\",\"index\":{index},\"at_ms\":{},\"operation\":\"{operation}\"{fields},\
-         \"previous_version\":{previous},\"concern\":{concern},\"answered\":\"{answered}\"}}",
-        epoch.leader, slot.entry.at.0,
-    );
+/// Where the lines of one entry go.
+struct Lines<'a> {
+    out: &'a mut String,
+    slot: &'a Slot,
+    /// Further fields of each line.
+    ticket: &'a str,
+}
+
+impl Lines<'_> {
+    /// Writes them; gives how many clients' operations they are.
+    fn write(&mut self, command: &Command) -> u64 {
+        match command {
+            Command::Set { pair, condition } => {
+                self.line("set", &format!("{}{}", pair_fields(pair), condition_field(*condition)), 0);
+                1
+            }
+            Command::Delete { key } => {
+                self.line("delete", &key_field(key), 0);
+                1
+            }
+            Command::Incr { key, by } => {
+                self.line("incr", &format!("{},\"amount\":{by}", key_field(key)), 0);
+                1
+            }
+            Command::Expire { key, ttl_ms } => {
+                self.line("expire", &format!("{},\"ttl_ms\":{ttl_ms}", key_field(key)), 0);
+                1
+            }
+            Command::Persist { key } => {
+                self.line("persist", &key_field(key), 0);
+                1
+            }
+            Command::Batch { pairs } => {
+                for (nth, pair) in pairs.iter().enumerate() {
+                    let place = format!(",\"batch\":{{\"nth\":{nth},\"of\":{}}}", pairs.len());
+                    self.line("set", &format!("{}{place}", pair_fields(pair)), nth);
+                }
+                pairs.len() as u64
+            }
+            Command::Once { .. } => panic!("INV-14: a ticket within a ticket came past the codec"),
+            Command::EpochStart { kind } => {
+                self.line("epoch_start", &format!(",\"kind\":\"{}\"", kind_as_str(*kind)), 0);
+                0
+            }
+            Command::Config(membership) => {
+                self.line("config", &format!(",\"members\":{}", membership.members.len()), 0);
+                0
+            }
+            Command::Sweep { keys } => {
+                self.line("sweep", &format!(",\"keys\":{}", keys.len()), 0);
+                0
+            }
+        }
+    }
+
+    /// The line of the operation on the entry's `nth` key.
+    fn line(&mut self, operation: &str, fields: &str, nth: usize) {
+        let Slot { entry, prior, answered, .. } = self.slot;
+        let Position { epoch, index } = entry.position;
+        let concern = match entry.concern {
+            Concern::Async => String::from("\"async\""),
+            Concern::Local => String::from("\"local\""),
+            Concern::Quorum => String::from("\"quorum\""),
+            Concern::Replicas(count) => format!("{count}"),
+        };
+        let answered = match answered {
+            Answered::Unknown => "unknown",
+            Answered::No => "no",
+            Answered::Yes => "yes",
+        };
+        let previous =
+            previous_version(prior, nth).map_or_else(|| String::from("null"), |version| format!("{version}"));
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            self.out,
+            "{{\"epoch\":{epoch},\"leader\":\"{}\",\"index\":{index},\"at_ms\":{},\"operation\":\"{operation}\"\
+             {fields}{},\"previous_version\":{previous},\"concern\":{concern},\"answered\":\"{answered}\"}}",
+            epoch.leader, entry.at.0, self.ticket,
+        );
+    }
+}
+
+fn previous_version(prior: &Prior, nth: usize) -> Option<Index> {
+    match prior {
+        Prior::Unknown => None,
+        Prior::One(version) => (nth == 0).then_some(*version),
+        Prior::Many(versions) => versions.get(nth).copied(),
+    }
 }
 
 fn pair_fields(pair: &Pair) -> String {

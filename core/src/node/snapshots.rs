@@ -275,16 +275,22 @@ impl Node {
         if self.config.planted.snapshot_index_off_by_one() && self.log.last().index > position.index {
             position.index = position.index.next();
         }
+        let store = if self.config.planted.idempotency_table_missing_from_snapshot() {
+            self.store.without_results()
+        } else {
+            self.store.clone()
+        };
         let meta = SnapshotMeta {
             cluster: self.cluster?,
             position,
-            log_time: self.store.log_time(),
+            log_time: store.log_time(),
             history: history_before(self.log.history(), self.applied.index),
             membership: self.log.membership_at(self.applied.index).clone(),
-            keys: self.store.keys(),
-            hash: self.store.hash(),
+            keys: store.keys(),
+            results: store.results(),
+            hash: store.hash(),
         };
-        Some(SnapshotWriter::new(meta, self.store.view()))
+        Some(SnapshotWriter::new(meta, store.view()))
     }
 
     /// The snapshot that replicas get now: the last one made for them, while the log still goes on from it.

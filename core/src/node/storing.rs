@@ -155,7 +155,11 @@ impl Node {
             panic!("INV-4: entry {index} is to be applied and not at hand")
         };
         let Ok(command) = slot.entry.command() else { panic!("entries in the log decode") };
-        let applied = self.store.apply(index, slot.entry.at, &command);
+        let applied = if self.config.planted.retry_applied_twice() {
+            self.store.apply(index, slot.entry.at, command.plain())
+        } else {
+            self.store.apply(index, slot.entry.at, &command)
+        };
         slot.prior = applied.prior;
         slot.hash = Some(self.store.hash());
         self.applied = slot.entry.position;

@@ -205,7 +205,7 @@ impl Node {
     fn save_more(&mut self) {
         let batch = self.shadow.next_batch();
         let Some(Repair::RollingBack(rollback)) = &mut self.repair else { return };
-        let files: Vec<FileWrite> = rollback.save_some(&self.log, batch);
+        let files: Vec<FileWrite> = rollback.save_some(&self.log, &self.store, batch);
         for file in files {
             self.draft.push_file(file);
         }

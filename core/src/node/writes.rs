@@ -2,7 +2,7 @@
 
 use super::answers::{READS_MAX, WAITERS_MAX};
 use super::{Node, Role};
-use crate::command::{Command, Condition, Outcome, Pair};
+use crate::command::{Command, Condition, Outcome, Pair, TICKET_KEY_BYTES_MAX};
 use crate::config::Concern;
 use crate::ids::RequestId;
 use crate::input::{ReadDemand, Request};
@@ -68,6 +68,7 @@ impl Node {
         if !command.is_client() {
             return Err(Refusal::BadRequest { why: "only the log itself writes this" });
         }
+        check_ticket(command)?;
         if self.flags.stopping {
             return Err(Refusal::ShuttingDown);
         }
@@ -80,7 +81,7 @@ impl Node {
         }
         self.check_sizes(command)?;
         let memory_max = self.config.limits.memory_bytes_max;
-        if memory_max > 0 && grows(command) && self.store.memory_bytes() >= memory_max {
+        if memory_max > 0 && self.grows(command) && self.store.memory_bytes() >= memory_max {
             return Err(Refusal::OutOfMemory);
         }
         if let Concern::Replicas(wanted) = concern {
@@ -103,14 +104,24 @@ impl Node {
     }
 
     fn check_sizes(&self, command: &Command) -> Result<(), Refusal> {
-        match command {
+        match command.plain() {
             Command::Set { pair, .. } => self.check_pair(pair),
             Command::Batch { pairs } => pairs.iter().try_for_each(|pair| self.check_pair(pair)),
             Command::Delete { key }
             | Command::Incr { key, .. }
             | Command::Expire { key, .. }
             | Command::Persist { key } => self.check_key(key),
-            Command::EpochStart { .. } | Command::Config(_) | Command::Sweep { .. } => Ok(()),
+            Command::Once { .. } | Command::EpochStart { .. } | Command::Config(_) | Command::Sweep { .. } => {
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the store may be larger afterwards. A retry of what it remembers does nothing.
+    fn grows(&self, command: &Command) -> bool {
+        match command {
+            Command::Once { ticket, command } => self.store.first_under(ticket).is_none() && grows(command),
+            plain => grows(plain),
         }
     }
 
@@ -158,6 +169,24 @@ fn check_len(what: &'static str, len: usize, max: u32) -> Result<(), Refusal> {
     if bytes <= bytes_max { Ok(()) } else { Err(Refusal::TooLarge { what, bytes, bytes_max }) }
 }
 
+fn check_ticket(command: &Command) -> Result<(), Refusal> {
+    match command {
+        Command::Once { ticket, .. } if ticket.key.is_empty() => {
+            Err(Refusal::BadRequest { why: "a request's own key is empty" })
+        }
+        Command::Once { ticket, .. } => {
+            let (bytes, bytes_max) = (ticket.key.len() as u64, TICKET_KEY_BYTES_MAX as u64);
+            if bytes <= bytes_max {
+                Ok(())
+            } else {
+                Err(Refusal::TooLarge { what: "request's own key", bytes, bytes_max })
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether its result is known before it is applied. With a ticket it is not: it may be a retry.
 fn is_plain_set(command: &Command) -> bool {
     match command {
         Command::Set { condition, .. } => *condition == Condition::Always,
@@ -166,6 +195,7 @@ fn is_plain_set(command: &Command) -> bool {
         | Command::Expire { .. }
         | Command::Persist { .. }
         | Command::Batch { .. }
+        | Command::Once { .. }
         | Command::EpochStart { .. }
         | Command::Config(_)
         | Command::Sweep { .. } => false,
@@ -178,6 +208,7 @@ fn grows(command: &Command) -> bool {
         Command::Delete { .. }
         | Command::Expire { .. }
         | Command::Persist { .. }
+        | Command::Once { .. }
         | Command::EpochStart { .. }
         | Command::Config(_)
         | Command::Sweep { .. } => false,

@@ -17,7 +17,7 @@ use crate::wal::record::RECORD_BYTES_MAX;
 pub const CHUNK_BYTES_MAX: usize = RECORD_BYTES_MAX + (1 << 10);
 
 /// The format that this build writes, and the only one that it reads.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 /// `len`, `crc32c` and `number`.
 const FRAME_BYTES: usize = 12;
@@ -31,6 +31,8 @@ pub(super) enum Kind {
     Meta,
     /// Items, at least one.
     Items,
+    /// Results for retries, at least one, after all items.
+    Results,
     /// The last: how much there was.
     End,
 }
@@ -98,6 +100,7 @@ const fn code(kind: Kind) -> u8 {
         Kind::Meta => 1,
         Kind::Items => 2,
         Kind::End => 3,
+        Kind::Results => 4,
     }
 }
 
@@ -106,6 +109,7 @@ const fn kind_of(code: u8) -> Option<Kind> {
         1 => Some(Kind::Meta),
         2 => Some(Kind::Items),
         3 => Some(Kind::End),
+        4 => Some(Kind::Results),
         _ => None,
     }
 }

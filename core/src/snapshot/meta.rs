@@ -41,15 +41,16 @@ pub(super) fn take_meta(content: &[u8]) -> Result<SnapshotMeta, SnapshotError> {
     take_fields(reader).map_err(damaged)
 }
 
-/// How many items there are, and their hash: promised in the first chunk, repeated in the last.
+/// How many items and results there are, and their hash: promised in the first chunk, repeated in the last.
 pub(super) fn put_totals(out: &mut Vec<u8>, meta: &SnapshotMeta) {
     out.put_u64_le(meta.keys);
+    out.put_u64_le(meta.results);
     out.put_u64_le(meta.hash.0);
 }
 
-pub(super) fn take_totals(content: &[u8]) -> Result<(u64, StateHash), Malformed> {
+pub(super) fn take_totals(content: &[u8]) -> Result<(u64, u64, StateHash), Malformed> {
     let mut reader = Reader::new(content);
-    let totals = (reader.u64()?, StateHash(reader.u64()?));
+    let totals = (reader.u64()?, reader.u64()?, StateHash(reader.u64()?));
     reader.end()?;
     Ok(totals)
 }
@@ -62,6 +63,7 @@ fn take_fields(mut reader: Reader<'_>) -> Result<SnapshotMeta, Malformed> {
         history: take_history(&mut reader)?,
         membership: take_membership(&mut reader)?,
         keys: reader.u64()?,
+        results: reader.u64()?,
         hash: StateHash(reader.u64()?),
     };
     reader.end()?;

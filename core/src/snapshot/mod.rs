@@ -35,8 +35,17 @@ pub struct SnapshotMeta {
     pub membership: Membership,
     /// How many items follow.
     pub keys: u64,
-    /// The hash that they must give.
+    /// How many results for retries follow those.
+    pub results: u64,
+    /// The hash that all must give.
     pub hash: StateHash,
+}
+
+/// What a store consists of, in the order in which a snapshot holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Part {
+    Items,
+    Results,
 }
 
 /// Why a snapshot is refused.

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 
 use super::chunk::{self, Kind};
 use super::meta::{take_meta, take_totals};
-use super::{SnapshotError, SnapshotMeta};
+use super::{Part, SnapshotError, SnapshotMeta};
 use crate::codec::Reader;
 use crate::position::Index;
 use crate::store::{Item, Store};
@@ -23,7 +23,8 @@ pub struct SnapshotReader {
 struct Open {
     meta: SnapshotMeta,
     store: Store,
-    last: Option<Item>,
+    /// The last item or result, and which of them it is.
+    last: Option<(Part, Item)>,
 }
 
 /// Where a reader stands after a chunk.
@@ -59,15 +60,19 @@ impl SnapshotReader {
         let open = match (kind, self.open) {
             (Kind::Meta, None) => Box::new(Open::new(take_meta(content)?)),
             (Kind::Items, Some(mut open)) => {
-                open.take_items(content, damaged)?;
+                open.take(Part::Items, content, damaged)?;
+                open
+            }
+            (Kind::Results, Some(mut open)) => {
+                open.take(Part::Results, content, damaged)?;
                 open
             }
             (Kind::End, Some(open)) => {
-                let (keys, hash) = take_totals(content).map_err(|_| damaged)?;
-                let agrees = keys == open.meta.keys && hash == open.meta.hash;
+                let totals = take_totals(content).map_err(|_| damaged)?;
+                let agrees = totals == (open.meta.keys, open.meta.results, open.meta.hash);
                 return if agrees { open.finish() } else { Err(SnapshotError::Mismatch) };
             }
-            (Kind::Meta, Some(_)) | (Kind::Items | Kind::End, None) => return Err(damaged),
+            (Kind::Meta, Some(_)) | (Kind::Items | Kind::Results | Kind::End, None) => return Err(damaged),
         };
         Ok(SnapshotProgress::More(Self { next_chunk: number.checked_add(1).ok_or(damaged)?, open: Some(open) }))
     }
@@ -102,29 +107,41 @@ impl Open {
         Self { store: Store::at(meta.log_time), meta, last: None }
     }
 
-    fn take_items(&mut self, content: &[u8], damaged: SnapshotError) -> Result<(), SnapshotError> {
+    fn take(&mut self, part: Part, content: &[u8], damaged: SnapshotError) -> Result<(), SnapshotError> {
         let mut reader = Reader::new(content);
         while !reader.rest().is_empty() {
             let bytes = reader.long_bytes().map_err(|_| damaged)?;
             let item = Item::from_bytes(bytes).ok_or(damaged)?;
-            if !self.admits(&item) {
+            if !self.admits(part, &item) {
                 return Err(damaged);
             }
-            self.last = Some(item.clone());
-            self.store.put(item);
+            self.last = Some((part, item.clone()));
+            let good = match part {
+                Part::Items => {
+                    self.store.put(item);
+                    true
+                }
+                Part::Results => self.store.put_result(item),
+            };
+            if !good {
+                return Err(damaged);
+            }
         }
-        if self.store.keys() > self.meta.keys { Err(SnapshotError::Mismatch) } else { Ok(()) }
+        let more = self.store.keys() > self.meta.keys || self.store.results() > self.meta.results;
+        if more { Err(SnapshotError::Mismatch) } else { Ok(()) }
     }
 
-    /// Keys ascend, and no version lies beyond the snapshot.
-    fn admits(&self, item: &Item) -> bool {
-        let ascends = self.last.as_ref().is_none_or(|last| last.key() < item.key());
+    /// Items come before results, keys ascend in each, and no version lies beyond the snapshot.
+    fn admits(&self, part: Part, item: &Item) -> bool {
+        let ascends =
+            self.last.as_ref().is_none_or(|(last_part, last)| (*last_part, last.key()) < (part, item.key()));
         let written = item.version() > Index::ZERO && item.version() <= self.meta.position.index;
         ascends && written
     }
 
     fn finish(self) -> Result<SnapshotProgress, SnapshotError> {
-        let agrees = self.store.keys() == self.meta.keys && self.store.hash() == self.meta.hash;
+        let totals = (self.store.keys(), self.store.results(), self.store.hash());
+        let agrees = totals == (self.meta.keys, self.meta.results, self.meta.hash);
         if agrees { Ok(SnapshotProgress::Done(self.meta, self.store)) } else { Err(SnapshotError::Mismatch) }
     }
 }

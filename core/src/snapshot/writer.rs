@@ -7,12 +7,12 @@ use core::fmt;
 
 use bytes::{BufMut, Bytes};
 
-use super::SnapshotMeta;
 use super::chunk::{Draft, Kind};
 use super::meta::{put_meta, put_totals};
+use super::{Part, SnapshotMeta};
 use crate::codec::count_u32;
 use crate::position::Position;
-use crate::store::{Item, StoreView};
+use crate::store::{Item, Items, StoreView};
 
 /// Cuts a view into chunks, some per turn. The same meta, view and sizes give the same chunks.
 #[derive(Clone)]
@@ -20,17 +20,17 @@ pub struct SnapshotWriter {
     meta: Arc<SnapshotMeta>,
     view: StoreView,
     next_chunk: u32,
-    /// The last item of each chunk of items that was cut, the first of which has the number 1. A chunk that is
-    /// cut again ends where it ended before.
-    cuts: Vec<Item>,
+    /// The last item or result of each chunk of them that was cut, the first of which has the number 1. A chunk that
+    /// is cut again ends where it ended before.
+    cuts: Vec<(Part, Item)>,
 }
 
 /// What the next chunk is.
 enum Next {
     Meta,
-    /// Items after this one.
-    Items(Option<Item>),
-    /// Every item has been cut.
+    /// Items or results after this one.
+    Some(Part, Option<Item>),
+    /// Everything has been cut.
     End,
     Nothing,
 }
@@ -42,6 +42,7 @@ impl SnapshotWriter {
     /// Begins at the first chunk. `meta` must be that of `view`.
     pub fn new(meta: SnapshotMeta, view: StoreView) -> Self {
         assert_eq!(meta.keys, view.keys(), "INV-9: a snapshot promises other keys than its view holds");
+        assert_eq!(meta.results, view.results(), "INV-14: a snapshot promises other results than its view holds");
         Self { meta: Arc::new(meta), view, next_chunk: 0, cuts: Vec::new() }
     }
 
@@ -60,7 +61,7 @@ impl SnapshotWriter {
     pub fn chunk(&mut self, bytes_max: usize) -> Option<Bytes> {
         let chunk = match self.next() {
             Next::Meta => self.meta_chunk(),
-            Next::Items(after) => self.items_chunk(after.as_ref(), bytes_max),
+            Next::Some(part, after) => self.part_chunk(part, after.as_ref(), bytes_max),
             Next::End => self.end_chunk(),
             Next::Nothing => return None,
         };
@@ -92,13 +93,33 @@ impl SnapshotWriter {
 
     fn next(&self) -> Next {
         let Some(place) = place(self.next_chunk) else { return Next::Meta };
-        let after = place.checked_sub(1).and_then(|last| self.cuts.get(last));
-        let more = self.view.items_after(after.map(Item::key)).next().is_some();
+        let before = place.checked_sub(1).and_then(|last| self.cuts.get(last));
         match place.cmp(&self.cuts.len()) {
-            Ordering::Less => Next::Items(after.cloned()),
-            Ordering::Equal if more => Next::Items(after.cloned()),
-            Ordering::Equal => Next::End,
+            Ordering::Less => {
+                let part = self.cuts.get(place).map_or(Part::Items, |(part, _)| *part);
+                Next::Some(part, last_of(part, before).cloned())
+            }
+            Ordering::Equal => self.first_cut_after(before),
             Ordering::Greater => Next::Nothing,
+        }
+    }
+
+    fn first_cut_after(&self, before: Option<&(Part, Item)>) -> Next {
+        let from = before.map_or(Part::Items, |(part, _)| *part);
+        for part in [Part::Items, Part::Results] {
+            let after = last_of(part, before);
+            if part >= from && self.after(part, after).next().is_some() {
+                return Next::Some(part, after.cloned());
+            }
+        }
+        Next::End
+    }
+
+    fn after(&self, part: Part, after: Option<&Item>) -> Items<'_> {
+        let after = after.map(Item::key);
+        match part {
+            Part::Items => self.view.items_after(after),
+            Part::Results => self.view.results_after(after),
         }
     }
 
@@ -108,12 +129,16 @@ impl SnapshotWriter {
         draft.finish()
     }
 
-    fn items_chunk(&mut self, after: Option<&Item>, bytes_max: usize) -> Bytes {
-        let until = place(self.next_chunk).and_then(|place| self.cuts.get(place)).cloned();
+    fn part_chunk(&mut self, part: Part, after: Option<&Item>, bytes_max: usize) -> Bytes {
+        let until = place(self.next_chunk).and_then(|place| self.cuts.get(place)).map(|(_, item)| item.clone());
         let all = usize::try_from(self.view.memory_bytes()).unwrap_or(usize::MAX);
-        let mut draft = Draft::new(self.next_chunk, Kind::Items, bytes_max.min(all));
+        let kind = match part {
+            Part::Items => Kind::Items,
+            Part::Results => Kind::Results,
+        };
+        let mut draft = Draft::new(self.next_chunk, kind, bytes_max.min(all));
         let mut last = None;
-        for item in self.view.items_after(after.map(Item::key)) {
+        for item in self.after(part, after) {
             let len = item.as_bytes().len();
             let fits = draft.len() + ITEM_LEN_BYTES + len <= bytes_max;
             let ended = match &until {
@@ -128,7 +153,8 @@ impl SnapshotWriter {
             last = Some(item);
         }
         if let (None, Some(last)) = (until, last) {
-            self.cuts.push(last.clone());
+            let cut = (part, last.clone());
+            self.cuts.push(cut);
         }
         draft.finish()
     }
@@ -138,6 +164,11 @@ impl SnapshotWriter {
         put_totals(draft.content(), &self.meta);
         draft.finish()
     }
+}
+
+/// The last of this part that was cut, if the last cut was one of it.
+fn last_of(part: Part, cut: Option<&(Part, Item)>) -> Option<&Item> {
+    cut.filter(|(of, _)| *of == part).map(|(_, item)| item)
 }
 
 /// Where a chunk stands among those after the first; none for the first.

@@ -4,14 +4,17 @@
 //! - A key that has expired by the entry's time counts as absent, and is removed by the command that meets it.
 //! - A key's version is the index of the entry that last changed its value or its expiry: the state hash covers
 //!   both, and "the key has not changed since" means both.
+//! - Of the commands under one ticket's key the first is carried out. The log's order decides which that is, so that
+//!   a retry needs no look at what is in flight: it stands behind it.
 
 use alloc::string::ToString;
 use core::str;
 
 use bytes::Bytes;
 
-use super::{Applied, Item, Prior, Store};
-use crate::command::{Command, Condition, Outcome, Pair, ValueKind};
+use super::results::Known;
+use super::{Applied, Item, Prior, Store, WINDOW};
+use crate::command::{Command, Condition, Outcome, Pair, Ticket, ValueKind};
 use crate::position::Index;
 use crate::time::WallMs;
 
@@ -20,6 +23,41 @@ impl Store {
     pub fn apply(&mut self, index: Index, at: WallMs, command: &Command) -> Applied {
         // Entries' times never go back; should one do so, the log's time does not.
         self.view.log_time = self.view.log_time.max(at);
+        self.evict_results();
+        match command {
+            Command::Once { ticket, command } => self.once(index, ticket, command),
+            plain => self.carry_out(index, plain),
+        }
+    }
+
+    /// INV-14: whatever stands behind the first under its key is answered and does nothing.
+    fn once(&mut self, index: Index, ticket: &Ticket, command: &Command) -> Applied {
+        if let Some(known) = self.view.results.get(&ticket.key, self.log_time(), WINDOW) {
+            let outcome = if known.fingerprint == ticket.fingerprint {
+                known.replay()
+            } else {
+                Outcome::KeyReused { first: known.first }
+            };
+            return Applied { outcome, prior: Prior::Unknown };
+        }
+        let applied = self.carry_out(index, command);
+        let known = Known {
+            first: index,
+            fingerprint: ticket.fingerprint,
+            at: self.log_time(),
+            old_dropped: false,
+            outcome: applied.outcome.clone(),
+        };
+        self.hash = self.view.results.remember(ticket, known).on(self.hash);
+        self.evict_results();
+        applied
+    }
+
+    fn evict_results(&mut self) {
+        self.hash = self.view.results.evict(self.view.log_time, WINDOW).on(self.hash);
+    }
+
+    fn carry_out(&mut self, index: Index, command: &Command) -> Applied {
         match command {
             Command::Set { pair, condition } => self.set(index, pair, *condition),
             Command::Delete { key } => self.delete(key),
@@ -29,6 +67,7 @@ impl Store {
             Command::Batch { pairs } => self.batch(index, pairs),
             Command::Sweep { keys } => self.sweep(keys),
             Command::EpochStart { .. } | Command::Config(_) => internal(),
+            Command::Once { .. } => panic!("INV-14: a ticket within a ticket came past the codec"),
         }
     }
 

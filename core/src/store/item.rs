@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use triomphe::Arc;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::command::ValueKind;
 use crate::position::Index;
@@ -112,6 +112,11 @@ impl Item {
     /// Its share of the state hash. The framing tells every part's length, so different items differ in bytes.
     pub(crate) fn hash(&self) -> StateHash {
         StateHash(xxh3_64(&self.0))
+    }
+
+    /// The same for what is framed as an item and is none.
+    pub(super) fn hash_seeded(&self, seed: u64) -> StateHash {
+        StateHash(xxh3_64_with_seed(&self.0, seed))
     }
 
     /// Bytes of heap behind it: count and content, rounded as common allocators do (a header word, 16-byte steps).

@@ -1,10 +1,12 @@
 //! The store: committed entries only, applied in log order. It owns what the log builds up (items, their expiry
-//! index, the state hash) and nothing of how entries come to be committed. Time is the entries' `at`.
+//! index, results for retries, the state hash) and nothing of how entries come to be committed. Time is the entries'
+//! `at`.
 
 mod apply;
 mod expiry;
 mod hash;
 mod item;
+mod results;
 mod separator;
 mod tree;
 
@@ -15,15 +17,18 @@ use core::ops::Bound;
 
 use bytes::Bytes;
 
-use crate::command::Outcome;
+use crate::command::{Outcome, Ticket};
 use crate::position::Index;
 use crate::time::WallMs;
 
 use expiry::Expiries;
+use results::Results;
 use tree::Tree;
 
 pub use hash::StateHash;
 pub use item::{ITEM_KEY_BYTES_MAX, Item};
+pub use results::{OLD_BYTES_MAX, WINDOW, Window};
+pub(crate) use tree::Iter as Items;
 
 /// The versions that a command's keys had before it, in the command's order; for rollback files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -59,6 +64,7 @@ pub struct Store {
 #[derive(Clone, Default)]
 pub struct StoreView {
     items: Tree,
+    results: Results,
     keys: u64,
     memory_bytes: u64,
     log_time: WallMs,
@@ -84,9 +90,19 @@ impl Store {
         self.view.keys
     }
 
-    /// Bytes that the items take, bookkeeping included as well as it can be told.
+    /// Bytes that the items and the remembered results take, bookkeeping included as well as it can be told.
     pub fn memory_bytes(&self) -> u64 {
-        self.view.memory_bytes
+        self.view.memory_bytes()
+    }
+
+    /// How many results of commands with a ticket are remembered.
+    pub fn results(&self) -> u64 {
+        self.view.results()
+    }
+
+    /// The entry that this ticket's key stands for, unless it is forgotten.
+    pub fn first_under(&self, ticket: &Ticket) -> Option<Index> {
+        self.view.results.get(&ticket.key, self.log_time(), WINDOW).map(|known| known.first)
     }
 
     /// The `at` of the last entry applied: the only clock that expiry knows.
@@ -114,6 +130,8 @@ impl Store {
             last = Some(item.key());
             fresh.put(item.clone());
         }
+        fresh.hash = fresh.hash.plus(self.view.results.check(self.log_time()));
+        fresh.view.results = self.view.results.clone();
         assert_eq!(fresh.hash, self.hash, "INV-9: the state hash is not that of the items");
         assert_eq!(fresh.keys(), self.keys(), "INV-9: the count of keys is not that of the items");
         assert_eq!(fresh.memory_bytes(), self.memory_bytes(), "INV-12: memory is miscounted");
@@ -144,6 +162,22 @@ impl Store {
         let old = self.view.items.remove(key)?;
         self.forget(&old);
         Some(old)
+    }
+
+    /// Puts a result that a snapshot holds; false if it is none.
+    pub(crate) fn put_result(&mut self, result: Item) -> bool {
+        let change = self.view.results.restore(result, self.view.log_time);
+        self.hash = change.map_or(self.hash, |change| change.on(self.hash));
+        change.is_some()
+    }
+
+    /// The same store without results: what the planted bug `IdempotencyTableMissingFromSnapshot` takes a snapshot
+    /// of.
+    pub(crate) fn without_results(&self) -> Self {
+        let mut without = self.clone();
+        without.hash = self.hash.minus(self.view.results.check(self.log_time()));
+        without.view.results = Results::default();
+        without
     }
 
     fn forget(&mut self, old: &Item) {
@@ -180,7 +214,7 @@ impl StoreView {
 
     /// See [`Store::memory_bytes`].
     pub fn memory_bytes(&self) -> u64 {
-        self.memory_bytes
+        self.memory_bytes + self.results.bytes()
     }
 
     /// See [`Store::log_time`].
@@ -189,12 +223,12 @@ impl StoreView {
     }
 
     /// All items after `after`, expired ones too.
-    pub(crate) fn items_after(&self, after: Option<&[u8]>) -> impl Iterator<Item = &Item> {
+    pub(crate) fn items_after(&self, after: Option<&[u8]>) -> Items<'_> {
         self.items.range(after.map_or(Bound::Unbounded, Bound::Excluded))
     }
 }
 
-/// Equal if they hold the same items at the same log time.
+/// Equal if they hold the same items and results at the same log time.
 impl PartialEq for Store {
     fn eq(&self, other: &Self) -> bool {
         self.hash == other.hash && self.view == other.view
@@ -209,11 +243,12 @@ impl Hash for Store {
     }
 }
 
-/// Equal if they hold the same items at the same log time.
+/// Equal if they hold the same items and results at the same log time.
 impl PartialEq for StoreView {
     fn eq(&self, other: &Self) -> bool {
         self.keys == other.keys
             && self.log_time == other.log_time
+            && self.results == other.results
             && (self.items.is_same(&other.items) || self.items.iter().eq(other.items.iter()))
     }
 }

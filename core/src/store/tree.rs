@@ -66,7 +66,7 @@ enum Inserted {
 
 /// Items in ascending order of keys.
 #[derive(Clone)]
-pub(super) struct Iter<'a> {
+pub(crate) struct Iter<'a> {
     leaf: slice::Iter<'a, Item>,
     /// What is left to visit above the leaf, the root's part first.
     path: Vec<slice::Iter<'a, Branch>>,

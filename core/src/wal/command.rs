@@ -1,12 +1,16 @@
 //! The byte layout of a [`Command`] within an entry's record. Owns the command types and their maxima; the
 //! record around it belongs to [`super::record`].
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::{BufMut, Bytes};
 
 use crate::codec::{Malformed, Reader, Writer, count_u32};
-use crate::command::{Command, Condition, MEMBERS_MAX, Member, Membership, Pair, StartKind, Value, ValueKind};
+use crate::command::{
+    Command, Condition, Fingerprint, MEMBERS_MAX, Member, Membership, Pair, StartKind, TICKET_KEY_BYTES_MAX,
+    Ticket, Value, ValueKind,
+};
 use crate::ids::NodeId;
 
 /// Most pairs in a [`Command::Batch`].
@@ -24,6 +28,7 @@ const BATCH: u8 = 6;
 const EPOCH_START: u8 = 7;
 const CONFIG: u8 = 8;
 const SWEEP: u8 = 9;
+const ONCE: u8 = 10;
 
 // A pair's flags. The condition of a set stands above them.
 const FLAG_JSON: u8 = 1;
@@ -44,6 +49,7 @@ pub(super) fn encoded_len(command: &Command) -> usize {
         Command::Delete { key } | Command::Persist { key } => 2 + key.len(),
         Command::Incr { key, .. } | Command::Expire { key, .. } => 2 + key.len() + 8,
         Command::Batch { pairs } => 4 + pairs.iter().map(pair_len).sum::<usize>(),
+        Command::Once { ticket, command } => ticket_len(ticket) + encoded_len(command),
         Command::EpochStart { .. } => 1,
         Command::Config(membership) => 2 + membership.members.iter().map(member_len).sum::<usize>(),
         Command::Sweep { keys } => 4 + keys.iter().map(|key| 2 + key.len()).sum::<usize>(),
@@ -85,6 +91,12 @@ pub(super) fn encode(out: &mut Vec<u8>, command: &Command) {
             out.put_u32_le(count_u32(pairs.len()));
             pairs.iter().for_each(|pair| put_pair(out, pair, 0));
         }
+        Command::Once { ticket, command } => {
+            assert!(command.is_plain_client(), "a ticket for {command:?} was let in");
+            out.put_u8(ONCE);
+            put_ticket(out, ticket);
+            encode(out, command);
+        }
         Command::EpochStart { kind } => {
             out.put_u8(EPOCH_START);
             out.put_u8(start_kind_code(*kind));
@@ -106,23 +118,65 @@ pub(super) fn encode(out: &mut Vec<u8>, command: &Command) {
 /// they stand: a shared slice of the record, or nothing at all where only the layout is to be checked.
 pub(super) fn decode(bytes: &[u8], share: impl Fn(&[u8]) -> Bytes) -> Result<Command, Malformed> {
     let mut reader = Reader::new(bytes);
-    let command = match reader.u8()? {
+    let command = take_command(&mut reader, &share)?;
+    reader.end()?;
+    Ok(command)
+}
+
+fn take_command(reader: &mut Reader<'_>, share: &impl Fn(&[u8]) -> Bytes) -> Result<Command, Malformed> {
+    match reader.u8()? {
+        ONCE => {
+            let ticket = take_ticket(reader, share)?;
+            let code = reader.u8()?;
+            // Not by calling ourselves: what comes from elsewhere cannot nest any deeper.
+            let command = take_plain(reader, code, share)?;
+            if !command.is_plain_client() {
+                return Err(Malformed("a ticket for the log's own command"));
+            }
+            Ok(Command::Once { ticket, command: Box::new(command) })
+        }
+        code => take_plain(reader, code, share),
+    }
+}
+
+fn take_plain(reader: &mut Reader<'_>, code: u8, share: &impl Fn(&[u8]) -> Bytes) -> Result<Command, Malformed> {
+    Ok(match code {
         SET => {
-            let (pair, code) = take_pair(&mut reader, &share)?;
-            Command::Set { pair, condition: take_condition(&mut reader, code)? }
+            let (pair, code) = take_pair(reader, share)?;
+            Command::Set { pair, condition: take_condition(reader, code)? }
         }
         DELETE => Command::Delete { key: share(reader.short_bytes()?) },
         INCR => Command::Incr { key: share(reader.short_bytes()?), by: reader.u64()?.cast_signed() },
         EXPIRE => Command::Expire { key: share(reader.short_bytes()?), ttl_ms: reader.u64()? },
         PERSIST => Command::Persist { key: share(reader.short_bytes()?) },
-        BATCH => Command::Batch { pairs: take_pairs(&mut reader, &share)? },
-        EPOCH_START => Command::EpochStart { kind: take_start_kind(&mut reader)? },
-        CONFIG => Command::Config(take_membership(&mut reader)?),
-        SWEEP => Command::Sweep { keys: take_keys(&mut reader, &share)? },
+        BATCH => Command::Batch { pairs: take_pairs(reader, share)? },
+        EPOCH_START => Command::EpochStart { kind: take_start_kind(reader)? },
+        CONFIG => Command::Config(take_membership(reader)?),
+        SWEEP => Command::Sweep { keys: take_keys(reader, share)? },
         _ => return Err(Malformed("no such command")),
-    };
-    reader.end()?;
-    Ok(command)
+    })
+}
+
+fn ticket_len(ticket: &Ticket) -> usize {
+    16 + 1 + 2 + ticket.key.len()
+}
+
+fn put_ticket(out: &mut Vec<u8>, ticket: &Ticket) {
+    let len = ticket.key.len();
+    assert!((1..=TICKET_KEY_BYTES_MAX).contains(&len), "a ticket's key of {len} bytes was let in");
+    out.put_u128_le(ticket.fingerprint.0);
+    out.bool(ticket.wants_old);
+    out.short_bytes(&ticket.key);
+}
+
+fn take_ticket(reader: &mut Reader<'_>, share: &impl Fn(&[u8]) -> Bytes) -> Result<Ticket, Malformed> {
+    let fingerprint = Fingerprint(reader.u128()?);
+    let wants_old = reader.bool()?;
+    let key = reader.short_bytes()?;
+    if !(1..=TICKET_KEY_BYTES_MAX).contains(&key.len()) {
+        return Err(Malformed("a ticket's key too short or too long"));
+    }
+    Ok(Ticket { key: share(key), fingerprint, wants_old })
 }
 
 fn pair_len(pair: &Pair) -> usize {

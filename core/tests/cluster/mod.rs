@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use synap_core::command::{Command, Condition, Pair, Value, ValueKind};
+use synap_core::command::{Command, Condition, Fingerprint, Pair, Ticket, Value, ValueKind};
 use synap_core::config::{Address, Concern, Config, FailoverMode, FsyncMode, Limits, RoleHint};
 use synap_core::ids::{LinkId, NodeId, RequestId};
 use synap_core::input::{Input, LinkChange, LinkLoss, Promotion, Request};
@@ -132,13 +132,30 @@ impl Cluster {
     pub(crate) fn set(&mut self, number: u32, key: &str, value: &str, concern: Option<&str>) {
         let value = Value { kind: ValueKind::Bytes, bytes: Bytes::copy_from_slice(value.as_bytes()) };
         let pair = Pair { key: Bytes::copy_from_slice(key.as_bytes()), value, ttl_ms: None };
+        self.write(number, Command::Set { pair, condition: Condition::Always }, concern);
+    }
+
+    pub(crate) fn incr(&mut self, number: u32, key: &str, by: i64, once: Option<&str>, concern: Option<&str>) {
+        let incr = Command::Incr { key: Bytes::copy_from_slice(key.as_bytes()), by };
+        let command = match once {
+            Some(once) => {
+                let fingerprint = Fingerprint::of(&[key.as_bytes(), &by.to_le_bytes()]);
+                let ticket =
+                    Ticket { key: Bytes::copy_from_slice(once.as_bytes()), fingerprint, wants_old: false };
+                Command::Once { ticket, command: Box::new(incr) }
+            }
+            None => incr,
+        };
+        self.write(number, command, concern);
+    }
+
+    fn write(&mut self, number: u32, command: Command, concern: Option<&str>) {
         let concern = concern.map(|concern| match concern {
             "async" => Concern::Async,
             "local" => Concern::Local,
             "quorum" => Concern::Quorum,
             count => Concern::Replicas(count.parse().expect("a concern")),
         });
-        let command = Command::Set { pair, condition: Condition::Always };
         self.ask(number, Request::Write { command, concern, timeout: Duration::from_secs(5) });
     }
 

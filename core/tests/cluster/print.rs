@@ -1,8 +1,9 @@
 //! How steps read in a script: short, one line each.
 
+use synap_core::command::Outcome;
 use synap_core::event::Event;
 use synap_core::message::{Message, Verdict};
-use synap_core::output::{Refusal, Reply};
+use synap_core::output::{Refusal, Reply, Written};
 use synap_core::status::Status;
 use synap_core::wal::{FileWrite, Lane, Record, WriteBatch};
 
@@ -92,7 +93,8 @@ fn record(mut bytes: bytes::Bytes) -> String {
 pub(super) fn reply(reply: &Result<Reply, Refusal>) -> String {
     match reply {
         Ok(Reply::Written(written)) => {
-            format!("ok {} {:?} on {} disks", written.position, written.concern, written.durable_on)
+            let Written { position, concern, durable_on, outcome } = written;
+            format!("ok {position} {concern:?} on {durable_on} disks{}", self::outcome(outcome))
         }
         Ok(Reply::Read(view)) => format!("read at {}", view.applied),
         Ok(Reply::Promoted(promoted)) => format!(
@@ -103,6 +105,16 @@ pub(super) fn reply(reply: &Result<Reply, Refusal>) -> String {
         Ok(Reply::Status(status)) => self::status(status),
         Ok(Reply::Outcome(fate)) => format!("{fate:?}"),
         Err(refusal) => format!("refused: {refusal}"),
+    }
+}
+
+/// What a write gave, where that is not plain from the question.
+fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Number(sum) => format!(", sum {sum}"),
+        Outcome::Replayed { outcome, .. } => format!("{}, again", self::outcome(outcome)),
+        Outcome::KeyReused { first } => format!(", not done: the key stands for {first}"),
+        _ => String::new(),
     }
 }
 

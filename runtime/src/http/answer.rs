@@ -22,6 +22,8 @@ pub(crate) const POSITION: HeaderName = HeaderName::from_static("synap-position"
 pub(crate) const ROLE: HeaderName = HeaderName::from_static("synap-role");
 /// On reads from a replica.
 pub(crate) const STALENESS: HeaderName = HeaderName::from_static("synap-staleness-ms");
+/// On a write that was done before, under the same `Idempotency-Key`.
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("synap-replayed");
 /// Where writes go, `host:port`.
 pub(crate) const LEADER: HeaderName = HeaderName::from_static("synap-leader");
 
@@ -54,6 +56,8 @@ pub(crate) struct Stamp {
     pub(crate) role: Role,
     /// Of reads on a replica, if it ever had proof of holding everything.
     pub(crate) staleness: Option<Duration>,
+    /// Whether a write was answered as the first under its `Idempotency-Key` was, and nothing was done.
+    pub(crate) replayed: bool,
 }
 
 /// A response's body: whole, or in pieces as they are read.
@@ -125,7 +129,7 @@ impl Stamp {
             Role::Replica => staleness,
             Role::Master | Role::Standalone => None,
         };
-        Self { position: view.applied, role: view.role, staleness }
+        Self { position: view.applied, role: view.role, staleness, replayed: false }
     }
 
     fn put(self, headers: &mut hyper::HeaderMap) {
@@ -133,6 +137,9 @@ impl Stamp {
         headers.insert(ROLE, HeaderValue::from_static(self.role.as_str()));
         if let Some(staleness) = self.staleness {
             headers.insert(STALENESS, HeaderValue::from(millis(staleness)));
+        }
+        if self.replayed {
+            headers.insert(REPLAYED, HeaderValue::from_static("true"));
         }
     }
 }

@@ -20,6 +20,7 @@ mod route;
 mod serve;
 mod service;
 mod status;
+mod ticket;
 mod writes;
 
 use std::fmt;

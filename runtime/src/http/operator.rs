@@ -157,11 +157,11 @@ pub(crate) fn json_answer(value: &impl serde::Serialize) -> Answer {
 }
 
 fn stamp(status: &Status) -> Stamp {
-    Stamp { position: status.positions.applied, role: status.role, staleness: None }
+    Stamp { position: status.positions.applied, role: status.role, staleness: None, replayed: false }
 }
 
 fn at(front: &Front, position: Position) -> Stamp {
-    Stamp { position, role: front.handle.view().role, staleness: None }
+    Stamp { position, role: front.handle.view().role, staleness: None, replayed: false }
 }
 
 fn unreadable(error: &io::Error) -> Problem {

@@ -24,6 +24,7 @@ pub(crate) enum Code {
     Conflict,
     BetterCandidate,
     TooLarge,
+    IdempotencyKeyReused,
     NotMaster,
     NotMasterSeeOther,
     Busy,
@@ -82,6 +83,11 @@ impl Code {
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "Not in this state"),
             Self::BetterCandidate => (StatusCode::CONFLICT, "better_candidate", "Another node holds more"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Too large"),
+            Self::IdempotencyKeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "The Idempotency-Key stands for another request",
+            ),
             Self::NotMaster => (StatusCode::MISDIRECTED_REQUEST, "not_master", "This node is not the master"),
             Self::NotMasterSeeOther => {
                 (StatusCode::TEMPORARY_REDIRECT, "not_master", "This node is not the master")

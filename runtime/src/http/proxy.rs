@@ -13,8 +13,9 @@ use hyper_util::rt::TokioIo;
 use synap_core::message::Leader;
 
 use super::Front;
-use super::answer::{Body, LEADER, POSITION, ROLE};
+use super::answer::{Body, LEADER, POSITION, REPLAYED, ROLE};
 use super::problem::{Code, Problem};
+use super::ticket::IDEMPOTENCY_KEY;
 
 /// Marks a write that has been passed on.
 const PROXIED: HeaderName = HeaderName::from_static("synap-proxied");
@@ -32,8 +33,8 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The headers of the master's answer that are its own and go through to the client.
-const RELAYED: [HeaderName; 6] =
-    [header::CONTENT_TYPE, header::ETAG, header::RETRY_AFTER, POSITION, ROLE, HeaderName::from_static("allow")];
+const RELAYED: [HeaderName; 7] =
+    [header::CONTENT_TYPE, header::ETAG, header::RETRY_AFTER, header::ALLOW, POSITION, ROLE, REPLAYED];
 
 /// Has `leader` answer a write.
 pub(crate) async fn forward(
@@ -85,7 +86,7 @@ fn request(head: &request::Parts, body: Bytes, leader: &Leader) -> Result<Reques
         .uri(path)
         .header(header::HOST, &leader.http)
         .header(PROXIED, HeaderValue::from_static("1"));
-    for name in [header::CONTENT_TYPE, header::ACCEPT] {
+    for name in [header::CONTENT_TYPE, header::ACCEPT, IDEMPOTENCY_KEY] {
         if let Some(value) = head.headers.get(&name) {
             request = request.header(name, value);
         }

@@ -14,7 +14,7 @@ use synap_core::config::Concern;
 use synap_core::input::Request as Ask;
 use synap_core::message::Leader;
 use synap_core::output::{Refusal, Reply, Written};
-use synap_core::position::{Index, Position};
+use synap_core::position::Index;
 use synap_core::status::Role;
 use tokio::time::Instant;
 
@@ -24,7 +24,7 @@ use super::problem::{Code, Problem};
 use super::query::{WriteQuery, check_key, owned, path_key};
 use super::route::{self, Route};
 use super::service::finish;
-use super::{Front, body, proxy};
+use super::{Front, body, proxy, ticket};
 use crate::metrics::{KvOperation, KvResult};
 use crate::settings::OnReplicaWrite;
 
@@ -61,9 +61,7 @@ enum Done {
 }
 
 async fn write(front: &Front, route: Route, head: &request::Parts, incoming: Incoming) -> Result<Done, Problem> {
-    if head.headers.contains_key("idempotency-key") {
-        return Err(Problem::bad("Idempotency-Key is not offered by this version: nothing was done"));
-    }
+    let idempotency_key = ticket::key(&head.headers)?;
     let query = WriteQuery::parse(head.uri.query(), route == Route::KvRaw)?;
     let body = body::read(incoming, bytes_max(front, route)).await?;
     // The view may say at once that this is the wrong node; the node itself is asked in any case of doubt.
@@ -71,15 +69,17 @@ async fn write(front: &Front, route: Route, head: &request::Parts, incoming: Inc
         return elsewhere(front, head, body, &leader, &query).await;
     }
     let (_, rest) = route::find(head.uri.path());
-    let order = order(front, route, rest, &body, &query)?;
+    let Order { mut command, key, operation, get } = order(front, route, rest, &body, &query)?;
+    if let Some(idempotency_key) = idempotency_key {
+        command = ticket::once(idempotency_key, command, get, head, &query, &body);
+    }
     let kept = match front.settings.on_replica_write {
         OnReplicaWrite::Proxy => Some(body),
         OnReplicaWrite::Redirect | OnReplicaWrite::Reject => None,
     };
-    let (key, operation, get) = (order.key, order.operation, order.get);
     let concern = effective(front, query.concern, get);
     let asked = Instant::now();
-    let ask = Ask::Write { command: order.command, concern, timeout: query.timeout };
+    let ask = Ask::Write { command, concern, timeout: query.timeout };
     // A node that ends without a word leaves the write's fate open.
     let Ok(replied) = front.handle.put(ask)?.await else {
         front.metrics.kv.add(operation, KvResult::Pending, 1);
@@ -323,14 +323,20 @@ fn answer(
 ) -> Result<Answer, Problem> {
     let mut out = Vec::with_capacity(128 + key.len());
     let mut version_of_key = None;
-    let (result, count) = match &written.outcome {
+    let (outcome, old_dropped) = match &written.outcome {
+        Outcome::Replayed { first: _, outcome, old_dropped } => (&**outcome, *old_dropped),
+        outcome => (outcome, false),
+    };
+    let (result, count) = match outcome {
         Outcome::Set { written: done, version, old } => {
             out.extend_from_slice(b"{\"success\":true,\"key\":");
             push_key(&mut out, key);
             push_bool(&mut out, ",\"written\":", *done);
             out.extend_from_slice(b",\"version\":");
             push_u64(&mut out, version.0);
-            if get {
+            if old_dropped {
+                out.extend_from_slice(b",\"old_value_dropped\":true");
+            } else if get {
                 out.extend_from_slice(b",\"old_value\":");
                 match old {
                     Some(item) => push_value(&mut out, item),
@@ -345,7 +351,7 @@ fn answer(
             let detail = format!("the key's version is {}", actual.0);
             return Err(Problem::new(Code::VersionMismatch, detail)
                 .with("version", actual.0)
-                .stamped(stamp(front, written.position)));
+                .stamped(stamp(front, written)));
         }
         Outcome::Deleted { existed } => {
             push_bool(&mut out, "{\"deleted\":", *existed);
@@ -360,7 +366,7 @@ fn answer(
         Outcome::NotAnInteger => {
             front.metrics.kv.add(operation, KvResult::Unchanged, 1);
             let detail = "the value is no integer, or the sum would leave the range of 64 bits";
-            return Err(Problem::new(Code::NotAnInteger, detail).stamped(stamp(front, written.position)));
+            return Err(Problem::new(Code::NotAnInteger, detail).stamped(stamp(front, written)));
         }
         Outcome::Touched(changed) => {
             push_bool(&mut out, "{\"result\":", *changed);
@@ -370,11 +376,20 @@ fn answer(
             push_fmt(&mut out, format_args!("{{\"success\":true,\"written\":{written}"));
             (KvResult::Done, *written)
         }
+        Outcome::KeyReused { first } => {
+            front.metrics.kv.add(operation, KvResult::Refused, 1);
+            let detail = "another request was made under this Idempotency-Key; nothing was done this time";
+            return Err(Problem::new(Code::IdempotencyKeyReused, detail).with("index", first.0));
+        }
+        Outcome::Replayed { .. } => {
+            return Err(Problem::new(Code::Internal, "a retry of a retry has no answer of its own"));
+        }
         Outcome::Internal => return Err(Problem::new(Code::Internal, "the log's own commands have no answer")),
     };
+    let result = if is_replayed(written) { KvResult::Replayed } else { result };
     front.metrics.kv.add(operation, result, count);
     push_promise(&mut out, written);
-    let mut answer = Answer::json(out).stamped(stamp(front, written.position));
+    let mut answer = Answer::json(out).stamped(stamp(front, written));
     answer.version = version_of_key;
     Ok(answer)
 }
@@ -402,6 +417,11 @@ fn push_bool(out: &mut Vec<u8>, name: &str, yes: bool) {
     out.extend_from_slice(if yes { b"true" } else { b"false" });
 }
 
-fn stamp(front: &Front, position: Position) -> Stamp {
-    Stamp { position, role: front.handle.view().role, staleness: None }
+fn stamp(front: &Front, written: &Written) -> Stamp {
+    let role = front.handle.view().role;
+    Stamp { position: written.position, role, staleness: None, replayed: is_replayed(written) }
+}
+
+fn is_replayed(written: &Written) -> bool {
+    matches!(written.outcome, Outcome::Replayed { .. })
 }

@@ -30,6 +30,8 @@ pub(crate) enum KvResult {
     Done,
     /// A write was ordered, and its condition or the key's state left everything as it was.
     Unchanged,
+    /// A write was done before, under the same `Idempotency-Key`, and answered as it was then.
+    Replayed,
     /// A write's fate was not known in time.
     Pending,
     /// A write was refused; nothing was done.
@@ -37,7 +39,7 @@ pub(crate) enum KvResult {
 }
 
 const OPERATIONS: [&str; 8] = ["get", "exists", "ttl", "set", "delete", "incr", "expire", "persist"];
-const RESULTS: [&str; 6] = ["hit", "miss", "done", "unchanged", "pending", "refused"];
+const RESULTS: [&str; 7] = ["hit", "miss", "done", "unchanged", "replayed", "pending", "refused"];
 
 /// Operations, by result.
 #[derive(Debug)]

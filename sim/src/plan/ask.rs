@@ -6,6 +6,7 @@
 //! incr n0 3 @local
 //! expire k1 500
 //! batch k1=a k2=b @2                   on two replicas besides the master
+//! incr n0 3 once=i7                    under an Idempotency-Key: a second one under the same key does nothing
 //! get k1 own age=100                   at least what the client itself wrote last, no older than 100 ms
 //! ```
 //!
@@ -16,7 +17,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use synap_core::command::{Command, Condition, Pair, Value, ValueKind};
+use synap_core::command::{Command, Condition, Fingerprint, Pair, Ticket, Value, ValueKind};
 use synap_core::config::Concern;
 
 /// What a client asks.
@@ -89,6 +90,13 @@ impl fmt::Display for Ask {
             }
         }
     }
+}
+
+/// The same command under an Idempotency-Key.
+pub fn once(key: &str, command: Command) -> Command {
+    let fingerprint = Fingerprint::of(&[format!("{command:?}").as_bytes()]);
+    let ticket = Ticket { key: Bytes::copy_from_slice(key.as_bytes()), fingerprint, wants_old: false };
+    Command::Once { ticket, command: Box::new(command) }
 }
 
 /// A concern as scripts spell it.
@@ -175,6 +183,11 @@ impl<'a> Words<'a> {
         word[name.len() + 1..].parse().map(Some).map_err(|_| "that is no number")
     }
 
+    fn name(&mut self, name: &str) -> Option<&'a str> {
+        let at = self.rest.iter().position(|word| word.starts_with(name))?;
+        Some(&self.rest.remove(at)[name.len()..])
+    }
+
     fn pair(&mut self, ttl_ms: Option<u64>) -> Result<Pair, &'static str> {
         let word = self.next("KEY=VALUE is missing")?;
         let (key, value) = word.split_once('=').ok_or("a value is given as KEY=VALUE")?;
@@ -194,7 +207,13 @@ impl<'a> Words<'a> {
     ) -> Result<Ask, &'static str> {
         let concern = self.concern.take().map_or(Some(Concern::Quorum), concern_of);
         let concern = concern.ok_or("concerns are @async, @local, @quorum and @N")?;
-        Ok(Ask::Write { command: command(self)?, concern })
+        let key = self.name("once=");
+        let plain = command(self)?;
+        let command = match key {
+            Some(key) => once(key, plain),
+            None => plain,
+        };
+        Ok(Ask::Write { command, concern })
     }
 }
 
@@ -221,6 +240,10 @@ fn write_command(f: &mut fmt::Formatter<'_>, command: &Command) -> fmt::Result {
         Command::Persist { key } => write!(f, "persist {}", text(key)),
         Command::Incr { key, by } => write!(f, "incr {} {by}", text(key)),
         Command::Expire { key, ttl_ms } => write!(f, "expire {} {ttl_ms}", text(key)),
+        Command::Once { ticket, command } => {
+            write_command(f, command)?;
+            write!(f, " once={}", text(&ticket.key))
+        }
         Command::EpochStart { .. } | Command::Config(_) | Command::Sweep { .. } => {
             write!(f, "(no client's) {command:?}")
         }
@@ -253,6 +276,7 @@ mod tests {
             "delete k1 @async",
             "persist k1",
             "incr n0 -3 @local",
+            "incr n0 -3 once=i1 @local",
             "expire k1 500",
             "batch k1=a*7 k2=b ttl=9 @1",
         ] {

@@ -13,7 +13,7 @@ mod usual;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::DiskProfile;
-pub use ask::{Ask, AskError, PAD, concern_of};
+pub use ask::{Ask, AskError, PAD, concern_of, once};
 pub use check::PlanError;
 pub use draw::draw;
 pub use text::to_text;

@@ -2,12 +2,16 @@
 
 extern crate std;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use crate::command::{Command, Condition, Member, Membership, Pair, StartKind, Value, ValueKind};
+use crate::command::{
+    Command, Condition, Fingerprint, Member, Membership, Pair, StartKind, TICKET_KEY_BYTES_MAX, Ticket, Value,
+    ValueKind,
+};
 use crate::config::{Concern, RoleHint};
 use crate::ids::{ClusterId, NodeId};
 use crate::position::{Epoch, Index, Position};
@@ -62,7 +66,22 @@ fn membership() -> impl Strategy<Value = Membership> {
     })
 }
 
+fn ticket() -> impl Strategy<Value = Ticket> {
+    let key = prop::collection::vec(any::<u8>(), 1..=TICKET_KEY_BYTES_MAX).prop_map(Bytes::from);
+    (key, any::<u128>(), any::<bool>()).prop_map(|(key, fingerprint, wants_old)| Ticket {
+        key,
+        fingerprint: Fingerprint(fingerprint),
+        wants_old,
+    })
+}
+
 pub(crate) fn command() -> impl Strategy<Value = Command> {
+    let once = (ticket(), plain().prop_filter("a client's", Command::is_plain_client))
+        .prop_map(|(ticket, command)| Command::Once { ticket, command: Box::new(command) });
+    prop_oneof![4 => plain(), 1 => once]
+}
+
+fn plain() -> impl Strategy<Value = Command> {
     prop_oneof![
         (pair(), condition()).prop_map(|(pair, condition)| Command::Set { pair, condition }),
         bytes().prop_map(|key| Command::Delete { key }),

@@ -79,6 +79,7 @@ impl State {
             history: History::default(),
             membership: Membership::default(),
             keys: store.keys(),
+            results: store.results(),
             hash: store.hash(),
         };
         let mut writer = SnapshotWriter::new(meta, store.view());

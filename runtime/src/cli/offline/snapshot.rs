@@ -34,7 +34,13 @@ pub(super) fn dump(path: &Path) -> Outcome {
 pub(super) fn verify(path: &Path) -> Outcome {
     for file in files(path)? {
         let (meta, _) = load(&file)?;
-        out::line(format!("{}: good, {} keys at {}", file.display(), meta.keys, meta.position))?;
+        out::line(format!(
+            "{}: good, {} keys and {} idempotency keys at {}",
+            file.display(),
+            meta.keys,
+            meta.results,
+            meta.position
+        ))?;
     }
     Ok(Exit::Good)
 }
@@ -71,6 +77,7 @@ fn meta_json(file: &Path, meta: &SnapshotMeta) -> serde_json::Value {
         "position": meta.position.to_string(),
         "log_time_ms": meta.log_time.0,
         "keys": meta.keys,
+        "idempotency_keys": meta.results,
         "armed": meta.membership.armed,
     })
 }

@@ -110,6 +110,14 @@ fn command_json(command: &Command) -> Value {
         Command::Batch { pairs } => {
             json!({ "command": "batch", "pairs": pairs.iter().map(pair_json).collect::<Vec<_>>() })
         }
+        Command::Once { ticket, command } => {
+            let mut fields = command_json(command);
+            if let Value::Object(fields) = &mut fields {
+                fields.insert("idempotency_key".to_owned(), blob::to_json(&ticket.key));
+                fields.insert("fingerprint".to_owned(), json!(format!("{:032x}", ticket.fingerprint.0)));
+            }
+            fields
+        }
         Command::EpochStart { kind } => json!({
             "command": "epoch_start",
             "kind": match kind {

@@ -20,6 +20,8 @@ pub(super) struct Discarded {
     pub(super) previous_version: Option<u64>,
     /// Whether the client was told that it is done.
     pub(super) answered: Answered,
+    /// The index of the operation that it repeats under the same `Idempotency-Key`: this one did nothing.
+    pub(super) retry_of: Option<u64>,
 }
 
 /// What a discarded operation did.
@@ -90,8 +92,8 @@ impl Discarded {
     pub(super) fn parse(line: &str) -> Result<Self, String> {
         let raw: Raw = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let operation = raw.operation()?;
-        let Raw { epoch, index, at_ms, previous_version, answered, .. } = raw;
-        Ok(Self { epoch, index, at_ms, operation, previous_version, answered })
+        let Raw { epoch, index, at_ms, previous_version, answered, retry_of, .. } = raw;
+        Ok(Self { epoch, index, at_ms, operation, previous_version, answered, retry_of })
     }
 
     /// What is left of a time to live at `now_ms`, in milliseconds and at least one: what has expired since must
@@ -120,6 +122,7 @@ struct Raw {
     if_version: Option<u64>,
     previous_version: Option<u64>,
     answered: Answered,
+    retry_of: Option<u64>,
 }
 
 impl Raw {

@@ -41,6 +41,9 @@ impl Ledger {
         let Operation::Client { key, change } = &line.operation else {
             return Verdict::Idle("the log's own, nothing to replay");
         };
+        if line.retry_of.is_some() {
+            return Verdict::Idle("a retry, which did nothing");
+        }
         if let Err(why) = self.unchanged(line, key, current) {
             return Verdict::Skip(why);
         }
@@ -156,6 +159,14 @@ mod tests {
         assert!(matches!(ledger.judge(&lines[0], 5), Verdict::Idle(_)), "it did nothing then either");
         ledger.replayed(&lines[0], 40);
         assert_eq!(ledger.judge(&lines[1], 40), Verdict::Replay { version: 40 });
+    }
+
+    #[test]
+    fn a_retry_is_not_done_in_the_place_of_the_first() {
+        let retry =
+            line(11, r#""operation":"incr","key":"a","amount":1,"idempotency_key":"i","retry_of":3"#, "null");
+        let lines = [retry];
+        assert!(matches!(Ledger::new(&lines).judge(&lines[0], 3), Verdict::Idle(_)));
     }
 
     #[test]
