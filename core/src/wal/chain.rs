@@ -276,14 +276,36 @@ impl Unproven {
     }
 }
 
-/// A file that is mostly empty, without what is: the entries found in it keep its bytes in memory.
+/// A file that is mostly empty, without what is: the entries found in it keep its bytes in memory. A frame may end in
+/// zeros of its own, so that as far as any frame claims to reach, nothing is taken for empty.
 fn without_zeros(file: Bytes) -> Bytes {
     static ZEROS: [u8; 4096] = [0; 4096];
     let empty =
         file.rchunks(ZEROS.len()).take_while(|chunk| ZEROS.starts_with(chunk)).map(<[u8]>::len).sum::<usize>();
-    let used = file.len() - empty;
+    let written = file.len() - empty;
+    let used = frame::claimed_end(&file, written).max(written).min(file.len());
     match file.get(..used) {
         Some(content) if used < file.len() / 2 => Bytes::copy_from_slice(content),
         Some(_) | None => file,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_that_ends_in_zeros_is_whole_in_a_file_that_is_mostly_empty() {
+        let head = frame::FrameHead { kind: Kind::Records, seq: 3, number: 7, synced: 7 };
+        let payload = [&[1_u8; 472][..], &[0; 9]].concat();
+        let mut file = alloc::vec![0_u8; 65_536];
+        let mut at = 4096 - 512;
+        for part in frame::encode(head, Vec::from([Bytes::from(payload)])) {
+            file[at..at + part.len()].copy_from_slice(&part);
+            at += part.len();
+        }
+        let kept = without_zeros(Bytes::from(file));
+        assert!(kept.len() < 8192, "what is empty is not kept: {}", kept.len());
+        assert!(frame::find(&kept, 4096 - 512, 3, Checksum::Verify).is_some());
     }
 }

@@ -130,6 +130,21 @@ pub(super) fn find(file: &Bytes, at: usize, seq: u64, checksum: Checksum) -> Opt
     Some(Frame { head, records: file.slice_ref(records), next })
 }
 
+/// How far the frames that begin before `upto` claim to reach, whole or not.
+pub(super) fn claimed_end(file: &[u8], upto: usize) -> usize {
+    let step = usize::try_from(SECTOR_BYTES).unwrap_or(usize::MAX);
+    let ends = (0..upto.min(file.len())).step_by(step).filter_map(|at| {
+        let mut reader = Reader::new(file.get(at..)?);
+        if reader.u32().ok()? != MAGIC {
+            return None;
+        }
+        reader.u32().ok()?;
+        let payload = usize::try_from(reader.u32().ok()?).ok()?;
+        at.checked_add(HEAD_BYTES)?.checked_add(payload)
+    });
+    ends.max().unwrap_or(0)
+}
+
 /// All whole frames of segment `seq` that begin at `from` or later, wherever they stand.
 pub(super) fn find_all(file: &Bytes, from: usize, seq: u64) -> impl Iterator<Item = Frame> + '_ {
     let step = usize::try_from(SECTOR_BYTES).unwrap_or(usize::MAX);
