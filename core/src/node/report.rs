@@ -297,7 +297,7 @@ impl Node {
             self.links.deadline(self.config.link_timeout()),
             self.waiters.deadline(),
             self.reads.deadline(),
-            self.snapshots.due(self.config.snapshot),
+            self.snapshot_due(),
         ]
         .into_iter()
         .flatten()

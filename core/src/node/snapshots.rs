@@ -124,7 +124,7 @@ impl Snapshots {
         self.transfer.as_ref().is_some_and(|transfer| transfer.writer.can_seek(chunk))
     }
 
-    /// Whether chunks wait to be cut as soon as the disk has taken others.
+    /// When the policy wants the next one; none while one is being taken.
     pub(super) fn due(&self, policy: Option<crate::config::SnapshotPolicy>) -> Option<Time> {
         let policy = policy.filter(|_| self.taking.is_none() && self.logged > 0)?;
         Some(self.last_at + policy.interval)
@@ -148,8 +148,25 @@ impl Node {
         self.write_snapshots(out);
     }
 
+    /// Whether the state is whole and at rest, so that a snapshot of it may begin. The deadline asks this too: an
+    /// alarm for a snapshot that cannot begin would ring again at once, for ever.
+    fn may_take_snapshot(&self) -> bool {
+        self.snapshots.taking.is_none() && self.repair.is_none() && !self.tainted && !self.is_syncing()
+    }
+
+    /// Whether there is anything to take a snapshot of.
+    fn has_state(&self) -> bool {
+        self.cluster.is_some() && self.applied != Position::ZERO
+    }
+
+    /// When the next snapshot is due, if it could begin.
+    pub(super) fn snapshot_due(&self) -> Option<Time> {
+        let may = self.may_take_snapshot() && self.has_state();
+        self.snapshots.due(self.config.snapshot).filter(|_| may)
+    }
+
     fn begin_snapshot(&mut self, out: &mut Output) {
-        if self.snapshots.taking.is_some() || self.repair.is_some() || self.tainted || self.is_syncing() {
+        if !self.may_take_snapshot() {
             return;
         }
         let due = self.config.snapshot.is_some_and(|policy| {
@@ -160,7 +177,7 @@ impl Node {
         if wanted.is_empty() && !due {
             return;
         }
-        if self.cluster.is_none() || self.applied == Position::ZERO {
+        if !self.has_state() {
             refuse_all(wanted, "there is nothing to take a snapshot of yet", out);
             return;
         }
