@@ -178,7 +178,9 @@ impl Node {
             config: Arc::new(config),
         };
         node.replay();
-        node.marks.reset(node.log.last().index);
+        // INV-11: what the log holds and the store does not is heard of now, at the latest.
+        node.marks.reset(node.applied.index);
+        node.marks.hear(node.log.last().index, now.mono);
         node.begin(&hard_state, fresh);
         node.view = Arc::new(node.make_view());
         node
