@@ -241,7 +241,8 @@ impl Journal {
         }
     }
 
-    /// A segment that was not written out ahead gives way as soon as there is one that was.
+    /// A segment that was not written out ahead gives way as soon as there is one that was; one that a rollback
+    /// directory holds too gives way at once, so that the copy ends where the log was discarded.
     fn must_roll(&self, record_bytes: usize) -> bool {
         let Some(current) = &self.current else {
             return true;
@@ -249,7 +250,7 @@ impl Journal {
         let whole = whole_sectors((frame::HEAD_BYTES + record_bytes) as u64);
         let begun = current.end > segment::HEAD_BYTES as u64;
         let full = current.end + whole > self.config.segment_bytes_max && begun;
-        full || (!current.segment.reusable && self.spares.any())
+        full || current.segment.linked || (!current.segment.reusable && self.spares.any())
     }
 
     /// Goes on in a new segment. Its head and its name are on disk before its first frame is written, so that a
