@@ -69,8 +69,10 @@ impl World<'_> {
                 self.operate(host.into(), Request::Promote(promotion));
             }
             What::EditRole(host) => {
-                self.hosts[usize::from(host)].role = RoleHint::Master;
                 self.hold(host.into(), false);
+                if self.is_member(host.into()) {
+                    self.hosts[usize::from(host)].role = RoleHint::Master;
+                }
             }
             What::Snapshot(host) => self.operate(host.into(), Request::Snapshot),
         }
@@ -181,6 +183,13 @@ impl World<'_> {
     fn status(&self, host: usize) -> Option<Status> {
         let process = self.hosts[host].process.as_ref()?;
         Some(process.node.status(process.time(self.now)))
+    }
+
+    /// Whether a node's disk says that it belongs to a cluster. Nobody makes a master of a replica that is still
+    /// empty: it would found a cluster of its own, as an empty master should.
+    fn is_member(&self, host: usize) -> bool {
+        let platter = self.oracles.platter(host);
+        platter.node.as_ref().is_some_and(|node| node.hard_state.cluster.is_some())
     }
 
     fn is_serving(&self, host: usize) -> bool {

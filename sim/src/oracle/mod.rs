@@ -271,6 +271,11 @@ impl Oracles {
         self.violation.as_ref()
     }
 
+    /// What the platter of `node` holds at this instant.
+    pub fn platter(&self, node: usize) -> Rc<Platter> {
+        self.platters.read(node)
+    }
+
     /// How much each has compared.
     pub fn compared(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.oracles.iter().map(|oracle| (oracle.name(), oracle.compared()))

@@ -20,6 +20,8 @@ pub struct Platter {
     pub problem: Option<String>,
     /// What the durable rollback files name.
     pub rolled_back: BTreeSet<Position>,
+    /// Whole logs that were kept because what was discarded reached below memory.
+    kept: Vec<Recovered>,
 }
 
 impl Platter {
@@ -32,10 +34,11 @@ impl Platter {
         };
         let rolled_back = files
             .iter()
-            .filter(|(name, _)| name.starts_with("rollback/") && name.ends_with(".ndjson"))
+            .filter(|(name, _)| name.starts_with(ROLLBACK) && name.ends_with(".ndjson"))
             .flat_map(|(_, bytes)| lines(bytes))
             .collect();
-        Self { node, problem, rolled_back }
+        let kept = kept_logs(files).values().filter_map(node_in).collect();
+        Self { node, problem, rolled_back, kept }
     }
 
     /// The highest epoch promised.
@@ -55,18 +58,23 @@ impl Platter {
 
     /// The epoch of the entry at `index`, if it is here.
     pub fn epoch_at(&self, index: Index) -> Option<Epoch> {
-        let node = self.node.as_ref()?;
-        let entry = index.0.checked_sub(node.base.index.0 + 1).and_then(|at| node.entries.get(at as usize));
-        match (entry, &node.snapshot) {
-            (Some(entry), _) => Some(entry.position.epoch),
-            (None, Some((meta, _))) if index <= meta.position.index => meta.history.epoch_at(index),
-            (None, Some(_) | None) => None,
-        }
+        self.node.as_ref().and_then(|node| epoch_at(node, index))
     }
 
-    /// Whether a durable rollback file names `position`.
+    /// Whether a durable rollback file names `position`, or a log that was kept with one holds it.
     pub fn reports(&self, position: Position) -> bool {
-        self.rolled_back.contains(&position)
+        let holds = |node: &Recovered| epoch_at(node, position.index) == Some(position.epoch);
+        self.rolled_back.contains(&position) || self.kept.iter().any(holds)
+    }
+}
+
+/// The epoch of the entry at `index`, in the log or in the snapshot that it goes on from.
+fn epoch_at(node: &Recovered, index: Index) -> Option<Epoch> {
+    let entry = index.0.checked_sub(node.base.index.0 + 1).and_then(|at| node.entries.get(at as usize));
+    match (entry, &node.snapshot) {
+        (Some(entry), _) => Some(entry.position.epoch),
+        (None, Some((meta, _))) if index <= meta.position.index => meta.history.epoch_at(index),
+        (None, Some(_) | None) => None,
     }
 }
 
@@ -86,6 +94,28 @@ fn reader() -> JournalConfig {
         tail_bytes_max: u64::MAX,
         planted: Planted::default(),
     }
+}
+
+/// Where rollback files are.
+const ROLLBACK: &str = "rollback/";
+
+/// The logs that were kept whole because what was discarded reached below memory, each with its files by name.
+fn kept_logs(files: &BTreeMap<String, Bytes>) -> BTreeMap<&str, BTreeMap<String, Bytes>> {
+    let mut kept: BTreeMap<&str, BTreeMap<String, Bytes>> = BTreeMap::new();
+    for (name, bytes) in files {
+        let of = name.strip_prefix(ROLLBACK).and_then(|rest| rest.split_once('/'));
+        if let Some((log, file)) = of.filter(|(log, _)| log.ends_with(".files")) {
+            kept.entry(log).or_default().insert(file.to_owned(), bytes.clone());
+        }
+    }
+    kept
+}
+
+/// What a restart would find in these files.
+fn node_in(files: &BTreeMap<String, Bytes>) -> Option<Recovered> {
+    let names: Vec<String> = files.keys().cloned().collect();
+    let read = |name: &str| Ok::<_, Infallible>(files.get(name).cloned().unwrap_or_default());
+    recover(reader(), &names, read).ok()?.recovered
 }
 
 fn lines(file: &[u8]) -> impl Iterator<Item = Position> {

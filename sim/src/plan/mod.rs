@@ -178,7 +178,8 @@ pub enum What {
     WallJump(u8, i64),
     /// The operator promotes this node; true: by force, accepting loss.
     Promote(u8, bool),
-    /// The operator stops the node, writes `role: master` into its file and starts it again.
+    /// The operator stops the node, writes `role: master` into its file, unless the node belongs to no cluster yet,
+    /// and starts it again.
     EditRole(u8),
     /// The operator asks for a snapshot.
     Snapshot(u8),
