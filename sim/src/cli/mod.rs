@@ -4,6 +4,7 @@ mod bugs;
 mod failure;
 mod replay;
 mod run;
+mod scripts;
 mod shrink;
 
 use clap::{Parser, Subcommand};

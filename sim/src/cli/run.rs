@@ -34,6 +34,9 @@ pub(super) struct Args {
     /// Goes on after a failure, to see how many there are.
     #[arg(long)]
     keep_going: bool,
+    /// Runs the scripts in this directory instead of seeds.
+    #[arg(long)]
+    scripts: Option<std::path::PathBuf>,
     /// Keeps the first failing plan as a script here.
     #[arg(long)]
     save: Option<std::path::PathBuf>,
@@ -50,6 +53,9 @@ struct Shared<'a> {
 }
 
 pub(super) fn run(args: &Args) -> u8 {
+    if let Some(dir) = &args.scripts {
+        return super::scripts::run(dir);
+    }
     let shared = Shared {
         args,
         next: AtomicU64::new(0),
@@ -125,10 +131,14 @@ impl Shared<'_> {
         let done = self.done.load(Ordering::Relaxed);
         let tally = self.tally.lock().map(|tally| *tally).unwrap_or_default();
         let per_minute = done as f64 / passed.as_secs_f64().max(0.001) * 60.0;
+        let seconds = passed.as_secs_f64().max(0.001);
+        let simulated = tally.us as f64 / 1e6;
         println!(
-            "{done} seeds, {per_minute:.0} per minute; simulated {}s, {} events, {} writes and {} reads answered, {} \
-             faults, {} starts, {} dirty power cuts, {} full syncs, {} rollbacks, {} comparisons",
-            tally.us / 1_000_000,
+            "{done} seeds, {per_minute:.0} per minute, {:.0} events per second, {:.0} simulated seconds per second; \
+             {} events, {} writes and {} reads answered, {} faults, {} starts, {} dirty power cuts, {} full syncs, \
+             {} rollbacks, {} comparisons",
+            tally.events as f64 / seconds,
+            simulated / seconds,
             tally.events,
             tally.writes,
             tally.reads,

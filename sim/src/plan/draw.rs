@@ -8,9 +8,9 @@ use crate::plan::{Fault, Knobs, Network, PLAN_VERSION, Plan, What, Workload};
 /// The plan of a seed.
 pub fn draw(seed: u64) -> Plan {
     let mut dice = Dice::named(seed, "plan");
-    let replicas = dice.between(1, 4) as u8;
+    let replicas = *dice.pick(&[1, 2, 2, 2, 2, 3, 4, 4, 4, 6]);
     let knobs = knobs(&mut dice);
-    let busy_ms = dice.between(1_500, 6_000);
+    let busy_ms = busy_ms(&mut dice);
     let faults = faults(&mut dice, replicas + 1, busy_ms);
     let over_ms = faults.iter().map(|fault| fault.at_ms + fault.for_ms).max().unwrap_or(0);
     Plan {
@@ -20,7 +20,7 @@ pub fn draw(seed: u64) -> Plan {
         planted: None,
         network: network(&mut dice),
         disk: disk(&mut dice),
-        workload: workload(&mut dice, replicas),
+        workload: workload(&mut dice, replicas, busy_ms),
         faults,
         operations: Vec::new(),
         calm_at_ms: busy_ms.max(over_ms) + 500,
@@ -29,15 +29,21 @@ pub fn draw(seed: u64) -> Plan {
     }
 }
 
+/// Most runs are long and at ease, so that timeouts, snapshots and repairs come to their end between faults; some are
+/// short and crowded.
+fn busy_ms(dice: &mut Dice) -> u64 {
+    if dice.chance(150) { dice.between(1_500, 6_000) } else { dice.between(15_000, 28_000) }
+}
+
 fn knobs(dice: &mut Dice) -> Knobs {
     let absurd = dice.chance(300);
     Knobs {
-        heartbeat_ms: *dice.pick(&[50, 100, 200, 500]),
-        reconnect_ms: *dice.pick(&[200, 1_000, 2_000]),
+        heartbeat_ms: *dice.pick(&[100, 200, 500, 500, 1_000]),
+        reconnect_ms: *dice.pick(&[200, 1_000, 5_000]),
         tail_bytes_max: if absurd { *dice.pick(&[0, 256, 1_024]) } else { *dice.pick(&[4_096, 65_536, 1 << 20]) },
         segment_bytes_max: if absurd { *dice.pick(&[1_024, 2_048]) } else { *dice.pick(&[4_096, 16_384, 65_536]) },
         snapshot_wal_bytes: if absurd { *dice.pick(&[200, 1_000]) } else { *dice.pick(&[5_000, 30_000, 1 << 20]) },
-        snapshot_interval_ms: *dice.pick(&[300, 2_000, 60_000]),
+        snapshot_interval_ms: *dice.pick(&[1_000, 5_000, 60_000]),
         max_snapshots: dice.between(1, 3) as u32,
         through_codec: dice.chance(250),
     }
@@ -72,8 +78,7 @@ fn disk(dice: &mut Dice) -> DiskProfile {
     }
 }
 
-fn workload(dice: &mut Dice, replicas: u8) -> Workload {
-    let pause_us_min = *dice.pick(&[100, 1_000, 10_000]);
+fn workload(dice: &mut Dice, replicas: u8, busy_ms: u64) -> Workload {
     let mut concerns = vec!["quorum".to_owned()];
     if dice.chance(500) {
         concerns.push("local".to_owned());
@@ -84,16 +89,19 @@ fn workload(dice: &mut Dice, replicas: u8) -> Workload {
     if dice.chance(500) {
         concerns.push(dice.between(1, u64::from(replicas)).to_string());
     }
+    let clients = dice.between(1, 6) as u8;
+    let requests = *dice.pick(&[50, 100, 200, 400, 800]);
+    let pause_us = busy_ms * 1000 * u64::from(clients) / requests;
     Workload {
-        clients: dice.between(1, 6) as u8,
-        pause_us_min,
-        pause_us_max: pause_us_min * dice.between(5, 20),
+        clients,
+        pause_us_min: pause_us / 20,
+        pause_us_max: pause_us * 2,
         keys: *dice.pick(&[1, 5, 50, 1_000]),
         value_bytes_max: *dice.pick(&[10, 100, 1_500]),
         read_per_mille: *dice.pick(&[100, 300, 600]),
         ttl_per_mille: *dice.pick(&[0, 0, 100]),
         concerns,
-        timeout_ms: *dice.pick(&[200, 1_000, 5_000]),
+        timeout_ms: (*dice.pick(&[200, 1_000, 5_000])).min(busy_ms / 4),
     }
 }
 
@@ -154,7 +162,7 @@ fn faults(dice: &mut Dice, nodes: u8, busy_ms: u64) -> Vec<Fault> {
             let late_ms = dice.below(150);
             faults.push(fault(dice, kind, nodes, at_ms + late_ms));
         }
-        at_ms += *dice.pick(&[50, 300, 800, 2_000]) + dice.below(200);
+        at_ms += *dice.pick(&[50, 300, 1_500, 6_000]) + dice.below(500);
     }
     faults.sort_by_key(|fault| fault.at_ms);
     faults
@@ -169,7 +177,7 @@ fn fault(dice: &mut Dice, kind: Kind, nodes: u8, at_ms: u64) -> Fault {
     // The master is where most promises are made.
     let node = if dice.chance(500) { 0 } else { dice.below(u64::from(nodes)) as u8 };
     let replica = dice.between(1, u64::from(nodes) - 1) as u8;
-    let for_ms = *dice.pick(&[1, 50, 300, 1_500]) + dice.below(50);
+    let for_ms = *dice.pick(&[1, 50, 300, 1_500, 4_000]) + dice.below(50);
     let (for_ms, what) = match kind {
         Kind::Kill => (for_ms, What::Kill(node)),
         Kind::PowerCut => (for_ms, What::PowerCut(node)),
