@@ -16,7 +16,7 @@ pub(super) struct Following {
     pub(super) leader: Leader,
     pub(super) epoch: Epoch,
     /// How far both logs agree, while that is not all of ours.
-    agreed: Index,
+    pub(super) agreed: Index,
     pub(super) mode: Mode,
     /// The newest round heard.
     round: u64,

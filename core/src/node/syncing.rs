@@ -100,18 +100,28 @@ impl Node {
         }
     }
 
-    /// Our entries after a snapshot, if our log agrees with it: what was acked stays acked.
+    /// Our entries after a snapshot, if our log agrees with it: what was acked stays acked. Of a log whose end was
+    /// rolled back, those that the master has too.
     fn rest_after(&self, position: Position) -> Vec<Entry> {
-        if self.tainted || self.log.epoch_at(position.index) != Some(position.epoch) {
+        if self.log.epoch_at(position.index) != Some(position.epoch) {
             return Vec::new();
         }
+        let upto = if self.tainted { self.agreed() } else { self.log.last().index };
         let mut rest = Vec::new();
         let mut index = position.index.next();
-        while let Some(slot) = self.log.get(index) {
+        while let Some(slot) = self.log.get(index).filter(|_| index <= upto) {
             rest.push(slot.entry.clone());
             index = index.next();
         }
         rest
+    }
+
+    /// How far our log agrees with that of the master that is followed.
+    fn agreed(&self) -> Index {
+        match &self.role {
+            Role::Replica(replica) => replica.following().map_or(Index::ZERO, |following| following.agreed),
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => Index::ZERO,
+        }
     }
 
     /// A chunk of the master's is in our file: the master may send more.
