@@ -113,6 +113,12 @@ impl Proofs {
         self.waiting.clear();
     }
 
+    /// Another mastership begins: what the one before had answered says nothing of this one's answers, which may be
+    /// older, if the two led at the same time.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
     /// The newest instant at which this node is known to have held everything.
     pub(super) fn newest(&self) -> Option<Time> {
         self.newest

@@ -281,6 +281,7 @@ impl Node {
             self.marks.hear(source.last.index, now);
         } else {
             self.marks.rebase(source.last.index, now);
+            self.proofs.forget();
         }
         self.counters.partial_syncs += u64::from(counts.0);
         self.counters.full_syncs += u64::from(counts.1);
