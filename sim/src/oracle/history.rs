@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use synap_core::command::{Command, Outcome};
+use synap_core::command::{Command, Outcome, StartKind};
 use synap_core::config::Concern;
 use synap_core::history::Reign;
+use synap_core::message::{Hello, Message, Welcome};
 use synap_core::position::{Epoch, Index, Position};
 use synap_core::status::Status;
 use synap_core::store::Store;
@@ -22,6 +23,8 @@ pub(super) struct ClientHistory {
     reads: BTreeMap<Index, Vec<Read>>,
     /// When each node's disk was lost for the last time.
     lost_at: Vec<Option<u64>>,
+    /// The reigns that led to each epoch, as its nodes tell each other.
+    lines: BTreeMap<Epoch, Vec<Reign>>,
     compared: u64,
 }
 
@@ -62,6 +65,7 @@ impl ClientHistory {
             writes: Vec::new(),
             reads: BTreeMap::new(),
             lost_at: vec![None; nodes],
+            lines: BTreeMap::new(),
             compared: 0,
         }
     }
@@ -93,6 +97,10 @@ impl Oracle for ClientHistory {
                 self.reads.entry(applied.index).or_default().push(read);
             }
             Fact::DiskLost { node } => self.lost_at[*node] = Some(ground.at),
+            Fact::Sent { message: Message::Hello(Hello { standing, .. }), .. }
+            | Fact::Sent { message: Message::Welcome(Welcome { standing, .. }), .. } => {
+                self.learn_line(standing.history.reigns());
+            }
             Fact::Converged { node, life, reigns, statuses } => {
                 if let Some(Some(status)) = statuses.get(*node) {
                     let end = End { node: *node, life: *life, reigns, status };
@@ -135,8 +143,20 @@ impl ClientHistory {
         Ok(())
     }
 
+    fn learn_line(&mut self, reigns: &[Reign]) {
+        if let Some(newest) = reigns.last().filter(|newest| !self.lines.contains_key(&newest.epoch)) {
+            self.lines.insert(newest.epoch, reigns.to_vec());
+        }
+    }
+
+    /// Whether the log that the run ended with knows a promotion that the log of this epoch did not.
+    fn promoted_over(&self, end: &End<'_>, epoch: Epoch) -> bool {
+        let known = self.lines.get(&epoch).map_or(&[][..], Vec::as_slice);
+        end.reigns.iter().filter(|reign| is_promotion(reign)).any(|reign| !known.contains(reign))
+    }
+
     fn may_be_lost(&self, ground: &Ground<'_>, end: &End<'_>, write: &Write) -> bool {
-        let promoted = end.promoted_after(write.position.epoch);
+        let promoted = self.promoted_over(end, write.position.epoch);
         let process_died = (end.node, end.life) != (write.node, write.life);
         let disk_died = self.lost_at[write.node].is_some_and(|at| at >= write.answered_at);
         if !says_durable(write.concern) {
@@ -237,13 +257,11 @@ impl End<'_> {
         let epoch = at.checked_sub(1).and_then(|at| self.reigns.get(at)).map(|reign| reign.epoch);
         epoch == Some(position.epoch) && position.index <= self.last()
     }
+}
 
-    /// Whether an operator's promotion has opened a reign after this one.
-    fn promoted_after(&self, epoch: Epoch) -> bool {
-        use synap_core::command::StartKind;
-        self.reigns.iter().any(|reign| match reign.kind {
-            StartKind::Promotion | StartKind::Forced => reign.epoch > epoch,
-            StartKind::Founding | StartKind::Restart => false,
-        })
+fn is_promotion(reign: &Reign) -> bool {
+    match reign.kind {
+        StartKind::Promotion | StartKind::Forced => true,
+        StartKind::Founding | StartKind::Restart => false,
     }
 }
