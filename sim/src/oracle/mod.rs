@@ -272,7 +272,7 @@ impl Oracles {
     }
 
     /// What the platter of `node` holds at this instant.
-    pub fn platter(&self, node: usize) -> Rc<Platter> {
+    pub fn platter(&self, node: usize) -> Arc<Platter> {
         self.platters.read(node)
     }
 
