@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser};
 
+/// Deeper than `serde_yaml` goes, so that it is the one to refuse what nests further.
+const DEPTH_MAX: usize = 300;
+
 /// Lines of keys, by full path (`replication.role`).
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Marks {
@@ -22,13 +25,17 @@ pub(super) struct Duplicate {
 }
 
 impl Marks {
-    /// Reads the places off `text`. Where the text is no YAML it stops: `serde_yaml` says what is wrong.
+    /// Reads the places off `text`. Where the text is no YAML, or nests without end, it stops: `serde_yaml` says what is
+    /// wrong.
     pub(super) fn of(text: &str) -> Self {
         let mut marks = Self::default();
         let mut open: Vec<Level> = Vec::new();
         for event in Parser::new_from_str(text) {
             let Ok((event, span)) = event else { break };
             marks.take(&mut open, &event, span.start.line());
+            if open.len() > DEPTH_MAX {
+                break;
+            }
         }
         marks
     }

@@ -5,7 +5,9 @@
 //! no directory, and starts nothing: it gives [`Settings`].
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use crate::settings::Settings;
 
@@ -14,6 +16,8 @@ mod effective;
 mod fault;
 mod layers;
 mod marks;
+#[cfg(test)]
+mod mutations;
 mod nearest;
 mod rules;
 pub mod schema;
@@ -24,6 +28,9 @@ mod translate;
 pub use fault::{Fault, Faults, Origin};
 pub use layers::{Flag, known_keys, variable_name};
 use schema::Schema;
+
+/// Longest file that is read as a configuration: a thousand times what the longest sensible one takes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +58,7 @@ pub struct Loaded {
 pub fn load(sources: Sources) -> Result<Loaded, Faults> {
     let mut layers = layers::Layers::new();
     if let Some(file) = &sources.file {
-        let text = std::fs::read_to_string(file).map_err(|error| unreadable(file.clone(), &error))?;
+        let text = read(file).map_err(|error| unreadable(file.clone(), &error))?;
         layers.file(file, &text);
     }
     layers.environment(sources.environment);
@@ -96,7 +103,17 @@ fn complete(mut schema: Schema, mut origins: BTreeMap<String, Origin>) -> Result
     Ok(Loaded { schema, origins, warnings })
 }
 
-fn unreadable(file: PathBuf, error: &std::io::Error) -> Faults {
+/// The text of a file. What is no file at all, or endless, is not read to its end.
+fn read(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(file)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes, so it is no configuration")));
+    }
+    Ok(text)
+}
+
+fn unreadable(file: PathBuf, error: &io::Error) -> Faults {
     let origin = Origin::File { file, line: None };
     Faults(vec![Fault { origin, key: None, what: format!("cannot be read: {error}") }])
 }

@@ -9,6 +9,8 @@ mod answer;
 mod body;
 mod connections;
 mod json;
+#[cfg(test)]
+mod mutations;
 mod operator;
 mod probes;
 mod problem;
