@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 use crate::ids::NodeId;
 use crate::position::Index;
 use crate::store::Item;
+use crate::time::WallMs;
 
 /// How a value came in, so that it goes out the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,6 +66,24 @@ pub enum StartKind {
     Promotion,
     /// An operator promoted a replica by force, accepting loss.
     Forced,
+    /// A majority of voters elected it.
+    Election,
+    /// The master before it handed over, and a majority of voters agreed.
+    Switchover,
+}
+
+impl StartKind {
+    /// As the API and files spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Founding => "founding",
+            Self::Restart => "restart",
+            Self::Promotion => "promotion",
+            Self::Forced => "forced",
+            Self::Election => "election",
+            Self::Switchover => "switchover",
+        }
+    }
 }
 
 /// A member of the cluster, as the log records it.
@@ -80,8 +99,10 @@ pub struct Member {
     pub http: String,
     /// Whether its disk counts towards commits.
     pub voter: bool,
-    /// 0 = never master.
+    /// As its configuration says; 0 = never master.
     pub priority: u32,
+    /// As an operator says, which outranks the configuration.
+    pub priority_set: Option<u32>,
 }
 
 /// Who belongs to the cluster and by which rule it commits.
@@ -89,6 +110,11 @@ pub struct Member {
 pub struct Membership {
     /// Whether commits need a majority of voters and replicas elect.
     pub armed: bool,
+    /// While armed: how long a voter that has heard the master gives its word to nobody else. In the log, so that all
+    /// voters and the master's lease go by the same length, over restarts too.
+    pub election_timeout_ms: u32,
+    /// Until then no replica campaigns by itself, by the stamps that expiry goes by; zero if that is not wanted.
+    pub paused_until: WallMs,
     /// Sorted by id, at most [`MEMBERS_MAX`].
     pub members: Vec<Member>,
 }
@@ -275,5 +301,28 @@ impl Membership {
     /// The member with this id.
     pub fn get(&self, id: NodeId) -> Option<&Member> {
         self.members.binary_search_by_key(&id, |member| member.id).ok().and_then(|at| self.members.get(at))
+    }
+
+    /// The member with this id, to change it.
+    pub fn get_mut(&mut self, id: NodeId) -> Option<&mut Member> {
+        let at = self.members.binary_search_by_key(&id, |member| member.id).ok()?;
+        self.members.get_mut(at)
+    }
+
+    /// Those whose disks count, by id.
+    pub fn voters(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.members.iter().filter(|member| member.voter).map(|member| member.id)
+    }
+
+    /// Whether this node's disk counts.
+    pub fn is_voter(&self, id: NodeId) -> bool {
+        self.get(id).is_some_and(|member| member.voter)
+    }
+}
+
+impl Member {
+    /// The priority that counts; 0 = never master.
+    pub fn rank(&self) -> u32 {
+        self.priority_set.unwrap_or(self.priority)
     }
 }

@@ -107,8 +107,13 @@ pub struct Config {
     pub tail_bytes_max: u64,
     /// Who replaces a master that is gone.
     pub failover_mode: FailoverMode,
-    /// How long an empty master waits for members of a running cluster before it founds one.
+    /// The shortest silence of a master after which it is replaced; an armed cluster follows its log's. Also how long
+    /// an empty master waits for members of a running cluster before it founds one.
     pub election_timeout: Duration,
+    /// Whether a refused port, right after the connection broke, proves that a master's process is dead.
+    pub crash_evidence: bool,
+    /// Most members whose disks count towards commits.
+    pub voters_max: u32,
     /// How long a starting master asks the members it knows.
     pub catch_up: Duration,
     /// 0 = never master.
@@ -126,6 +131,16 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether this node may vote: replicas replace a master by themselves, and its promises survive its power.
+    pub fn votes(&self) -> bool {
+        let syncs = self.persistent && self.fsync == FsyncMode::Always;
+        let elects = match self.failover_mode {
+            FailoverMode::Auto => true,
+            FailoverMode::Manual => false,
+        };
+        syncs && elects && self.role != RoleHint::Standalone
+    }
+
     /// How long a silent link lives: three heartbeats.
     pub fn link_timeout(&self) -> Duration {
         self.heartbeat_interval * 3

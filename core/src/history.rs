@@ -92,9 +92,20 @@ impl History {
         self.reigns.iter().any(|reign| {
             let by_operator = match reign.kind {
                 StartKind::Promotion | StartKind::Forced => true,
-                StartKind::Founding | StartKind::Restart => false,
+                StartKind::Founding | StartKind::Restart | StartKind::Election | StartKind::Switchover => false,
             };
             by_operator && reign.start > index
+        })
+    }
+
+    /// Whether a majority of voters opened a reign after `index`: what it lacks was never committed by them.
+    pub fn elected_after(&self, index: Index) -> bool {
+        self.reigns.iter().any(|reign| {
+            let by_voters = match reign.kind {
+                StartKind::Election | StartKind::Switchover => true,
+                StartKind::Founding | StartKind::Restart | StartKind::Promotion | StartKind::Forced => false,
+            };
+            by_voters && reign.start > index
         })
     }
 }

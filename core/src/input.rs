@@ -94,6 +94,17 @@ pub enum Request {
     },
     /// Make this replica the master.
     Promote(Promotion),
+    /// Hand this mastership over.
+    Switchover {
+        /// To whom, by node id or name; none: to whoever holds most.
+        to: Option<String>,
+        /// How long writes may be held before it is given up.
+        timeout: Duration,
+    },
+    /// Change who belongs to the cluster.
+    Members(MemberChange),
+    /// No replica campaigns by itself for so long; zero ends that.
+    Pause(Duration),
     /// Take a snapshot now.
     Snapshot,
     /// [`crate::status::Status`].
@@ -114,6 +125,37 @@ pub struct ReadDemand {
     pub max_staleness: Option<Duration>,
     /// At least this far applied: epoch's number and index, as replies tell them.
     pub min_position: Option<(u64, Index)>,
+    /// Everything that was answered before the read began.
+    pub linearizable: bool,
+}
+
+/// A change of who belongs to the cluster. Nodes are named by id or by name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum MemberChange {
+    /// A member that replicates becomes a voter.
+    Add {
+        /// Which.
+        node: String,
+    },
+    /// A member that is gone belongs to the cluster no longer; its disk no longer counts.
+    Remove {
+        /// Which.
+        node: String,
+    },
+    /// A voter that is gone leaves the cluster, and a member that replicates votes in its place.
+    Replace {
+        /// Which goes.
+        node: String,
+        /// Which takes its place.
+        by: String,
+    },
+    /// How much a member is wanted as master, whatever its configuration says.
+    Priority {
+        /// Which.
+        node: String,
+        /// 0 = never master; none: as its configuration says.
+        priority: Option<u32>,
+    },
 }
 
 /// How a promotion is asked for.

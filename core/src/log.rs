@@ -76,7 +76,8 @@ impl Log {
 
     /// The newest membership in the log, committed or not, and where it stands.
     pub fn membership(&self) -> (Index, &Membership) {
-        const NONE: &Membership = &Membership { armed: false, members: Vec::new() };
+        const NONE: &Membership =
+            &Membership { armed: false, election_timeout_ms: 0, paused_until: WallMs(0), members: Vec::new() };
         self.memberships.last().map_or((Index::ZERO, NONE), |(index, membership)| (*index, membership))
     }
 

@@ -10,7 +10,7 @@ use crate::config::Address;
 use crate::history::History;
 use crate::ids::{ClusterId, NodeId};
 use crate::position::{Epoch, Index, Position};
-pub use crate::promise::{Ack, Stored};
+pub use crate::promise::{Ack, Stored, Vote};
 
 /// The version of this protocol. A peer with another one is refused, and both sides say so.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -34,6 +34,16 @@ pub enum Message {
     Pull(Pull),
     /// The answer to it.
     Pulled(Pulled),
+    /// Candidate to voter: be for me.
+    Canvass(Canvass),
+    /// The answer to it. A promise, if it is for the candidate.
+    Vote(Vote),
+    /// Master to replica: campaign at once, I have given up my lease.
+    Handover(Handover),
+    /// Replica to master: up to where must I have applied to read what is true now?
+    ReadIndex(ReadIndex),
+    /// The answer to it.
+    ReadIndexed(ReadIndexed),
     /// Last word before a link is closed: why.
     Bye(Reason),
 }
@@ -75,13 +85,15 @@ pub struct Standing {
     pub http: Address,
     /// Where nodes reach it.
     pub replication: Option<Address>,
+    /// Its process: drawn anew at every start, so that a newer start of the same node is seen.
+    pub process: u64,
     /// 0 = never master.
     pub priority: u32,
-    /// Whether every promise of it is synced.
-    pub syncs: bool,
+    /// Whether it may vote: automatic failover, and every promise of it is synced.
+    pub votes: bool,
     /// The highest epoch that it has promised.
     pub promised: Epoch,
-    /// Whether it leads `promised` now.
+    /// Whether it leads `promised` now, so that it may be followed.
     pub leads: bool,
     /// Its last entry, on its disk or not.
     pub last: Position,
@@ -177,6 +189,9 @@ pub enum Reason {
     /// It is about to stop.
     #[error("it is shutting down")]
     ShuttingDown,
+    /// Its mastership is over, and with it its lease: nobody's word to it counts any more.
+    #[error("its mastership is over")]
+    Resigned,
 }
 
 /// Entries for a replica; a heartbeat if there are none.
@@ -192,8 +207,10 @@ pub struct Append {
     pub committed: Index,
     /// The master's last index, so that lag is known before the entries are here.
     pub last: Index,
-    /// Counts up; acks name it.
+    /// Counts up with every turn in which the master sends; acks name it.
     pub round: u64,
+    /// The master's clock when it was sent; acks return it, and the lease counts from there.
+    pub sent: u64,
     /// The newest `clock` of the replica's acks: what is told here is at least as new as that instant.
     pub echo: u64,
 }
@@ -227,4 +244,62 @@ pub struct Pulled {
     pub after: Position,
     /// WAL records, each whole; none if there is nothing, or nothing that follows.
     pub entries: Vec<Bytes>,
+}
+
+/// A candidate asks for a vote (Raft section 5.2, with the pre-vote of its dissertation's section 9.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Canvass {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The mastership that it is about; the candidate is its leader.
+    pub epoch: Epoch,
+    /// The candidate's last entry.
+    pub last: Position,
+    /// True: nothing is promised, the candidate only wants to know.
+    pub trial: bool,
+    /// Why the voter's word to the last master need not be waited for.
+    pub waiver: Waiver,
+}
+
+/// Why a voter's word to the last master need not be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Waiver {
+    /// It must be.
+    None,
+    /// A majority of voters has evidence that the master's process is dead.
+    Evidence,
+    /// The master of this epoch has handed over after this round, and given up its lease before.
+    Handover {
+        /// Its epoch.
+        epoch: Epoch,
+        /// The last round that it sent.
+        round: u64,
+    },
+}
+
+/// A master hands over: the target holds everything, and may campaign at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Handover {
+    /// The master's epoch.
+    pub epoch: Epoch,
+    /// The last round that it sent.
+    pub round: u64,
+}
+
+/// A replica asks how far it must have applied for a linearizable read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReadIndex {
+    /// The epoch that it follows.
+    pub epoch: Epoch,
+    /// Counts up; the answer names it.
+    pub number: u64,
+}
+
+/// The master still led after the question had arrived, and this is how far it was then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReadIndexed {
+    /// As asked.
+    pub number: u64,
+    /// What must be applied.
+    pub index: Index,
 }

@@ -11,7 +11,7 @@ use crate::config::Concern;
 use crate::event::Event;
 use crate::ids::{LinkId, NodeId, RequestId};
 use crate::message::{Leader, Message};
-use crate::position::{Index, Position};
+use crate::position::{Epoch, Index, Position};
 use crate::status::Status;
 use crate::view::View;
 use crate::wal::WriteBatch;
@@ -66,6 +66,19 @@ pub enum Reply {
     Status(Box<Status>),
     /// Of an outcome request.
     Outcome(Fate),
+    /// Of a switchover: the new master serves.
+    SwitchedOver(SwitchedOver),
+    /// Of a change of membership or a pause: committed at this position.
+    Configured(Position),
+}
+
+/// What a switchover's answer says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwitchedOver {
+    /// The new master.
+    pub leader: Leader,
+    /// Its epoch.
+    pub epoch: Epoch,
 }
 
 /// What a write's answer says.
@@ -118,6 +131,12 @@ pub enum Refusal {
     NoMaster {
         /// For people.
         why: &'static str,
+        /// When to ask again.
+        retry_after: Duration,
+    },
+    /// This node leads an armed cluster and has heard no majority of voters of late; nothing was done.
+    #[error("no majority of voters answers this master")]
+    NoQuorum {
         /// When to ask again.
         retry_after: Duration,
     },

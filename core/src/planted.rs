@@ -23,6 +23,20 @@ pub enum Bug {
     RetryAppliedTwice,
     /// Snapshots leave out the results that retries are answered from.
     IdempotencyTableMissingFromSnapshot,
+    /// A vote leaves before its promise is on disk.
+    VoteBeforeDurable,
+    /// A vote goes by the length of the logs alone.
+    LogFreshnessByLength,
+    /// A master answers whether or not its lease holds.
+    LeaseIgnored,
+    /// A linearizable read trusts that this master still leads.
+    ReadWithoutRound,
+    /// A membership leaves before it is on the master's disk.
+    ConfigSentBeforeDurable,
+    /// An entry of an earlier epoch is committed by counting disks.
+    CommitOfEarlierEpoch,
+    /// A master counts its own disk before its sync.
+    CommitBeforeOwnSync,
 }
 
 /// Which bug is planted in this node, if any.
@@ -69,4 +83,11 @@ impl Planted {
     question!(discarded_tail_not_reported, DiscardedTailNotReported);
     question!(retry_applied_twice, RetryAppliedTwice);
     question!(idempotency_table_missing_from_snapshot, IdempotencyTableMissingFromSnapshot);
+    question!(vote_before_durable, VoteBeforeDurable);
+    question!(log_freshness_by_length, LogFreshnessByLength);
+    question!(lease_ignored, LeaseIgnored);
+    question!(read_without_round, ReadWithoutRound);
+    question!(config_sent_before_durable, ConfigSentBeforeDurable);
+    question!(commit_of_earlier_epoch, CommitOfEarlierEpoch);
+    question!(commit_before_own_sync, CommitBeforeOwnSync);
 }

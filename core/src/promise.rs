@@ -1,6 +1,7 @@
 //! Promises: messages that others build on. Their fields are private and only [`crate::node`] fills them, from
 //! what is known to be on this node's disk.
 
+use crate::ids::NodeId;
 use crate::position::{Epoch, Index, Position};
 use crate::store::StateHash;
 
@@ -13,6 +14,8 @@ pub struct Ack {
     pub(crate) applied: Index,
     pub(crate) hash: StateHash,
     pub(crate) round: u64,
+    pub(crate) sent: u64,
+    pub(crate) word_ms: u32,
     pub(crate) clock: u64,
     pub(crate) disk_full: bool,
 }
@@ -25,6 +28,18 @@ pub struct Stored {
     pub(crate) next_chunk: u32,
     pub(crate) durable: bool,
     pub(crate) clock: u64,
+}
+
+/// What a voter says to a candidate. INV-6 and INV-7: `granted` outside a trial means that the epoch is promised on
+/// the voter's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Vote {
+    pub(crate) voter: NodeId,
+    pub(crate) epoch: Epoch,
+    pub(crate) trial: bool,
+    pub(crate) granted: bool,
+    pub(crate) promised: Epoch,
+    pub(crate) evidence: bool,
 }
 
 impl Ack {
@@ -56,6 +71,48 @@ impl Ack {
     /// The newest round of an append that it answers.
     pub const fn round(&self) -> u64 {
         self.round
+    }
+
+    /// The master's clock when it sent that round.
+    pub const fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How long from that instant on the acker votes for nobody else, in milliseconds.
+    pub const fn word_ms(&self) -> u32 {
+        self.word_ms
+    }
+}
+
+impl Vote {
+    /// Who speaks.
+    pub const fn voter(&self) -> NodeId {
+        self.voter
+    }
+
+    /// The epoch that it is about.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Whether nothing is promised.
+    pub const fn trial(&self) -> bool {
+        self.trial
+    }
+
+    /// Whether it is for the candidate.
+    pub const fn granted(&self) -> bool {
+        self.granted
+    }
+
+    /// The highest epoch that the voter has promised.
+    pub const fn promised(&self) -> Epoch {
+        self.promised
+    }
+
+    /// Whether the voter has evidence that the last master's process is dead.
+    pub const fn evidence(&self) -> bool {
+        self.evidence
     }
 }
 

@@ -45,6 +45,12 @@ pub enum State {
     RollingBack,
     /// A replica that had a master hears no more of it.
     MasterDown,
+    /// A replica asks for the votes of the others.
+    Campaigning,
+    /// A master of an armed cluster hears no majority: it answers no writes until it does, or gives up.
+    NoQuorum,
+    /// A master hands over: new writes wait.
+    HandingOver,
     /// The disk is full; writes are refused until there is room.
     DiskFull,
     /// The process is ending.
@@ -60,6 +66,8 @@ pub enum Alarm {
     OutOfMemory,
     /// Automatic failover without `fsync_mode: always`: promises may be lost with the power.
     UnsafeFsync,
+    /// A master of an armed cluster hears no majority of voters.
+    NoQuorum,
     /// No master in sight.
     MasterDown,
     /// A rollback file was written since the start.
@@ -149,6 +157,10 @@ pub struct Failover {
     pub armed: bool,
     /// Why not, or that all is well.
     pub reason: &'static str,
+    /// How much longer no replica campaigns by itself, as an operator wants it; none if nobody does.
+    pub paused: Option<Duration>,
+    /// Why this node itself would not campaign now; none if it would.
+    pub why_not: Option<&'static str>,
     /// The newest changes of mastership in this log, oldest first, at most 16.
     pub history: Vec<Change>,
 }
@@ -265,6 +277,9 @@ impl State {
             Self::Syncing => "syncing",
             Self::RollingBack => "rolling_back",
             Self::MasterDown => "master_down",
+            Self::Campaigning => "campaigning",
+            Self::NoQuorum => "no_quorum",
+            Self::HandingOver => "handing_over",
             Self::DiskFull => "disk_full",
             Self::ShuttingDown => "shutting_down",
         }
@@ -278,6 +293,7 @@ impl Alarm {
             Self::DiskFull => "disk_full",
             Self::OutOfMemory => "out_of_memory",
             Self::UnsafeFsync => "unsafe_fsync",
+            Self::NoQuorum => "no_quorum",
             Self::MasterDown => "master_down",
             Self::RollbackWritten => "rollback_written",
             Self::StateMismatch => "state_mismatch",

@@ -36,22 +36,41 @@ pub struct View {
 pub enum Proof {
     /// It is the one that orders the writes.
     Master,
+    /// It is the one that orders the writes until then; it held everything at `from`, on its own clock.
+    Lease {
+        /// When the newest round was sent that a majority answered.
+        from: Time,
+        /// When somebody else may lead.
+        until: Time,
+    },
     /// It held everything that the master had at this time on its own clock, at the latest.
     At(Time),
+}
+
+impl Proof {
+    /// How old it is.
+    pub fn age(self, now: Time) -> Duration {
+        match self {
+            Self::Master => Duration::ZERO,
+            Self::Lease { until, .. } if now < until => Duration::ZERO,
+            Self::Lease { from, .. } => now.since(from),
+            Self::At(time) => now.since(time),
+        }
+    }
 }
 
 impl View {
     /// Time since the node last had proof of holding everything; none if it never had.
     pub fn staleness(&self, now: Time) -> Option<Duration> {
-        self.proof.map(|proof| match proof {
-            Proof::Master => Duration::ZERO,
-            Proof::At(time) => now.since(time),
-        })
+        self.proof.map(|proof| proof.age(now))
     }
 
     /// Whether the read may see this state (true), or may see a later one (false: put it to the node as
     /// [`crate::input::Request::Read`]), or never.
     pub fn admits(&self, demand: &ReadDemand, now: Time) -> Result<bool, Refusal> {
+        if demand.linearizable {
+            return Ok(false);
+        }
         if let Some((number, index)) = demand.min_position {
             if index > self.applied.index {
                 return Ok(false);

@@ -29,7 +29,8 @@ impl goldenscript::Runner for Script {
         match command.name.as_str() {
             "cluster" => {
                 let tail = args.take_key("tail").map(str::parse).transpose()?.unwrap_or(64 << 20);
-                *cluster = Cluster::new(first.unwrap_or(1), tail);
+                let auto = args.take_key("failover").is_some_and(|mode| mode == "auto");
+                *cluster = Cluster::new(first.unwrap_or(1), tail, auto);
             }
             "set" => {
                 let concern = args.take_key("concern").map(String::from);
@@ -54,6 +55,10 @@ impl goldenscript::Runner for Script {
             "cut" => cluster.cut(node()?, args.next_pos().ok_or("and which other?")?.parse()?),
             "heal" => cluster.heal(),
             "promote" => cluster.promote(node()?, args.take_key("force").is_some()),
+            "switchover" => cluster.switch_over(node()?, args.take_key("to")),
+            "pause" => cluster.pause(node()?, args.next_pos().ok_or("how long?")?.parse()?),
+            "remove" => cluster.remove(node()?, args.next_pos().ok_or("which member?")?),
+            "read" => cluster.read_linearizable(node()?),
             "snapshot" => cluster.snapshot(node()?),
             "status" => cluster.status(),
             "rollback" => cluster.rollback_files(node()?),

@@ -29,6 +29,7 @@ fn meta(store: &Store, last: u64) -> SnapshotMeta {
         http: format!("{name}:15500"),
         voter,
         priority: 100,
+        priority_set: (!voter).then_some(0),
     };
     SnapshotMeta {
         cluster: ClusterId(0xC1),
@@ -37,6 +38,8 @@ fn meta(store: &Store, last: u64) -> SnapshotMeta {
         history: History::from_reigns(reigns).unwrap(),
         membership: Membership {
             armed: true,
+            election_timeout_ms: 2000,
+            paused_until: WallMs(0),
             members: vec![member(0xA1, "one", true), member(0xA2, "two", true), member(0xA3, "three", false)],
         },
         keys: store.keys(),

@@ -145,8 +145,9 @@ impl Reads {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    pub(super) fn wait(&mut self, id: RequestId, demand: ReadDemand, deadline: Time) {
-        let index = demand.min_position.map_or(Index::ZERO, |(_, index)| index);
+    /// The read waits for a state that it may see, with everything up to `least` in it.
+    pub(super) fn wait(&mut self, id: RequestId, demand: ReadDemand, least: Index, deadline: Time) {
+        let index = demand.min_position.map_or(least, |(_, index)| index.max(least));
         self.waiting.insert((index, id), (demand, deadline));
         self.by_request.insert(id, index);
         self.deadlines.insert((deadline, id));
@@ -200,7 +201,7 @@ impl Node {
                 }
             }
             let durable_on = copies(master, durable, position.index);
-            out.replies.push((id, Ok(Reply::Written(Written { position, concern, durable_on, outcome }))));
+            out.replies.push((id, Ok(reply(Written { position, concern, durable_on, outcome }))));
         }
     }
 
@@ -221,6 +222,14 @@ impl Node {
             let staleness = view.staleness(self.now.mono);
             out.replies.push((id, Err(Refusal::Stale { staleness, applied: self.applied })));
         }
+    }
+}
+
+/// What a satisfied waiter is told: a client of its write, an operator of a change of membership.
+fn reply(written: Written) -> Reply {
+    match written.outcome {
+        Outcome::Internal => Reply::Configured(written.position),
+        _ => Reply::Written(written),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The invariants that one node can see, asserted in production too where they cost nothing.
 
 use super::answers::{READS_MAX, WAITERS_MAX};
+use super::handover::HELD_MAX;
 use super::linking::LINKS_MAX;
 use super::{Node, Role};
 
@@ -30,7 +31,7 @@ impl Node {
                 assert_eq!(master.epoch, self.promised, "INV-1: a master speaks in the epoch that it promised");
                 assert_eq!(master.epoch.leader, self.id, "INV-1: only its leader opens an epoch");
             }
-            Role::Founding(_) | Role::Asking(_) | Role::Replica(_) => {}
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => {}
         }
     }
 
@@ -43,6 +44,8 @@ impl Node {
         assert!(applied <= durable, "INV-4: applied {applied} beyond durable {durable}");
         assert!(self.shadow.promised() <= self.promised, "INV-7: the disk promises more than the node knows");
         assert!(self.waiters.len() <= WAITERS_MAX && self.reads.len() <= READS_MAX, "INV-12: too many wait");
+        assert!(self.switching.len() <= HELD_MAX, "INV-12: too many writes are held");
+        assert!(self.linearizing.len() <= READS_MAX, "INV-12: too many reads wait for a round");
         assert!(self.held.len() <= LINKS_MAX, "INV-12: too many hellos are held");
     }
 }

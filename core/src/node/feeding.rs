@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use super::handover::Handover;
 use super::mastery::{Feed, FeedMode, Master, Progress};
 use super::{Node, Role};
 use crate::event::Event;
@@ -24,18 +25,20 @@ const CHUNKS_IN_FLIGHT_MAX: u32 = 8;
 
 impl Node {
     pub(super) fn feed(&mut self, out: &mut Output) {
+        let (upto, heartbeat, leads) = (self.may_leave_upto(), self.round_interval(), self.holds_lease());
         let Role::Master(master) = &mut self.role else { return };
-        if master.start.is_none() {
+        if master.start.is_none() || master.handover.as_ref().is_some_and(Handover::has_left) {
             return;
         }
-        let Master { feeds, progress, epoch, .. } = master;
-        let heartbeat = self.config.heartbeat_interval;
+        let Master { feeds, progress, epoch, rounds, round_wanted, .. } = master;
+        let (round, wanted) = (*rounds + 1, core::mem::take(round_wanted));
         let mut late: Vec<LinkId> = Vec::new();
         let mut sent = (0, 0);
         for (link, feed) in feeds {
             let known = progress.get(&feed.node).copied().unwrap_or_default();
-            let ctx = Sender { log: &self.log, epoch: *epoch, committed: self.committed, now: self.now.mono };
-            let due = feed.sent_at + heartbeat <= self.now.mono;
+            let (log, committed, now) = (&self.log, self.committed, self.now.mono);
+            let ctx = Sender { log, epoch: *epoch, committed, upto, round, leads, now };
+            let due = wanted || feed.sent_at + heartbeat <= now;
             match &mut feed.mode {
                 FeedMode::Probe if due => out.sends.push((*link, ctx.heartbeat(feed))),
                 FeedMode::Probe => {}
@@ -47,6 +50,7 @@ impl Node {
                 self.snapshots.remember_cuts(writer);
             }
         }
+        *rounds = round;
         self.counters.operations_out += sent.0;
         self.counters.bytes_out += sent.1;
         for link in late {
@@ -73,6 +77,11 @@ struct Sender<'a> {
     log: &'a Log,
     epoch: Epoch,
     committed: Index,
+    /// What may leave.
+    upto: Index,
+    round: u64,
+    /// Whether nobody else can lead now, so that this log's end is all there is.
+    leads: bool,
     now: Time,
 }
 
@@ -89,10 +98,11 @@ impl Sender<'_> {
         let mut quiet = true;
         while let FeedMode::Stream { window, next } = &mut feed.mode {
             window.held(known.durable);
-            if *next > self.log.last().index || !window.is_open() {
+            if *next > self.upto || !window.is_open() {
                 break;
             }
-            let entries = self.log.records_from(*next, APPEND_BYTES_MAX);
+            let mut entries = self.log.records_from(*next, APPEND_BYTES_MAX);
+            entries.truncate(usize::try_from(self.upto.ahead_of(next.prev())).unwrap_or(usize::MAX));
             let (count, bytes) = (entries.len() as u64, entries.iter().map(|entry| entry.len() as u64).sum());
             sent.0 += count;
             sent.1 += bytes;
@@ -110,7 +120,6 @@ impl Sender<'_> {
 
     fn append(&self, feed: &mut Feed, prev: Index, entries: Vec<bytes::Bytes>) -> Message {
         let epoch = self.log.epoch_at(prev).unwrap_or_default();
-        feed.round += 1;
         feed.sent_at = self.now;
         feed.committed_sent = self.committed;
         Message::Append(Append {
@@ -119,8 +128,9 @@ impl Sender<'_> {
             entries,
             committed: self.committed,
             last: self.log.last().index,
-            round: feed.round,
-            echo: feed.clock,
+            round: self.round,
+            sent: self.now.0,
+            echo: if self.leads { feed.clock } else { 0 },
         })
     }
 

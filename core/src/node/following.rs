@@ -6,7 +6,7 @@ use super::{Node, Role};
 use crate::ids::LinkId;
 use crate::message::{Append, Leader, Message};
 use crate::output::Output;
-use crate::position::{Epoch, Index};
+use crate::position::{Epoch, Index, Position};
 use crate::time::Time;
 
 /// The master that is followed, and how.
@@ -18,8 +18,11 @@ pub(super) struct Following {
     /// How far both logs agree, while that is not all of ours.
     pub(super) agreed: Index,
     pub(super) mode: Mode,
-    /// The newest round heard.
+    /// The master's process.
+    pub(super) process: u64,
+    /// The newest round heard, and the master's clock when it was sent.
     round: u64,
+    sent: u64,
     /// What was last acked, and when.
     acked: Option<Acked>,
 }
@@ -61,8 +64,9 @@ impl Mode {
 }
 
 impl Following {
-    pub(super) fn new(link: LinkId, leader: Leader, epoch: Epoch, agreed: Index, mode: Mode) -> Self {
-        Self { link, leader, epoch, agreed, mode, round: 0, acked: None }
+    pub(super) fn new(link: LinkId, leader: Leader, process: u64, at: Position, mode: Mode) -> Self {
+        let Position { epoch, index: agreed } = at;
+        Self { link, leader, epoch, agreed, mode, process, round: 0, sent: 0, acked: None }
     }
 
     /// What a later connection can go on with.
@@ -82,9 +86,13 @@ impl Node {
         if following.link != link || append.epoch != following.epoch {
             return;
         }
-        following.round = following.round.max(append.round);
+        if append.round >= following.round {
+            following.round = append.round;
+            following.sent = append.sent;
+        }
         let streaming = following.mode.is_streaming();
         replica.last_contact = Some(now);
+        self.hear_master(append.epoch, append.round);
         self.marks.hear(append.last, now);
         if append.echo > 0 && append.echo <= now.0 {
             self.proofs.offer(append.last, Time(append.echo));
@@ -112,13 +120,14 @@ impl Node {
         let trusts_memory = self.config.planted.ack_before_durable();
         let now = self.now.mono;
         let clock = now.0.max(1);
-        let heartbeat = self.config.heartbeat_interval;
+        let heartbeat = self.round_interval();
+        let word_ms = u32::try_from(self.word_length().as_millis()).unwrap_or(0);
         let Role::Replica(replica) = &mut self.role else { return };
         let Some(following) = replica.following_mut() else { return };
         let upto = if following.mode.is_streaming() { last } else { following.agreed };
         let applied = self.applied.index.min(upto);
-        let round = following.round;
-        let received = Received { upto, applied, hash, round, clock, disk_full, trusts_memory };
+        let (round, sent) = (following.round, following.sent);
+        let received = Received { upto, applied, hash, round, sent, word_ms, clock, disk_full, trusts_memory };
         let Some(ack) = self.shadow.ack(following.epoch, &received) else { return };
         let due = following.acked.is_none_or(|acked| {
             let news = acked.durable != ack.durable() || acked.applied != ack.applied();
@@ -128,7 +137,10 @@ impl Node {
         if due {
             following.acked = Some(Acked { durable: ack.durable(), applied, round, at: now });
             out.sends.push((following.link, Message::Ack(ack)));
+            self.ballot.give_word(word_ms);
         }
+        let Role::Replica(replica) = &self.role else { return };
+        let Some(following) = replica.following() else { return };
         if following.mode.is_streaming() && applied >= self.marks.last() {
             self.flags.caught_up_once = true;
         }

@@ -16,7 +16,15 @@ impl Node {
             return false;
         }
         let Role::Master(_) = &self.role else { return false };
-        if self.our_line_was_promoted(peer) {
+        if self.armed().is_some() {
+            let hint = peer.leads.then(|| peer.replication.as_ref().map(address_text)).flatten();
+            // Who was handed the mastership needs no other candidates beside it.
+            if self.holds_writes() {
+                self.become_replica(hint, "its successor campaigns", out);
+            } else {
+                self.resign(hint, "a higher epoch is known", out);
+            }
+        } else if self.our_line_was_promoted(peer) {
             self.promised.number = peer.promised.number;
             self.open_epoch(StartKind::Restart, None, out);
             self.tell("a master that was not promoted has a higher epoch; ours was: it goes above");

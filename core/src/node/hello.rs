@@ -27,9 +27,10 @@ impl Node {
             http: self.config.http.clone(),
             replication: self.config.replication.clone(),
             priority: self.config.priority,
-            syncs: self.config.persistent && self.config.fsync == crate::config::FsyncMode::Always,
+            process: self.process,
+            votes: self.config.votes(),
             promised: self.promised,
-            leads: self.is_serving(),
+            leads: self.leads(),
             last: self.log.last(),
             committed: self.committed,
             history: self.log.history().clone(),
@@ -40,7 +41,7 @@ impl Node {
     pub(super) fn greet(&mut self, link: LinkId, out: &mut Output) {
         let intent = match &self.role {
             Role::Replica(_) => Intent::Follow,
-            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => Intent::Ask,
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Master(_) => Intent::Ask,
         };
         self.say_hello(link, intent, out);
     }
@@ -59,7 +60,15 @@ impl Node {
     fn resume(&self) -> Option<Resume> {
         match &self.role {
             Role::Replica(replica) => replica.resume(),
-            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => None,
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Master(_) => None,
+        }
+    }
+
+    /// Whether this node may be followed.
+    fn leads(&self) -> bool {
+        match &self.role {
+            Role::Master(_) => self.is_settled(),
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => false,
         }
     }
 
@@ -75,6 +84,7 @@ impl Node {
                 asking.heard(link, &hello.standing);
                 self.hold_or_note(link, hello, out);
             }
+            Role::Candidate(_) => self.hello_to_candidate(link, hello, out),
             Role::Master(_) => self.hello_to_master(link, hello, out),
             Role::Replica(_) => self.hello_to_replica(link, &hello, out),
         }
@@ -89,6 +99,7 @@ impl Node {
         match &mut self.role {
             Role::Founding(_) => {}
             Role::Asking(asking) => asking.heard(link, &welcome.standing),
+            Role::Candidate(_) => self.on_voter(link, welcome, out),
             Role::Master(_) => self.on_probe_answer(link, &welcome, out),
             Role::Replica(_) => self.on_source(link, welcome, out),
         }
@@ -152,6 +163,16 @@ impl Node {
         }
     }
 
+    /// Somebody else may have won meanwhile.
+    fn hello_to_candidate(&mut self, link: LinkId, hello: Hello, out: &mut Output) {
+        if hello.standing.leads && hello.standing.promised >= self.promised {
+            self.end_campaign("another node leads", out);
+            self.hello_to_replica(link, &hello, out);
+        } else {
+            self.hold_or_note(link, hello, out);
+        }
+    }
+
     fn hello_to_replica(&mut self, link: LinkId, hello: &Hello, out: &mut Output) {
         if hello.standing.leads && hello.standing.promised >= self.promised {
             self.hint_at(&hello.standing);
@@ -206,6 +227,7 @@ impl Node {
         match &self.role {
             Role::Founding(_) => None,
             Role::Asking(asking) => asking.peer(link),
+            Role::Candidate(candidate) => candidate.peer(link),
             Role::Master(master) => master.feeds.get(&link).map(|feed| feed.node),
             Role::Replica(replica) => replica.source(link),
         }
@@ -229,8 +251,9 @@ pub(super) fn myself(config: &Config, id: NodeId) -> Member {
         name: config.node_name.clone(),
         replication: config.replication.as_ref().map(address_text).unwrap_or_default(),
         http: address_text(&config.http),
-        voter: true,
+        voter: false,
         priority: config.priority,
+        priority_set: None,
     }
 }
 

@@ -73,6 +73,7 @@ impl Node {
             out.links.push(LinkAction::Close { link });
         }
         self.held.remove(&link);
+        self.linearizing.lose_link(link);
     }
 
     /// Ends a link with a last word; both sides say why.
@@ -104,16 +105,25 @@ impl Node {
             return;
         }
         self.held.remove(&link);
+        self.linearizing.lose_link(link);
         if loss == LinkLoss::Garbage {
             self.counters.garbage_links += 1;
             out.events.push(Event::LinkLost { link, why: "the peer sent what is no message" });
         }
+        self.suspect(link, loss);
         self.forget_link(link, loss_as_str(loss), out);
     }
 
     pub(super) fn on_bye(&mut self, link: LinkId, reason: Reason, out: &mut Output) {
-        out.events.push(Event::Refused { node: self.peer_of(link), by_peer: true, reason });
-        self.forget_link(link, "the peer refused it", out);
+        let why = match reason {
+            Reason::Resigned => "its mastership is over",
+            _ => {
+                out.events.push(Event::Refused { node: self.peer_of(link), by_peer: true, reason });
+                "the peer refused it"
+            }
+        };
+        self.on_resigned(link, reason);
+        self.forget_link(link, why, out);
         self.close(link, out);
     }
 
@@ -142,6 +152,7 @@ impl Node {
         match &mut self.role {
             Role::Founding(_) => {}
             Role::Asking(asking) => asking.lost(link),
+            Role::Candidate(candidate) => candidate.lost(link),
             Role::Master(_) => self.lose_feed(link, why, out),
             Role::Replica(_) => self.lose_source(link, why, out),
         }
@@ -149,9 +160,11 @@ impl Node {
 
     /// Whether it is clear what this node is, so that hellos are answered at once.
     pub(super) fn is_settled(&self) -> bool {
-        match self.role {
-            Role::Founding(_) | Role::Asking(_) => false,
-            Role::Master(_) => self.is_serving(),
+        match &self.role {
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) => false,
+            // An armed master opens its epoch with the help of those that follow it.
+            Role::Master(master) if self.armed().is_some() => master.start.is_some(),
+            Role::Master(_) => self.is_open(),
             Role::Replica(_) => true,
         }
     }

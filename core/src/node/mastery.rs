@@ -3,15 +3,15 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
+use super::handover::Handover;
 use super::hello::address_text;
 use super::window::Window;
 use super::{Node, Role};
-use crate::command::{Command, MEMBERS_MAX, Member, Membership, StartKind};
-use crate::config::Concern;
+use crate::command::{MEMBERS_MAX, Member, StartKind};
 use crate::event::Event;
 use crate::ids::{LinkId, NodeId, RequestId};
-use crate::log::Answered;
 use crate::message::{Ack, Hello, Intent, Leader, Reason, Standing, Stored, Verdict, Welcome};
 use crate::output::{Output, Promoted, Reply};
 use crate::position::{Epoch, Index, Position};
@@ -36,6 +36,18 @@ pub(super) struct Master {
     /// Links to absent members, to notice a fork.
     pub(super) probing: BTreeSet<LinkId>,
     pub(super) next_probe: Time,
+    /// Turns in which it has sent appends.
+    pub(super) rounds: u64,
+    /// Somebody waits for the next round.
+    pub(super) round_wanted: bool,
+    /// When the cluster was armed by this master, until its token leaves.
+    pub(super) armed_at: Option<Time>,
+    /// Rounds sent then or earlier give no lease.
+    pub(super) lease_floor: Time,
+    /// When it last held its lease, or began.
+    pub(super) led_at: Time,
+    /// A switchover that is under way.
+    pub(super) handover: Option<Handover>,
 }
 
 /// A promotion that waits for its first commit.
@@ -51,11 +63,12 @@ pub(super) struct Promoting {
 pub(super) struct Feed {
     pub(super) node: NodeId,
     pub(super) member: Member,
+    /// Whether it may vote.
+    pub(super) votes: bool,
     pub(super) mode: FeedMode,
     /// The last commit index that it was told.
     pub(super) committed_sent: Index,
     pub(super) sent_at: Time,
-    pub(super) round: u64,
     /// Its own clock, as of its newest ack.
     pub(super) clock: u64,
 }
@@ -77,6 +90,10 @@ pub(super) struct Progress {
     pub(super) durable: Index,
     pub(super) applied: Index,
     pub(super) heard: Option<Time>,
+    /// The newest round that it has answered, when that was sent, and for how long it keeps its word since.
+    pub(super) round: u64,
+    pub(super) sent: Time,
+    pub(super) word: Duration,
 }
 
 impl Master {
@@ -90,13 +107,19 @@ impl Master {
             progress: BTreeMap::new(),
             probing: BTreeSet::new(),
             next_probe: now,
+            rounds: 0,
+            round_wanted: false,
+            armed_at: None,
+            lease_floor: Time::default(),
+            led_at: now,
+            handover: None,
         }
     }
 
-    /// How far the voters' disks hold the log. Unarmed, the master is the only voter.
-    pub(super) fn commit_point(&self, me: NodeId, durable: Index) -> Index {
+    /// How far the disks of a majority of `voters` hold the log.
+    pub(super) fn commit_point(&self, voters: &[NodeId], me: NodeId, durable: Index) -> Index {
         let of = |node| if node == me { durable } else { self.durable_of(node) };
-        quorum::commit_point(&[me], of)
+        quorum::commit_point(voters, of)
     }
 
     /// The last index that `count` replicas hold on disk, besides the master.
@@ -116,11 +139,11 @@ impl Master {
         u32::try_from(self.feeds.len()).unwrap_or(u32::MAX)
     }
 
-    fn durable_of(&self, node: NodeId) -> Index {
+    pub(super) fn durable_of(&self, node: NodeId) -> Index {
         self.progress.get(&node).map_or(Index::ZERO, |progress| progress.durable)
     }
 
-    fn feed_of(&self, node: NodeId) -> Option<LinkId> {
+    pub(super) fn feed_of(&self, node: NodeId) -> Option<LinkId> {
         self.feeds.iter().find(|(_, feed)| feed.node == node).map(|(link, _)| *link)
     }
 }
@@ -128,13 +151,37 @@ impl Master {
 impl Node {
     pub(super) fn tend_mastery(&mut self, out: &mut Output) {
         self.begin_reign(out);
-        if !self.is_serving() {
+        self.tend_lease(out);
+        if !self.is_settled() {
             return;
         }
         self.release_held(out);
-        self.answer_promotion(out);
-        self.admit_members();
         self.probe_absent(out);
+        if self.is_serving() {
+            self.answer_promotion(out);
+            self.tend_membership();
+        }
+        self.tend_handover(out);
+    }
+
+    /// The first entry of this mastership, if it serves.
+    pub(super) fn reigns_since(&self) -> Option<Position> {
+        match &self.role {
+            Role::Master(master) if self.is_serving() => {
+                master.start.map(|index| Position { epoch: master.epoch, index })
+            }
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Master(_) | Role::Replica(_) => None,
+        }
+    }
+
+    /// Tells those who were asked for their votes that this node leads.
+    pub(super) fn announce(&mut self, out: &mut Output) {
+        let Role::Master(master) = &mut self.role else { return };
+        master.next_probe = self.now.mono;
+        let links = master.probing.iter().copied().filter(|link| self.links.peer_host(*link).is_some());
+        for link in links.collect::<Vec<LinkId>>() {
+            self.say_hello(link, Intent::Ask, out);
+        }
     }
 
     fn answer_promotion(&mut self, out: &mut Output) {
@@ -185,10 +232,10 @@ impl Node {
         let feed = Feed {
             node,
             member: member_of(&hello.standing),
+            votes: hello.standing.votes,
             mode,
             committed_sent: Index::ZERO,
             sent_at: now,
-            round: 0,
             clock: 0,
         };
         if let Role::Master(master) = &mut self.role {
@@ -243,6 +290,7 @@ impl Node {
         let last = self.log.last().index;
         let now = self.now.mono;
         let Role::Master(master) = &mut self.role else { return };
+        let rounds = master.rounds;
         let Some(feed) = master.feeds.get_mut(&link) else { return };
         if ack.epoch() != master.epoch {
             return;
@@ -261,6 +309,11 @@ impl Node {
         progress.durable = progress.durable.max(ack.durable());
         progress.applied = ack.applied();
         progress.heard = Some(now);
+        if ack.round() >= progress.round && ack.round() <= rounds {
+            progress.round = ack.round();
+            progress.sent = Time(ack.sent()).min(now);
+            progress.word = Duration::from_millis(u64::from(ack.word_ms()));
+        }
         if streams {
             self.compare_state(link, node, ack.applied(), ack.hash(), out);
         }
@@ -323,32 +376,6 @@ impl Node {
         }
     }
 
-    /// Keeps the membership in the log true, one change at a time.
-    fn admit_members(&mut self) {
-        let (at, membership) = self.log.membership();
-        if at > self.committed || self.flags.disk_full || self.is_standalone() {
-            return;
-        }
-        let Role::Master(master) = &self.role else { return };
-        let here = || core::iter::once(&self.me).chain(master.feeds.values().map(|feed| &feed.member));
-        if here().all(|member| is_recorded(membership, member)) {
-            return;
-        }
-        let mut wanted = membership.clone();
-        for member in here() {
-            match wanted.members.binary_search_by_key(&member.id, |known| known.id) {
-                Ok(place) => {
-                    if let Some(known) = wanted.members.get_mut(place) {
-                        *known = Member { voter: known.voter, ..member.clone() };
-                    }
-                }
-                Err(place) if wanted.members.len() < MEMBERS_MAX => wanted.members.insert(place, member.clone()),
-                Err(_) => return,
-            }
-        }
-        self.propose(&Command::Config(wanted), Concern::Quorum, Answered::No);
-    }
-
     /// Dials members that are not connected, now and then: should one of them lead too, both must know.
     fn probe_absent(&mut self, out: &mut Output) {
         let now = self.now.mono;
@@ -391,17 +418,15 @@ impl Node {
         match &self.role {
             Role::Master(_) => self.is_serving().then_some(&self.as_leader),
             Role::Replica(replica) => replica.leader(),
-            Role::Founding(_) | Role::Asking(_) => None,
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) => None,
         }
     }
 }
 
-/// Whether the membership says of a member what it says of itself; whether it votes is not its to say.
-fn is_recorded(membership: &Membership, member: &Member) -> bool {
-    membership.get(member.id).is_some_and(|known| {
-        let (named, placed) = (known.name == member.name, known.replication == member.replication);
-        named && placed && known.http == member.http && known.priority == member.priority
-    })
+/// The answer to who promotes the master.
+pub(super) fn promoted_already(position: Position) -> Promoted {
+    let took_over = Position { index: position.index.prev(), ..position };
+    Promoted { position, took_over, possible_loss: None }
 }
 
 fn member_of(standing: &Standing) -> Member {
@@ -412,5 +437,6 @@ fn member_of(standing: &Standing) -> Member {
         http: address_text(&standing.http),
         voter: false,
         priority: standing.priority,
+        priority_set: None,
     }
 }

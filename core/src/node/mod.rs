@@ -4,14 +4,20 @@
 //! room below holds one part of that; none of them is a second way in.
 
 mod answers;
+mod arming;
 mod check;
+mod election;
 mod feeding;
 mod following;
 mod forks;
+mod handover;
 mod hello;
 mod lag;
+mod lease;
+mod linearizing;
 mod linking;
 mod mastery;
+mod regime;
 mod report;
 mod rollback;
 mod seeking;
@@ -20,6 +26,7 @@ mod snapshots;
 mod starting;
 mod storing;
 mod syncing;
+mod voting;
 mod window;
 mod writes;
 
@@ -50,7 +57,10 @@ use crate::view::View;
 use crate::wal::HardState;
 
 use answers::{Reads, Waiters};
+use election::Candidate;
+use handover::Switching;
 use lag::{Marks, Proofs};
+use linearizing::Linearizing;
 use linking::Links;
 use mastery::Master;
 use seeking::Replica;
@@ -59,6 +69,7 @@ use snapshots::Snapshots;
 use starting::{Asking, Founding};
 use storing::Draft;
 use syncing::Repair;
+use voting::Ballot;
 
 /// One node.
 #[derive(Clone, Debug)]
@@ -72,6 +83,8 @@ pub struct Node {
     cluster: Option<ClusterId>,
     /// The highest epoch promised; on disk once the shadow says so.
     promised: Epoch,
+    /// This process, as peers tell it from an earlier or later one of the same node.
+    process: u64,
     rng: ChaCha8Rng,
     now: Now,
     log: Log,
@@ -81,6 +94,10 @@ pub struct Node {
     shadow: Shadow,
     draft: Draft,
     role: Role,
+    ballot: Ballot,
+    /// When masters changed of late.
+    changes: Vec<Time>,
+    switching: Switching,
     links: Links,
     /// Hellos that wait until it is clear what this node is.
     held: BTreeMap<LinkId, Hello>,
@@ -93,6 +110,7 @@ pub struct Node {
     proofs: Proofs,
     waiters: Waiters,
     reads: Reads,
+    linearizing: Linearizing,
     counters: Counters,
     flags: Flags,
     shown: State,
@@ -107,6 +125,8 @@ enum Role {
     Founding(Founding),
     /// A mastership is about to begin: members are asked what they hold.
     Asking(Asking),
+    /// A replica of an armed cluster asks for votes.
+    Candidate(Candidate),
     /// A mastership.
     Master(Master),
     /// Follows a master, or looks for one.
@@ -118,6 +138,7 @@ enum Role {
 struct Flags {
     disk_full: bool,
     stopping: bool,
+    no_quorum: bool,
     config_role_ignored: bool,
     rollback_written: bool,
     state_mismatch: bool,
@@ -152,6 +173,7 @@ impl Node {
             me,
             cluster: hard_state.cluster,
             promised: hard_state.promised,
+            process: process_id(seed),
             rng: ChaCha8Rng::seed_from_u64(seed),
             now,
             applied: start,
@@ -159,6 +181,9 @@ impl Node {
             shadow,
             draft: Draft::default(),
             role: Role::Replica(Replica::new(None)),
+            ballot: Ballot::default(),
+            changes: Vec::new(),
+            switching: Switching::default(),
             links: Links::default(),
             held: BTreeMap::new(),
             repair: None,
@@ -168,6 +193,7 @@ impl Node {
             proofs: Proofs::default(),
             waiters: Waiters::default(),
             reads: Reads::default(),
+            linearizing: Linearizing::default(),
             counters: Counters::default(),
             flags: Flags::default(),
             shown: State::Connecting,
@@ -210,13 +236,15 @@ impl Node {
             Input::Cancel(id) => {
                 self.waiters.cancel(id);
                 self.reads.cancel(id);
+                self.linearizing.cancel(id);
+                self.switching.cancel(id);
             }
             Input::Message { link, message } => self.on_message(link, message, out),
             Input::Durable(receipt) => self.on_durable(&receipt, out),
             Input::Link { link, change: LinkChange::Up { peer_host } } => self.on_link_up(link, peer_host, out),
             Input::Link { link, change: LinkChange::Down(loss) } => self.on_link_down(link, loss, out),
             Input::DiskRoom(room) => self.on_disk_room(room, out),
-            Input::Shutdown => self.flags.stopping = true,
+            Input::Shutdown => self.on_shutdown(),
         }
     }
 
@@ -233,6 +261,11 @@ impl Node {
             Message::Stored(stored) => self.on_stored(link, stored, out),
             Message::Pull(pull) => self.on_pull(link, pull, out),
             Message::Pulled(pulled) => self.on_pulled(link, pulled, out),
+            Message::Canvass(canvass) => self.on_canvass(link, canvass, out),
+            Message::Vote(vote) => self.on_vote(link, vote, out),
+            Message::Handover(handover) => self.on_handover(link, handover, out),
+            Message::ReadIndex(asked) => self.on_read_index(link, asked),
+            Message::ReadIndexed(answer) => self.on_read_indexed(link, answer),
             Message::Bye(reason) => self.on_bye(link, reason, out),
         }
     }
@@ -245,9 +278,12 @@ impl Node {
         self.sweep();
         self.apply();
         self.tend_snapshots(out);
+        self.tend_linearizing(out);
         self.answer(out);
+        self.tend_switching(out);
         self.feed(out);
         self.acknowledge(out);
+        self.pay_vote(out);
         self.log.evict(self.applied.index.min(self.shadow.durable()), self.config.tail_bytes_max);
         self.write(out);
         self.show(out);
@@ -258,6 +294,7 @@ impl Node {
         match &self.role {
             Role::Founding(_) => self.tend_founding(out),
             Role::Asking(_) => self.tend_asking(out),
+            Role::Candidate(_) => self.tend_candidate(out),
             Role::Master(_) => self.tend_mastery(out),
             Role::Replica(_) => self.tend_replica(out),
         }
@@ -305,6 +342,14 @@ fn history_before(history: &History, index: Index) -> History {
     let mut before = history.clone();
     before.truncate(index);
     before
+}
+
+/// A number that no other start of a node is likely to have, from another stream than its random choices.
+fn process_id(seed: u64) -> u64 {
+    use rand_core::Rng as _;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(1);
+    rng.next_u64()
 }
 
 /// Members other than `id`.

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::following::Mode;
+use super::handover::Handover;
 use super::mastery::{FeedMode, Progress};
 use super::seeking::Replica;
 use super::syncing::Repair;
@@ -37,14 +38,11 @@ impl Node {
             leader: self.leader().cloned(),
             positions: self.positions(),
             failover: self.failover(),
-            lease_remaining: None,
+            lease_remaining: self.lease_until().map(|until| until.since(now)),
             link: self.link_status(now),
             lag_operations: self.lag_operations(),
             lag: self.lag(now),
-            staleness: self.view_proof().map(|proof| match proof {
-                Proof::Master => Duration::ZERO,
-                Proof::At(at) => now.since(at),
-            }),
+            staleness: self.view_proof().map(|proof| proof.age(now)),
             members: self.members(now),
             counters: self.counters,
             alarms: self.alarms(),
@@ -65,7 +63,7 @@ impl Node {
         match &self.role {
             _ if self.is_standalone() => status::Role::Standalone,
             Role::Founding(_) | Role::Asking(_) | Role::Master(_) => status::Role::Master,
-            Role::Replica(_) => status::Role::Replica,
+            Role::Candidate(_) | Role::Replica(_) => status::Role::Replica,
         }
     }
 
@@ -76,7 +74,10 @@ impl Node {
         match &self.role {
             Role::Founding(_) => State::Founding,
             Role::Asking(_) => State::CatchingUp,
-            Role::Master(_) if !self.is_serving() => State::Opening,
+            Role::Candidate(_) => State::Campaigning,
+            Role::Master(_) if !self.is_open() => State::Opening,
+            Role::Master(_) if self.holds_writes() => State::HandingOver,
+            Role::Master(_) if !self.holds_lease() => State::NoQuorum,
             Role::Master(_) if self.flags.disk_full => State::DiskFull,
             Role::Master(_) => State::Serving,
             Role::Replica(replica) => self.replica_state(replica),
@@ -105,7 +106,13 @@ impl Node {
             State::Streaming | State::Syncing | State::RollingBack => {
                 "this replica follows a master that is not ready"
             }
+            State::MasterDown if self.armed().is_some() => {
+                "the master is down and the voters have elected nobody yet"
+            }
             State::MasterDown => "the master is down and an operator has promoted nobody yet",
+            State::Campaigning => "this node asks for the votes of the others",
+            State::NoQuorum => "no majority of voters answers this master",
+            State::HandingOver => "this master hands over",
             State::DiskFull => "the disk is full",
             State::ShuttingDown => "this node is shutting down",
         }
@@ -122,9 +129,14 @@ impl Node {
     }
 
     fn failover(&self) -> Failover {
-        let reason = match self.config.failover_mode {
-            FailoverMode::Manual => "failover.mode is manual: an operator promotes",
-            FailoverMode::Auto => "automatic failover is not armed: an operator promotes",
+        let armed = self.armed().is_some();
+        let reason = match (&self.role, self.config.failover_mode) {
+            _ if armed => "armed: the voters replace a master that is gone",
+            (_, FailoverMode::Manual) => "failover.mode is manual: an operator promotes",
+            (Role::Master(_), FailoverMode::Auto) => {
+                self.why_not_armed().unwrap_or("not armed yet: the membership is being written")
+            }
+            (_, FailoverMode::Auto) => "automatic failover is not armed: an operator promotes",
         };
         let reigns = self.log.history().reigns();
         let told = reigns.iter().skip(reigns.len().saturating_sub(CHANGES_TOLD));
@@ -136,17 +148,15 @@ impl Node {
                 at: self.log.get(reign.start).map(|slot| slot.entry.at),
             })
             .collect();
-        Failover { mode: self.config.failover_mode, armed: self.log.membership().1.armed, reason, history }
+        let (paused, why_not) = (self.paused(), self.why_not_campaign());
+        Failover { mode: self.config.failover_mode, armed, reason, paused, why_not, history }
     }
 
     fn link_status(&self, now: Time) -> Option<LinkStatus> {
         match &self.role {
             Role::Founding(_) | Role::Asking(_) | Role::Master(_) => None,
-            Role::Replica(replica) => Some(LinkStatus {
-                connected: replica.is_following(),
-                last_contact: replica.last_contact.map(|at| now.since(at)),
-                reconnects: replica.reconnects,
-            }),
+            Role::Candidate(candidate) => Some(link_of(candidate.replica(), now)),
+            Role::Replica(replica) => Some(link_of(replica, now)),
         }
     }
 
@@ -154,14 +164,14 @@ impl Node {
     fn lag_operations(&self) -> u64 {
         match &self.role {
             Role::Master(_) | Role::Founding(_) | Role::Asking(_) => 0,
-            Role::Replica(_) => self.marks.last().ahead_of(self.applied.index),
+            Role::Candidate(_) | Role::Replica(_) => self.marks.last().ahead_of(self.applied.index),
         }
     }
 
     fn lag(&self, now: Time) -> Duration {
         match &self.role {
             Role::Master(_) | Role::Founding(_) | Role::Asking(_) => Duration::ZERO,
-            Role::Replica(_) => self.marks.lag(self.applied.index, now),
+            Role::Candidate(_) | Role::Replica(_) => self.marks.lag(self.applied.index, now),
         }
     }
 
@@ -171,7 +181,9 @@ impl Node {
             _ if self.flags.stopping => false,
             Role::Founding(_) | Role::Asking(_) => false,
             Role::Master(_) => self.is_serving(),
-            Role::Replica(_) => self.flags.caught_up_once && !self.tainted && self.lag(now) <= self.config.max_lag,
+            Role::Candidate(_) | Role::Replica(_) => {
+                self.flags.caught_up_once && !self.tainted && self.lag(now) <= self.config.max_lag
+            }
         }
     }
 
@@ -186,14 +198,16 @@ impl Node {
         let (connected, known) = match &self.role {
             _ if me => {
                 let (durable, applied) = (self.shadow.durable(), self.applied.index);
-                (true, Progress { durable, applied, heard: Some(now) })
+                (true, Progress { durable, applied, heard: Some(now), ..Progress::default() })
             }
             Role::Master(master) => {
                 let feed = master.feeds.values().find(|feed| feed.node == member.id);
                 let streams = feed.is_some_and(|feed| !matches!(feed.mode, FeedMode::Probe));
                 (streams, master.progress.get(&member.id).copied().unwrap_or_default())
             }
-            Role::Founding(_) | Role::Asking(_) | Role::Replica(_) => (false, Progress::default()),
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => {
+                (false, Progress::default())
+            }
         };
         let why_not = self.why_not_eligible(member, connected);
         MemberStatus {
@@ -201,7 +215,7 @@ impl Node {
             name: member.name.clone(),
             http: member.http.clone(),
             voter: member.voter,
-            priority: member.priority,
+            priority: member.rank(),
             connected,
             durable: known.durable,
             applied: known.applied,
@@ -215,17 +229,23 @@ impl Node {
     }
 
     fn why_not_eligible(&self, member: &Member, connected: bool) -> Option<&'static str> {
-        if member.priority == 0 {
+        if member.rank() == 0 {
             return Some("its failover.priority is 0");
+        }
+        if self.armed().is_some() && !member.voter {
+            return Some("it is no voter");
         }
         (!connected).then_some("it is not connected to this node")
     }
 
     fn view_proof(&self) -> Option<Proof> {
         match &self.role {
-            Role::Master(_) if self.is_serving() => Some(Proof::Master),
-            Role::Master(_) | Role::Founding(_) | Role::Asking(_) => None,
-            Role::Replica(_) => self.proofs.newest().filter(|_| !self.tainted).map(Proof::At),
+            Role::Master(_) if !self.is_open() => None,
+            Role::Master(_) => {
+                Some(self.lease().map_or(Proof::Master, |(from, until)| Proof::Lease { from, until }))
+            }
+            Role::Founding(_) | Role::Asking(_) => None,
+            Role::Candidate(_) | Role::Replica(_) => self.proofs.newest().filter(|_| !self.tainted).map(Proof::At),
         }
     }
 
@@ -253,6 +273,7 @@ impl Node {
 
     /// Tells of a change of state, and publishes the view.
     pub(super) fn show(&mut self, out: &mut Output) {
+        self.tell_quorum(out);
         let to = self.state();
         if to != self.shown {
             self.shown = to;
@@ -278,13 +299,19 @@ impl Node {
             Role::Founding(founding) => Some(founding.until),
             Role::Asking(asking) => Some(asking.deadline(now)),
             Role::Master(master) => {
-                let heartbeat = self.config.heartbeat_interval;
-                let feeds = master.feeds.values().map(|feed| feed.sent_at + heartbeat).min();
-                let probe = self.is_serving().then_some(master.next_probe);
-                let held = (!self.held.is_empty() && self.is_serving()).then_some(now);
-                [feeds, probe, held].into_iter().flatten().min()
+                let interval = self.round_interval();
+                let silent = master.handover.as_ref().is_some_and(Handover::has_left);
+                let feeds = master.feeds.values().map(|feed| feed.sent_at + interval).min().filter(|_| !silent);
+                let probe = self.is_settled().then_some(master.next_probe);
+                let held = (!self.held.is_empty() && self.is_settled()).then_some(now);
+                let handover = master.handover.as_ref().map(Handover::deadline);
+                [feeds, probe, held, handover, self.lease_deadline()].into_iter().flatten().min()
             }
-            Role::Replica(replica) => replica.deadline().filter(|_| self.repair.is_none() && !self.flags.stopping),
+            Role::Candidate(candidate) => Some(candidate.deadline()),
+            Role::Replica(replica) => {
+                let seek = replica.deadline().filter(|_| self.repair.is_none() && !self.flags.stopping);
+                seek.into_iter().chain(self.campaign_due()).min()
+            }
         };
         let sweep = self.store.next_expiry().filter(|_| self.is_serving() && !self.flags.disk_full).map(|due| {
             let at = self.now.wall.max(self.log.log_time());
@@ -298,10 +325,20 @@ impl Node {
             self.waiters.deadline(),
             self.reads.deadline(),
             self.snapshot_due(),
+            self.linearizing.deadline(),
+            self.switching.deadline(),
         ]
         .into_iter()
         .flatten()
         .min()
+    }
+}
+
+fn link_of(replica: &Replica, now: Time) -> LinkStatus {
+    LinkStatus {
+        connected: replica.is_following(),
+        last_contact: replica.last_contact.map(|at| now.since(at)),
+        reconnects: replica.reconnects,
     }
 }
 
@@ -317,6 +354,9 @@ fn usual_cause(state: State) -> &'static str {
         State::Syncing => "its log and the master's are too far apart",
         State::RollingBack => "its log goes beyond the master's",
         State::MasterDown => "the master is gone",
+        State::Campaigning => "the master was silent for an election timeout",
+        State::NoQuorum => "no majority of voters answers",
+        State::HandingOver => "the mastership is being handed over",
         State::DiskFull => "there is no room for another log segment",
         State::ShuttingDown => "the process was asked to end",
     }

@@ -9,7 +9,7 @@ use core::fmt::Write as _;
 use bytes::Bytes;
 
 use super::syncing::{ROLLBACK_BYTES_PER_TURN, first_lost};
-use crate::command::{Command, Condition, Pair, StartKind, Value, ValueKind};
+use crate::command::{Command, Condition, Pair, Value, ValueKind};
 use crate::config::Concern;
 use crate::log::{Answered, Log, Slot};
 use crate::position::{Index, Position};
@@ -141,7 +141,7 @@ impl Lines<'_> {
             }
             Command::Once { .. } => panic!("INV-14: a ticket within a ticket came past the codec"),
             Command::EpochStart { kind } => {
-                self.line("epoch_start", &format!(",\"kind\":\"{}\"", kind_as_str(*kind)), 0);
+                self.line("epoch_start", &format!(",\"kind\":\"{}\"", kind.as_str()), 0);
                 0
             }
             Command::Config(membership) => {
@@ -205,15 +205,6 @@ fn condition_field(condition: Condition) -> String {
         Condition::Absent => String::from(",\"nx\":true"),
         Condition::Present => String::from(",\"xx\":true"),
         Condition::Version(version) => format!(",\"if_version\":{version}"),
-    }
-}
-
-fn kind_as_str(kind: StartKind) -> &'static str {
-    match kind {
-        StartKind::Founding => "founding",
-        StartKind::Restart => "restart",
-        StartKind::Promotion => "promotion",
-        StartKind::Forced => "forced",
     }
 }
 

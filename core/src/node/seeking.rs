@@ -8,14 +8,19 @@ use super::syncing::Syncing;
 use super::{Node, Role};
 use crate::event::Event;
 use crate::ids::{LinkId, NodeId};
+use crate::input::LinkLoss;
 use crate::message::{Intent, Leader, Reason, Resume, Standing, Verdict, Welcome};
 use crate::output::Output;
-use crate::position::{Index, Position};
+use crate::position::{Epoch, Index, Position};
 use crate::time::Time;
 use core::time::Duration;
 
 /// The shortest wait between two dials; it doubles after each round of all addresses.
 const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
+/// How often, and how soon again, a master whose connection broke is dialled to find out whether its process is dead: one
+/// that is about to end may still accept.
+const SUSPECT_DIALS_MAX: u32 = 10;
+const SUSPECT_DIAL_DELAY: Duration = Duration::from_millis(10);
 
 /// Follows a master, or looks for one.
 #[derive(Clone, Debug)]
@@ -31,6 +36,19 @@ pub(super) struct Replica {
     pub(super) reconnects: u64,
     /// A snapshot transfer that broke off.
     pub(super) broken: Option<Syncing>,
+    /// The master's connection broke: whether its process is dead is being found out.
+    suspect: Option<Suspect>,
+}
+
+/// A master whose connection broke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Suspect {
+    leader: Leader,
+    epoch: Epoch,
+    process: u64,
+    /// The dial that will tell.
+    link: Option<LinkId>,
+    dials: u32,
 }
 
 /// How far the search is.
@@ -54,6 +72,7 @@ impl Replica {
             last_contact: None,
             reconnects: 0,
             broken: None,
+            suspect: None,
         }
     }
 
@@ -114,6 +133,7 @@ impl Replica {
 
 impl Node {
     pub(super) fn tend_replica(&mut self, out: &mut Output) {
+        self.tend_ballot(out);
         let now = self.now.mono;
         let Role::Replica(replica) = &self.role else { return };
         let due = replica.deadline().is_some_and(|until| until <= now);
@@ -124,12 +144,107 @@ impl Node {
             self.seek_later();
             return;
         };
-        let link = self.dial(address, out);
+        let link = self.dial(address.clone(), out);
         if let Role::Replica(replica) = &mut self.role {
             match link {
-                Some(link) => replica.seek = Seek::Dialling { link },
+                Some(link) => {
+                    replica.seek = Seek::Dialling { link };
+                    if let Some(suspect) = replica.suspect.as_mut().filter(|it| it.leader.replication == address) {
+                        suspect.link = Some(link);
+                    }
+                }
                 None => self.seek_later(),
             }
+        }
+    }
+
+    /// A link broke or a dial failed. If the master's connection was closed, its address is dialled at once: a port that
+    /// refuses then has no process behind it, since a process closes its port only by ending.
+    pub(super) fn suspect(&mut self, link: LinkId, loss: LinkLoss) {
+        if self.armed_on_disk().is_none() || !self.config.crash_evidence {
+            return;
+        }
+        let Role::Replica(replica) = &mut self.role else { return };
+        if let Some(following) = replica.following().filter(|following| following.link == link) {
+            let (leader, epoch, process) = (following.leader.clone(), following.epoch, following.process);
+            let closed = loss == LinkLoss::Closed;
+            replica.suspect = closed.then_some(Suspect { leader, epoch, process, link: None, dials: 0 });
+            return;
+        }
+        let Some(suspect) = replica.suspect.as_mut().filter(|suspect| suspect.link == Some(link)) else { return };
+        suspect.link = None;
+        suspect.dials += 1;
+        match loss {
+            LinkLoss::ConnectRefused => {
+                let epoch = suspect.epoch;
+                replica.suspect = None;
+                self.note_end_of(epoch, false);
+            }
+            LinkLoss::Closed if suspect.dials < SUSPECT_DIALS_MAX => {}
+            LinkLoss::Closed | LinkLoss::ConnectFailed | LinkLoss::Garbage | LinkLoss::Stalled => {
+                replica.suspect = None;
+            }
+        }
+    }
+
+    /// The dial of a suspect comes soon, whatever the backoff says.
+    fn hurry_suspect(&mut self) {
+        let now = self.now.mono;
+        let Role::Replica(replica) = &mut self.role else { return };
+        if let (Some(suspect), Seek::Waiting { until }) = (&replica.suspect, &mut replica.seek) {
+            *until = Some(if suspect.dials == 0 { now } else { now + SUSPECT_DIAL_DELAY });
+            replica.hint = Some(suspect.leader.replication.clone());
+        }
+    }
+
+    /// Whom we suspected answers: the same process lives, another one proves the first one's end.
+    fn clear_suspect(&mut self, link: LinkId, peer: &Standing) {
+        let Role::Replica(replica) = &mut self.role else { return };
+        let Some(suspect) = replica.suspect.take_if(|suspect| suspect.link == Some(link)) else { return };
+        if suspect.leader.node == peer.node && suspect.process != peer.process {
+            self.note_end_of(suspect.epoch, false);
+        }
+    }
+
+    /// Looks for a master at once.
+    pub(super) fn seek_now(&mut self) {
+        let now = self.now.mono;
+        let Role::Replica(replica) = &mut self.role else { return };
+        if let Seek::Waiting { until } = &mut replica.seek {
+            *until = Some(now);
+        }
+    }
+
+    /// Looks for a master at this address first.
+    pub(super) fn seek_at(&mut self, address: String) {
+        let Role::Replica(replica) = &mut self.role else { return };
+        if !replica.is_following() {
+            replica.hint = Some(address);
+        }
+        self.seek_now();
+    }
+
+    /// Looks for a master at this member first.
+    pub(super) fn look_at(&mut self, node: NodeId) {
+        let address = self.log.membership().1.get(node).map(|member| member.replication.clone());
+        if let Some(address) = address {
+            self.seek_at(address);
+        }
+    }
+
+    /// Gives the master up, and looks for none until told to.
+    pub(super) fn leave_master(&mut self, out: &mut Output) {
+        let Role::Replica(replica) = &mut self.role else { return };
+        let link = replica.link();
+        match core::mem::replace(&mut replica.seek, Seek::Waiting { until: None }) {
+            Seek::Following(following) => {
+                replica.broken = following.into_broken();
+                self.proofs.reset();
+            }
+            Seek::Waiting { .. } | Seek::Dialling { .. } => {}
+        }
+        if let Some(link) = link {
+            self.close(link, out);
         }
     }
 
@@ -199,10 +314,12 @@ impl Node {
             out.events.push(Event::LinkLost { link, why });
         }
         self.seek_later();
+        self.hurry_suspect();
     }
 
     /// Whom we dialled has answered.
     pub(super) fn on_source(&mut self, link: LinkId, welcome: Welcome, out: &mut Output) {
+        self.clear_suspect(link, &welcome.standing);
         let Role::Replica(replica) = &mut self.role else { return };
         if replica.link() != Some(link) {
             return;
@@ -244,7 +361,8 @@ impl Node {
             return;
         }
         let common = self.common_with(source).map_or(Index::ZERO, |common| common.index);
-        let explained = source.history.promoted_after(common);
+        let ours_was_forced = source.history.elected_after(common) && self.log.history().promoted_after(common);
+        let explained = source.history.promoted_after(common) || ours_was_forced;
         if common < self.committed && !explained {
             self.refuse(link, Reason::SourceBehind, out);
             return;
@@ -266,17 +384,25 @@ impl Node {
         let after = self.common_with(&source).unwrap_or(Position::ZERO);
         let Role::Replica(replica) = &mut self.role else { return };
         let again = replica.is_following();
+        let mut changed = false;
         if !again && replica.last_leader.is_some() {
             replica.reconnects += 1;
         }
         if replica.last_leader.as_ref().is_none_or(|last| last.node != leader.node) {
-            self.counters.leader_changes += 1;
+            changed = true;
         }
         replica.last_leader = Some(leader.clone());
         replica.last_contact = Some(now);
         replica.attempts = 0;
         let counts = (mode.is_streaming(), mode.is_syncing());
-        replica.seek = Seek::Following(Following::new(link, leader.clone(), source.promised, after.index, mode));
+        replica.suspect = None;
+        let at = Position { epoch: source.promised, index: after.index };
+        replica.seek = Seek::Following(Following::new(link, leader.clone(), source.process, at, mode));
+        if changed {
+            self.note_change();
+        }
+        self.redraw_patience();
+        self.hear_master(source.promised, 0);
         if known {
             self.marks.hear(source.last.index, now);
         } else {

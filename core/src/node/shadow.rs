@@ -5,8 +5,9 @@
 
 use alloc::collections::VecDeque;
 
+use crate::ids::NodeId;
 use crate::position::{Epoch, Index};
-use crate::promise::{Ack, Stored};
+use crate::promise::{Ack, Stored, Vote};
 use crate::store::StateHash;
 use crate::wal::Durable;
 
@@ -34,6 +35,8 @@ pub(super) struct Received {
     pub(super) applied: Index,
     pub(super) hash: StateHash,
     pub(super) round: u64,
+    pub(super) sent: u64,
+    pub(super) word_ms: u32,
     pub(super) clock: u64,
     pub(super) disk_full: bool,
     /// The planted bug: what is in memory is taken for durable.
@@ -113,9 +116,17 @@ impl Shadow {
             applied: received.applied,
             hash: received.hash,
             round: received.round,
+            sent: received.sent,
+            word_ms: received.word_ms,
             clock: received.clock,
             disk_full: received.disk_full,
         })
+    }
+
+    /// INV-6, INV-7: a vote for a candidate, once its epoch is promised on this disk.
+    pub(super) fn vote(&self, voter: NodeId, epoch: Epoch, evidence: bool, trusts_memory: bool) -> Option<Vote> {
+        let promised = self.promised == epoch || trusts_memory;
+        promised.then_some(Vote { voter, epoch, trial: false, granted: true, promised: epoch, evidence })
     }
 
     /// What a replica has of a snapshot. With `durable`, its log begins after it, on disk.

@@ -343,7 +343,7 @@ impl Node {
             Role::Master(master) => {
                 master.feeds.values().any(|feed| matches!(feed.mode, FeedMode::Snapshot { .. }))
             }
-            Role::Founding(_) | Role::Asking(_) | Role::Replica(_) => false,
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => false,
         };
         if feeds {
             transfer.used = self.now.mono;
@@ -355,7 +355,7 @@ impl Node {
     fn is_syncing(&self) -> bool {
         match &self.role {
             Role::Replica(replica) => replica.is_syncing(),
-            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => false,
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Master(_) => false,
         }
     }
 }

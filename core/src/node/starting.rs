@@ -5,6 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::election::Cause;
 use super::hello::address_text;
 use super::mastery::Master;
 use super::seeking::Replica;
@@ -16,7 +17,7 @@ use crate::ids::{ClusterId, LinkId, NodeId, RequestId};
 use crate::input::Promotion;
 use crate::log::Answered;
 use crate::message::{Hello, Message, Pull, Pulled, Reason, Standing};
-use crate::output::{Output, Refusal};
+use crate::output::{Output, Refusal, Reply};
 use crate::position::{Epoch, Index, Position};
 use crate::time::Time;
 use crate::wal::{HardState, Record};
@@ -95,17 +96,20 @@ impl Node {
         }
         let led = self.promised.leader == self.id;
         let edited = before.role == RoleHint::Replica && self.config.role == RoleHint::Master;
-        let armed = self.log.membership().1.armed;
+        let armed = self.armed().is_some();
+        self.begin_ballot();
         let now = self.now.mono;
         self.role = match self.config.role {
             RoleHint::Standalone => Role::Asking(Asking::new(Purpose::Restart, now)),
             RoleHint::Master if self.cluster.is_none() => {
                 Role::Founding(Founding { until: now + self.config.election_timeout })
             }
+            // An armed cluster has voters for that: this node comes back as one of them.
+            RoleHint::Master | RoleHint::Replica if armed => Role::Replica(Replica::new(None)),
             RoleHint::Master | RoleHint::Replica if led => {
                 Role::Asking(Asking::new(Purpose::Restart, now + self.config.catch_up))
             }
-            RoleHint::Master if edited && !armed && !fresh => {
+            RoleHint::Master if edited && !fresh => {
                 self.tell("the configured role was changed from replica to master");
                 let heard = self.log.last().index;
                 let purpose = Purpose::Promotion { request: None, force: false, heard };
@@ -114,7 +118,7 @@ impl Node {
             RoleHint::Master | RoleHint::Replica => Role::Replica(Replica::new(None)),
         };
         self.flags.config_role_ignored = match (&self.role, self.config.role) {
-            (Role::Replica(_), RoleHint::Master) => true,
+            (Role::Replica(_), RoleHint::Master) => edited || !armed,
             (Role::Asking(asking), RoleHint::Replica) => asking.purpose == Purpose::Restart,
             _ => false,
         };
@@ -258,8 +262,18 @@ impl Node {
     }
 
     pub(super) fn on_pulled(&mut self, link: LinkId, pulled: Pulled, out: &mut Output) {
-        let Role::Asking(asking) = &mut self.role else { return };
-        if asking.pulling != Some(link) || pulled.after != self.log.last() {
+        if pulled.after != self.log.last() {
+            return;
+        }
+        let asking = match &mut self.role {
+            Role::Asking(asking) => asking,
+            Role::Candidate(_) => {
+                self.on_pulled_by_winner(link, &pulled.entries, out);
+                return;
+            }
+            Role::Founding(_) | Role::Master(_) | Role::Replica(_) => return,
+        };
+        if asking.pulling != Some(link) {
             return;
         }
         asking.pulling = None;
@@ -280,8 +294,12 @@ impl Node {
 
     /// Leaves everything behind and looks for a master.
     pub(super) fn become_replica(&mut self, hint: Option<String>, why: &'static str, out: &mut Output) {
+        let reigned = matches!(self.role, Role::Master(_));
         self.leave_role(out);
         self.role = Role::Replica(Replica::new(hint));
+        if reigned {
+            self.begin_ballot_after_reign();
+        }
         self.flags.config_role_ignored |= self.config.role == RoleHint::Master;
         self.tell(why);
         self.release_held(out);
@@ -301,7 +319,7 @@ impl Node {
         self.record_hard_state();
         self.flags.config_role_ignored = self.config.role == RoleHint::Replica;
         self.role = Role::Master(Master::new(self.promised, kind, promoting, self.now.mono));
-        self.counters.leader_changes += 1;
+        self.note_change();
     }
 
     /// Ends what the present role has begun: links that it dialled, and promises to those who wait.
@@ -309,10 +327,18 @@ impl Node {
         let links: Vec<LinkId> = match &self.role {
             Role::Founding(_) => Vec::new(),
             Role::Asking(asking) => asking.asked.keys().copied().filter(|link| link.is_dialled()).collect(),
+            Role::Candidate(candidate) => candidate.links(),
             Role::Master(master) => master.feeds.keys().chain(&master.probing).copied().collect(),
             Role::Replica(replica) => replica.link().into_iter().collect(),
         };
         self.waiters.abandon(out);
+        self.linearizing.lose_reign();
+        if let Role::Candidate(candidate) = &self.role
+            && let Some(id) = candidate.request()
+        {
+            let why = String::from("the candidacy ended before it was decided");
+            out.replies.push((id, Err(Refusal::Conflict { why })));
+        }
         if let Role::Master(Master { promoting: Some(promoting), .. }) = &self.role
             && let Some(id) = promoting.request
         {
@@ -342,8 +368,17 @@ impl Node {
 
     /// The operator's verb.
     pub(super) fn on_promote(&mut self, id: RequestId, ask: Promotion, out: &mut Output) {
+        if let Some(position) = self.reigns_since().filter(|_| !ask.force) {
+            let promoted = super::mastery::promoted_already(position);
+            out.replies.push((id, Ok(Reply::Promoted(promoted))));
+            return;
+        }
         if let Err(refusal) = self.may_promote(&ask) {
             out.replies.push((id, Err(refusal)));
+            return;
+        }
+        if self.armed().is_some() && !ask.force {
+            self.campaign(Cause::Operator(id), "an operator promotes this node", out);
             return;
         }
         let heard = self.marks.last();
@@ -378,7 +413,10 @@ impl Node {
             });
         }
         if !ask.force && replica.is_following() {
-            return conflict("the master is alive and followed; stop it first");
+            return conflict(match self.armed() {
+                Some(_) => "the master is alive and followed; use switchover",
+                None => "the master is alive and followed; stop it first",
+            });
         }
         Ok(())
     }
@@ -397,6 +435,10 @@ impl Node {
             master.start = Some(index);
         }
         out.events.push(Event::EpochOpened { epoch, start: index, kind });
+        if kind == StartKind::Forced {
+            self.disarm_by_force();
+        }
+        self.announce(out);
     }
 
     /// Appends records that another node holds; they follow our last entry or are refused.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{APPLIES_PER_TURN_MAX, Node, Role};
 use crate::command::Command;
 use crate::config::Concern;
+use crate::ids::NodeId;
 use crate::log::Answered;
 use crate::output::Output;
 use crate::position::{Index, Position};
@@ -109,7 +110,7 @@ impl Node {
     fn hint_is_due(&self) -> bool {
         let news = self.draft.committed < self.applied.index;
         match &self.role {
-            Role::Replica(_) => news && self.shadow.is_idle(),
+            Role::Candidate(_) | Role::Replica(_) => news && self.shadow.is_idle(),
             Role::Founding(_) | Role::Asking(_) | Role::Master(_) => false,
         }
     }
@@ -128,8 +129,12 @@ impl Node {
     pub(super) fn commit(&mut self) {
         let Role::Master(master) = &self.role else { return };
         let Some(start) = master.start else { return };
-        let point = master.commit_point(self.id, self.shadow.durable());
-        if point >= start && point > self.committed {
+        let voters: Vec<NodeId> = self.armed().map_or_else(|| Vec::from([self.id]), |it| it.voters().collect());
+        let counts_memory = self.config.planted.commit_before_own_sync();
+        let own = if counts_memory { self.log.last().index } else { self.shadow.durable() };
+        let point = master.commit_point(&voters, self.id, own);
+        let counts_earlier = self.config.planted.commit_of_earlier_epoch();
+        if (point >= start || counts_earlier) && point > self.committed {
             self.committed = point;
         }
     }
@@ -178,12 +183,17 @@ impl Node {
         }
     }
 
-    /// Whether this node is a master that takes writes: the first entry of its epoch is committed.
-    pub(super) fn is_serving(&self) -> bool {
+    /// Whether the first entry of this master's epoch is committed.
+    pub(super) fn is_open(&self) -> bool {
         match &self.role {
             Role::Master(master) => master.start.is_some_and(|start| self.committed >= start),
-            Role::Founding(_) | Role::Asking(_) | Role::Replica(_) => false,
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => false,
         }
+    }
+
+    /// Whether this node is a master that answers: open, and nobody else can lead now.
+    pub(super) fn is_serving(&self) -> bool {
+        self.is_open() && self.holds_lease()
     }
 
     /// What is wrong now, in order.
@@ -198,6 +208,7 @@ impl Node {
             (Alarm::DiskFull, self.flags.disk_full),
             (Alarm::OutOfMemory, memory_max > 0 && self.store.memory_bytes() >= memory_max),
             (Alarm::UnsafeFsync, unsafe_fsync),
+            (Alarm::NoQuorum, self.flags.no_quorum),
             (Alarm::MasterDown, self.state() == crate::status::State::MasterDown),
             (Alarm::RollbackWritten, self.flags.rollback_written),
             (Alarm::StateMismatch, self.flags.state_mismatch),

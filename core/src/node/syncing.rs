@@ -68,6 +68,7 @@ impl Node {
         }
         let reader = core::mem::take(&mut syncing.reader);
         replica.last_contact = Some(now);
+        self.hear_master(chunk.epoch, 0);
         self.abandon_snapshot(out);
         let (position, number) = (chunk.position, chunk.number);
         self.marks.hear(chunk.last, now);

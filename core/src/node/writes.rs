@@ -1,6 +1,7 @@
 //! The door for clients and operators: what is refused before anything is done, and what enters the log.
 
 use super::answers::{READS_MAX, WAITERS_MAX};
+use super::handover::HeldWrite;
 use super::{Node, Role};
 use crate::command::{Command, Condition, Outcome, Pair, TICKET_KEY_BYTES_MAX};
 use crate::config::Concern;
@@ -30,6 +31,11 @@ impl Node {
             }
             Request::Read { demand, timeout } => self.on_read(id, demand, timeout, out),
             Request::Promote(ask) => self.on_promote(id, ask, out),
+            Request::Switchover { to, timeout } => {
+                self.on_switchover(id, to.as_deref(), timeout.min(TIMEOUT_MAX), out);
+            }
+            Request::Members(change) => self.on_members(id, &change, out),
+            Request::Pause(length) => self.on_pause(id, length, out),
             Request::Snapshot => self.on_snapshot(id, out),
             Request::Status => {
                 let status = self.status(self.now.mono);
@@ -49,6 +55,10 @@ impl Node {
         timeout: Duration,
         out: &mut Output,
     ) -> Result<(), Refusal> {
+        if self.holds_writes() && !self.flags.stopping {
+            let (command, deadline) = (command.clone(), self.now.mono + timeout.min(TIMEOUT_MAX));
+            return self.hold_write(HeldWrite { id, command, concern, deadline });
+        }
         self.admit_write(command, concern)?;
         let at_once = concern == Concern::Async && is_plain_set(command);
         let answered = if at_once { Answered::Yes } else { Answered::No };
@@ -62,6 +72,15 @@ impl Node {
             self.waiters.wait(id, position, concern, deadline);
         }
         Ok(())
+    }
+
+    /// A write that waited for a switchover which did not come to pass.
+    pub(super) fn write_held(&mut self, write: HeldWrite, out: &mut Output) {
+        let HeldWrite { id, command, concern, deadline } = write;
+        let timeout = deadline.since(self.now.mono);
+        if let Err(refusal) = self.on_write(id, &command, concern, timeout, out) {
+            out.replies.push((id, Err(refusal)));
+        }
     }
 
     fn admit_write(&self, command: &Command, concern: Concern) -> Result<(), Refusal> {
@@ -96,7 +115,10 @@ impl Node {
         Ok(())
     }
 
-    fn not_master(&self) -> Refusal {
+    pub(super) fn not_master(&self) -> Refusal {
+        if self.is_open() && !self.holds_lease() {
+            return Refusal::NoQuorum { retry_after: RETRY_AFTER };
+        }
         match self.leader() {
             Some(leader) if leader.node != self.id => Refusal::NotMaster { leader: leader.clone() },
             Some(_) | None => Refusal::NoMaster { why: self.state_reason(), retry_after: RETRY_AFTER },
@@ -135,11 +157,16 @@ impl Node {
     }
 
     fn on_read(&mut self, id: RequestId, demand: ReadDemand, timeout: Duration, out: &mut Output) {
-        if self.reads.len() >= READS_MAX {
+        if self.reads.len() + self.linearizing.len() >= READS_MAX {
             out.replies.push((id, Err(Refusal::Busy)));
             return;
         }
-        self.reads.wait(id, demand, self.now.mono + timeout.min(TIMEOUT_MAX));
+        let deadline = self.now.mono + timeout.min(TIMEOUT_MAX);
+        if demand.linearizable {
+            self.linearizing.wait(id, demand, deadline);
+        } else {
+            self.reads.wait(id, demand, Index::ZERO, deadline);
+        }
     }
 
     fn on_snapshot(&mut self, id: RequestId, out: &mut Output) {

@@ -12,6 +12,7 @@ use crate::command::{
     Ticket, Value, ValueKind,
 };
 use crate::ids::NodeId;
+use crate::time::WallMs;
 
 /// Most pairs in a [`Command::Batch`].
 pub const BATCH_PAIRS_MAX: usize = 65_536;
@@ -36,6 +37,9 @@ const FLAG_TTL: u8 = 2;
 const PAIR_FLAGS: u8 = FLAG_JSON | FLAG_TTL;
 const CONDITION_SHIFT: u32 = 2;
 
+/// What stands before the members of a membership.
+const MEMBERSHIP_BYTES: usize = 1 + 4 + 8 + 1;
+
 /// How many bytes [`encode`] writes.
 pub(super) fn encoded_len(command: &Command) -> usize {
     let body = match command {
@@ -51,7 +55,7 @@ pub(super) fn encoded_len(command: &Command) -> usize {
         Command::Batch { pairs } => 4 + pairs.iter().map(pair_len).sum::<usize>(),
         Command::Once { ticket, command } => ticket_len(ticket) + encoded_len(command),
         Command::EpochStart { .. } => 1,
-        Command::Config(membership) => 2 + membership.members.iter().map(member_len).sum::<usize>(),
+        Command::Config(membership) => MEMBERSHIP_BYTES + membership.members.iter().map(member_len).sum::<usize>(),
         Command::Sweep { keys } => 4 + keys.iter().map(|key| 2 + key.len()).sum::<usize>(),
     };
     1 + body
@@ -259,6 +263,8 @@ pub(crate) const fn start_kind_code(kind: StartKind) -> u8 {
         StartKind::Restart => 1,
         StartKind::Promotion => 2,
         StartKind::Forced => 3,
+        StartKind::Election => 4,
+        StartKind::Switchover => 5,
     }
 }
 
@@ -269,12 +275,15 @@ pub(crate) fn take_start_kind(reader: &mut Reader<'_>) -> Result<StartKind, Malf
         1 => Ok(StartKind::Restart),
         2 => Ok(StartKind::Promotion),
         3 => Ok(StartKind::Forced),
+        4 => Ok(StartKind::Election),
+        5 => Ok(StartKind::Switchover),
         _ => Err(Malformed("no such kind of start")),
     }
 }
 
 fn member_len(member: &Member) -> usize {
-    16 + 2 + member.name.len() + 2 + member.replication.len() + 2 + member.http.len() + 1 + 4
+    let set = if member.priority_set.is_some() { 4 } else { 0 };
+    16 + 2 + member.name.len() + 2 + member.replication.len() + 2 + member.http.len() + 1 + 4 + 1 + set
 }
 
 /// Writes a membership; snapshots hold one too.
@@ -284,6 +293,8 @@ pub(crate) fn put_membership(out: &mut Vec<u8>, membership: &Membership) {
         panic!("{} members were let in", membership.members.len());
     };
     out.bool(membership.armed);
+    out.put_u32_le(membership.election_timeout_ms);
+    out.put_u64_le(membership.paused_until.0);
     out.put_u8(count);
     for member in &membership.members {
         out.put_u128_le(member.id.0);
@@ -292,12 +303,15 @@ pub(crate) fn put_membership(out: &mut Vec<u8>, membership: &Membership) {
         out.text(&member.http);
         out.bool(member.voter);
         out.put_u32_le(member.priority);
+        out.option(member.priority_set.as_ref(), |out, priority| out.put_u32_le(*priority));
     }
 }
 
 /// Reads a membership; its members ascend by id.
 pub(crate) fn take_membership(reader: &mut Reader<'_>) -> Result<Membership, Malformed> {
     let armed = reader.bool()?;
+    let election_timeout_ms = reader.u32()?;
+    let paused_until = WallMs(reader.u64()?);
     let count = usize::from(reader.u8()?);
     if count > MEMBERS_MAX {
         return Err(Malformed("too many members"));
@@ -310,7 +324,7 @@ pub(crate) fn take_membership(reader: &mut Reader<'_>) -> Result<Membership, Mal
         }
         members.push(member);
     }
-    Ok(Membership { armed, members })
+    Ok(Membership { armed, election_timeout_ms, paused_until, members })
 }
 
 fn take_member(reader: &mut Reader<'_>) -> Result<Member, Malformed> {
@@ -321,5 +335,6 @@ fn take_member(reader: &mut Reader<'_>) -> Result<Member, Malformed> {
         http: reader.text()?,
         voter: reader.bool()?,
         priority: reader.u32()?,
+        priority_set: reader.option(Reader::u32)?,
     })
 }

@@ -14,8 +14,8 @@ use crate::config::Address;
 use crate::history::{History, REIGNS_MAX, Reign};
 use crate::ids::{ClusterId, NodeId};
 use crate::message::{
-    Ack, Append, Chunk, Hello, Intent, Leader, Message, PROTOCOL_VERSION, Pull, Pulled, Reason, Resume, Standing,
-    Stored, Verdict, Welcome,
+    Ack, Append, Canvass, Chunk, Handover, Hello, Intent, Leader, Message, PROTOCOL_VERSION, Pull, Pulled,
+    ReadIndex, ReadIndexed, Reason, Resume, Standing, Stored, Verdict, Vote, Waiver, Welcome,
 };
 use crate::position::{Epoch, Index, Position};
 use crate::store::StateHash;
@@ -32,6 +32,11 @@ const STORED: u8 = 6;
 const PULL: u8 = 7;
 const PULLED: u8 = 8;
 const BYE: u8 = 9;
+const CANVASS: u8 = 10;
+const VOTE: u8 = 11;
+const HANDOVER: u8 = 12;
+const READ_INDEX: u8 = 13;
+const READ_INDEXED: u8 = 14;
 
 /// Writes type and fields; entries and snapshot bytes follow them, and are the caller's.
 pub(super) fn put(out: &mut Vec<u8>, message: &Message) {
@@ -76,6 +81,29 @@ pub(super) fn put(out: &mut Vec<u8>, message: &Message) {
             out.position(pulled.after);
             out.put_u32_le(count_u32(pulled.entries.len()));
         }
+        Message::Canvass(canvass) => {
+            out.put_u8(CANVASS);
+            put_canvass(out, canvass);
+        }
+        Message::Vote(vote) => {
+            out.put_u8(VOTE);
+            put_vote(out, vote);
+        }
+        Message::Handover(handover) => {
+            out.put_u8(HANDOVER);
+            out.epoch(handover.epoch);
+            out.put_u64_le(handover.round);
+        }
+        Message::ReadIndex(asked) => {
+            out.put_u8(READ_INDEX);
+            out.epoch(asked.epoch);
+            out.put_u64_le(asked.number);
+        }
+        Message::ReadIndexed(answer) => {
+            out.put_u8(READ_INDEXED);
+            out.put_u64_le(answer.number);
+            out.index(answer.index);
+        }
         Message::Bye(reason) => {
             out.put_u8(BYE);
             out.put_u8(reason_code(*reason));
@@ -96,6 +124,11 @@ pub(super) fn take(mut frame: Bytes, covered: usize) -> Result<Message, WireErro
         STORED => Message::Stored(take_stored(&mut reader)?),
         PULL => Message::Pull(Pull { after: reader.position()? }),
         PULLED => Message::Pulled(take_pulled(&mut reader, &mut frame)?),
+        CANVASS => Message::Canvass(take_canvass(&mut reader)?),
+        VOTE => Message::Vote(take_vote(&mut reader)?),
+        HANDOVER => Message::Handover(Handover { epoch: reader.epoch()?, round: reader.u64()? }),
+        READ_INDEX => Message::ReadIndex(ReadIndex { epoch: reader.epoch()?, number: reader.u64()? }),
+        READ_INDEXED => Message::ReadIndexed(ReadIndexed { number: reader.u64()?, index: reader.index()? }),
         BYE => Message::Bye(take_reason(&mut reader)?),
         _ => return Err(WireError::Malformed("no such message")),
     };
@@ -199,6 +232,7 @@ const fn reason_code(reason: Reason) -> u8 {
         Reason::SourceBehind => 5,
         Reason::Quarantined => 6,
         Reason::ShuttingDown => 7,
+        Reason::Resigned => 8,
     }
 }
 
@@ -212,6 +246,7 @@ fn take_reason(reader: &mut Reader<'_>) -> Result<Reason, Malformed> {
         5 => Ok(Reason::SourceBehind),
         6 => Ok(Reason::Quarantined),
         7 => Ok(Reason::ShuttingDown),
+        8 => Ok(Reason::Resigned),
         _ => Err(Malformed("no such reason")),
     }
 }
@@ -222,8 +257,9 @@ fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
     out.text(&standing.name);
     put_address(out, &standing.http);
     out.option(standing.replication.as_ref(), put_address);
+    out.put_u64_le(standing.process);
     out.put_u32_le(standing.priority);
-    out.bool(standing.syncs);
+    out.bool(standing.votes);
     out.epoch(standing.promised);
     out.bool(standing.leads);
     out.position(standing.last);
@@ -238,8 +274,9 @@ fn take_standing(reader: &mut Reader<'_>) -> Result<Standing, Malformed> {
         name: reader.text()?,
         http: take_address(reader)?,
         replication: reader.option(take_address)?,
+        process: reader.u64()?,
         priority: reader.u32()?,
-        syncs: reader.bool()?,
+        votes: reader.bool()?,
         promised: reader.epoch()?,
         leads: reader.bool()?,
         last: reader.position()?,
@@ -258,8 +295,9 @@ fn foreign_standing(reader: &mut Reader<'_>) -> Result<Standing, Malformed> {
         name: String::new(),
         http: Address { host: None, port: 0 },
         replication: None,
+        process: 0,
         priority: 0,
-        syncs: false,
+        votes: false,
         promised: Epoch::default(),
         leads: false,
         last: Position::ZERO,
@@ -316,6 +354,7 @@ fn put_append(out: &mut Vec<u8>, append: &Append) {
     out.index(append.committed);
     out.index(append.last);
     out.put_u64_le(append.round);
+    out.put_u64_le(append.sent);
     out.put_u64_le(append.echo);
     out.put_u32_le(count_u32(append.entries.len()));
 }
@@ -327,6 +366,7 @@ fn take_append(reader: &mut Reader<'_>, records: &mut Bytes) -> Result<Append, W
         committed: reader.index()?,
         last: reader.index()?,
         round: reader.u64()?,
+        sent: reader.u64()?,
         echo: reader.u64()?,
         entries: take_records(reader.u32()?, records)?,
     })
@@ -358,6 +398,8 @@ fn put_ack(out: &mut Vec<u8>, ack: &Ack) {
     out.index(ack.applied);
     out.put_u64_le(ack.hash.0);
     out.put_u64_le(ack.round);
+    out.put_u64_le(ack.sent);
+    out.put_u32_le(ack.word_ms);
     out.put_u64_le(ack.clock);
     out.bool(ack.disk_full);
 }
@@ -370,6 +412,8 @@ fn take_ack(reader: &mut Reader<'_>) -> Result<Ack, Malformed> {
         applied: reader.index()?,
         hash: StateHash(reader.u64()?),
         round: reader.u64()?,
+        sent: reader.u64()?,
+        word_ms: reader.u32()?,
         clock: reader.u64()?,
         disk_full: reader.bool()?,
     })
@@ -382,6 +426,57 @@ fn take_stored(reader: &mut Reader<'_>) -> Result<Stored, Malformed> {
         next_chunk: reader.u32()?,
         durable: reader.bool()?,
         clock: reader.u64()?,
+    })
+}
+
+fn put_canvass(out: &mut Vec<u8>, canvass: &Canvass) {
+    out.put_u128_le(canvass.cluster.0);
+    out.epoch(canvass.epoch);
+    out.position(canvass.last);
+    out.bool(canvass.trial);
+    match canvass.waiver {
+        Waiver::None => out.put_u8(0),
+        Waiver::Evidence => out.put_u8(1),
+        Waiver::Handover { epoch, round } => {
+            out.put_u8(2);
+            out.epoch(epoch);
+            out.put_u64_le(round);
+        }
+    }
+}
+
+fn take_canvass(reader: &mut Reader<'_>) -> Result<Canvass, Malformed> {
+    Ok(Canvass {
+        cluster: ClusterId(reader.u128()?),
+        epoch: reader.epoch()?,
+        last: reader.position()?,
+        trial: reader.bool()?,
+        waiver: match reader.u8()? {
+            0 => Waiver::None,
+            1 => Waiver::Evidence,
+            2 => Waiver::Handover { epoch: reader.epoch()?, round: reader.u64()? },
+            _ => return Err(Malformed("no such waiver")),
+        },
+    })
+}
+
+fn put_vote(out: &mut Vec<u8>, vote: &Vote) {
+    out.put_u128_le(vote.voter.0);
+    out.epoch(vote.epoch);
+    out.bool(vote.trial);
+    out.bool(vote.granted);
+    out.epoch(vote.promised);
+    out.bool(vote.evidence);
+}
+
+fn take_vote(reader: &mut Reader<'_>) -> Result<Vote, Malformed> {
+    Ok(Vote {
+        voter: NodeId(reader.u128()?),
+        epoch: reader.epoch()?,
+        trial: reader.bool()?,
+        granted: reader.bool()?,
+        promised: reader.epoch()?,
+        evidence: reader.bool()?,
     })
 }
 

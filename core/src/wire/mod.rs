@@ -68,6 +68,11 @@ pub fn encode(message: &Message) -> Vec<Bytes> {
         | Message::Ack(_)
         | Message::Stored(_)
         | Message::Pull(_)
+        | Message::Canvass(_)
+        | Message::Vote(_)
+        | Message::Handover(_)
+        | Message::ReadIndex(_)
+        | Message::ReadIndexed(_)
         | Message::Bye(_) => with_covered(head, &Bytes::new()),
     }
 }

@@ -3,6 +3,7 @@
 extern crate std;
 
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
@@ -34,7 +35,7 @@ fn address() -> impl Strategy<Value = Address> {
 }
 
 fn history() -> impl Strategy<Value = History> {
-    prop::collection::vec((1u64..5, 1u64..9, 0usize..4), 0..20).prop_map(|steps| {
+    prop::collection::vec((1u64..5, 1u64..9, 0..arbitrary::START_KINDS.len()), 0..20).prop_map(|steps| {
         let mut epoch = Epoch::default();
         let mut start = Index::ZERO;
         let mut history = History::default();
@@ -51,14 +52,15 @@ fn standing() -> impl Strategy<Value = Standing> {
     let who = (any::<u128>(), prop::option::of(any::<u128>()), text(), address(), prop::option::of(address()));
     let how =
         (any::<u32>(), any::<bool>(), arbitrary::epoch(), any::<bool>(), arbitrary::position(), any::<u64>());
-    (who, how, history()).prop_map(|(who, how, history)| Standing {
+    (who, any::<u64>(), how, history()).prop_map(|(who, process, how, history)| Standing {
         node: NodeId(who.0),
         cluster: who.1.map(ClusterId),
         name: who.2,
         http: who.3,
         replication: who.4,
+        process,
         priority: how.0,
-        syncs: how.1,
+        votes: how.1,
         promised: how.2,
         leads: how.3,
         last: how.4,
@@ -85,6 +87,7 @@ fn reason() -> impl Strategy<Value = Reason> {
         Reason::SourceBehind,
         Reason::Quarantined,
         Reason::ShuttingDown,
+        Reason::Resigned,
     ];
     prop::sample::select(Vec::from(reasons))
 }
@@ -103,6 +106,23 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 
 fn entries() -> impl Strategy<Value = Vec<Bytes>> {
     prop::collection::vec(arbitrary::entry().prop_map(|entry| entry.record), 0..6)
+}
+
+fn canvass() -> impl Strategy<Value = Canvass> {
+    let waiver = prop_oneof![
+        Just(Waiver::None),
+        Just(Waiver::Evidence),
+        (arbitrary::epoch(), any::<u64>()).prop_map(|(epoch, round)| Waiver::Handover { epoch, round }),
+    ];
+    (any::<u128>(), arbitrary::epoch(), arbitrary::position(), any::<bool>(), waiver).prop_map(
+        |(cluster, epoch, last, trial, waiver)| Canvass {
+            cluster: ClusterId(cluster),
+            epoch,
+            last,
+            trial,
+            waiver,
+        },
+    )
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -124,7 +144,7 @@ fn message() -> impl Strategy<Value = Message> {
             standing,
             verdict
         })),
-        (arbitrary::epoch(), arbitrary::position(), entries(), any::<[u64; 4]>()).prop_map(
+        (arbitrary::epoch(), arbitrary::position(), entries(), any::<[u64; 5]>()).prop_map(
             |(epoch, prev, entries, n)| Message::Append(Append {
                 epoch,
                 prev,
@@ -132,21 +152,24 @@ fn message() -> impl Strategy<Value = Message> {
                 committed: Index(n[0]),
                 last: Index(n[1]),
                 round: n[2],
-                echo: n[3]
+                sent: n[3],
+                echo: n[4]
             })
         ),
-        (arbitrary::epoch(), any::<[u64; 6]>(), any::<bool>()).prop_map(|(epoch, n, disk_full)| Message::Ack(
-            Ack {
+        (arbitrary::epoch(), any::<[u64; 7]>(), any::<(u32, bool)>()).prop_map(
+            |(epoch, n, (word_ms, disk_full))| Message::Ack(Ack {
                 epoch,
                 received: Index(n[0]),
                 durable: Index(n[1]),
                 applied: Index(n[2]),
                 hash: StateHash(n[3]),
                 round: n[4],
-                clock: n[5],
+                sent: n[5],
+                word_ms,
+                clock: n[6],
                 disk_full
-            }
-        )),
+            })
+        ),
         (arbitrary::epoch(), arbitrary::position(), any::<u32>(), any::<Vec<u8>>(), any::<u64>()).prop_map(
             |(epoch, position, number, bytes, last)| Message::Chunk(Chunk {
                 epoch,
@@ -166,6 +189,22 @@ fn message() -> impl Strategy<Value = Message> {
             })
         ),
         arbitrary::position().prop_map(|after| Message::Pull(Pull { after })),
+        canvass().prop_map(Message::Canvass),
+        (any::<u128>(), arbitrary::epoch(), arbitrary::epoch(), any::<[bool; 3]>()).prop_map(
+            |(voter, epoch, promised, [trial, granted, evidence])| Message::Vote(Vote {
+                voter: NodeId(voter),
+                epoch,
+                trial,
+                granted,
+                promised,
+                evidence
+            })
+        ),
+        (arbitrary::epoch(), any::<u64>()).prop_map(|(epoch, round)| Message::Handover(Handover { epoch, round })),
+        (arbitrary::epoch(), any::<u64>())
+            .prop_map(|(epoch, number)| Message::ReadIndex(ReadIndex { epoch, number })),
+        any::<(u64, u64)>()
+            .prop_map(|(number, index)| Message::ReadIndexed(ReadIndexed { number, index: Index(index) })),
         reason().prop_map(Message::Bye),
         (arbitrary::position(), entries()).prop_map(|(after, entries)| Message::Pulled(Pulled { after, entries })),
     ]
@@ -230,7 +269,8 @@ fn blank_hello(protocol: u16) -> Message {
         http: Address { host: None, port: 1 },
         replication: None,
         priority: 1,
-        syncs: true,
+        process: 7,
+        votes: true,
         promised: Epoch::default(),
         leads: false,
         last: Position::ZERO,

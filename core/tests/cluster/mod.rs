@@ -10,7 +10,7 @@ use bytes::Bytes;
 use synap_core::command::{Command, Condition, Fingerprint, Pair, Ticket, Value, ValueKind};
 use synap_core::config::{Address, Concern, Config, FailoverMode, FsyncMode, Limits, RoleHint};
 use synap_core::ids::{LinkId, NodeId, RequestId};
-use synap_core::input::{Input, LinkChange, LinkLoss, Promotion, Request};
+use synap_core::input::{Input, LinkChange, LinkLoss, MemberChange, Promotion, ReadDemand, Request};
 use synap_core::message::Message;
 use synap_core::node::Node;
 use synap_core::output::{LinkAction, Output};
@@ -30,6 +30,8 @@ pub(crate) struct Cluster {
     accepted: u64,
     requests: u64,
     tail_bytes_max: u64,
+    /// Whether replicas elect.
+    auto: bool,
     lines: Vec<String>,
 }
 
@@ -44,11 +46,12 @@ struct Server {
     inbox: VecDeque<(LinkId, Message)>,
     disk_stopped: bool,
     wiped: u32,
+    lives: u64,
 }
 
 impl Cluster {
-    pub(crate) fn new(nodes: u32, tail_bytes_max: u64) -> Self {
-        let mut cluster = Self { tail_bytes_max, ..Self::default() };
+    pub(crate) fn new(nodes: u32, tail_bytes_max: u64, auto: bool) -> Self {
+        let mut cluster = Self { tail_bytes_max, auto, ..Self::default() };
         for number in 1..=nodes {
             let role = if number == 1 { RoleHint::Master } else { RoleHint::Replica };
             cluster.servers.insert(number, Server::new(role));
@@ -65,7 +68,10 @@ impl Cluster {
     pub(crate) fn start(&mut self, number: u32, role: Option<&str>) {
         let tail_bytes_max = self.tail_bytes_max;
         let now = self.now();
+        let mode = if self.auto { FailoverMode::Auto } else { FailoverMode::Manual };
         let Some(server) = self.servers.get_mut(&number) else { return };
+        server.lives += 1;
+        let seed = u64::from(number) + 100 * (server.lives - 1);
         match role {
             Some("master") => server.role = RoleHint::Master,
             Some("replica") => server.role = RoleHint::Replica,
@@ -89,8 +95,8 @@ impl Cluster {
         let fresh = Recovered::empty(NodeId(u128::from(number + 100 * server.wiped)), server.role);
         let recovered = recovery.recovered.unwrap_or(fresh);
         server.journal = Some(recovery.journal);
-        server.node =
-            Some(Node::new(config(number, server.role, tail_bytes_max), recovered, u64::from(number), now));
+        let config = config(number, server.role, tail_bytes_max, mode);
+        server.node = Some(Node::new(config, recovered, seed, now));
         self.turn(number, []);
     }
 
@@ -170,6 +176,24 @@ impl Cluster {
     pub(crate) fn promote(&mut self, number: u32, force: bool) {
         let ask = Promotion { force, accept_data_loss: force, expect_last: None };
         self.ask(number, Request::Promote(ask));
+    }
+
+    pub(crate) fn switch_over(&mut self, number: u32, to: Option<&str>) {
+        let to = to.map(String::from);
+        self.ask(number, Request::Switchover { to, timeout: Duration::from_secs(5) });
+    }
+
+    pub(crate) fn pause(&mut self, number: u32, seconds: u64) {
+        self.ask(number, Request::Pause(Duration::from_secs(seconds)));
+    }
+
+    pub(crate) fn remove(&mut self, number: u32, node: &str) {
+        self.ask(number, Request::Members(MemberChange::Remove { node: node.into() }));
+    }
+
+    pub(crate) fn read_linearizable(&mut self, number: u32) {
+        let demand = ReadDemand { linearizable: true, ..ReadDemand::default() };
+        self.ask(number, Request::Read { demand, timeout: Duration::from_secs(5) });
     }
 
     pub(crate) fn snapshot(&mut self, number: u32) {
@@ -387,6 +411,7 @@ impl Server {
             inbox: VecDeque::new(),
             disk_stopped: false,
             wiped: 0,
+            lives: 0,
         }
     }
 
@@ -418,7 +443,7 @@ impl Server {
     }
 }
 
-fn config(number: u32, role: RoleHint, tail_bytes_max: u64) -> Config {
+fn config(number: u32, role: RoleHint, tail_bytes_max: u64, failover_mode: FailoverMode) -> Config {
     let address = |port| Address { host: Some(format!("n{number}")), port };
     Config {
         node_name: format!("n{number}"),
@@ -432,8 +457,10 @@ fn config(number: u32, role: RoleHint, tail_bytes_max: u64) -> Config {
         reconnect_delay_max: Duration::from_secs(5),
         write_concern: Concern::Quorum,
         tail_bytes_max,
-        failover_mode: FailoverMode::Manual,
+        failover_mode,
         election_timeout: Duration::from_secs(2),
+        crash_evidence: true,
+        voters_max: 5,
         catch_up: Duration::from_millis(500),
         priority: 100,
         persistent: true,

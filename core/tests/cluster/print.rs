@@ -52,6 +52,19 @@ pub(super) fn message(message: &Message) -> String {
             let entries: Vec<String> = pulled.entries.iter().map(|bytes| record(bytes.clone())).collect();
             format!("Pulled after={} [{}]", pulled.after, entries.join(" "))
         }
+        Message::Canvass(canvass) => {
+            let what = if canvass.trial { "Trial" } else { "Canvass" };
+            format!("{what} e{} last={} waiver {:?}", canvass.epoch, canvass.last, canvass.waiver)
+        }
+        Message::Vote(vote) => {
+            let what = if vote.trial() { "Opinion" } else { "Vote" };
+            let evidence = if vote.evidence() { ", it saw the master die" } else { "" };
+            let side = if vote.granted() { "for" } else { "against" };
+            format!("{what} e{} {side}, promised e{}{evidence}", vote.epoch(), vote.promised())
+        }
+        Message::Handover(handover) => format!("Handover e{}", handover.epoch),
+        Message::ReadIndex(asked) => format!("ReadIndex #{}", asked.number),
+        Message::ReadIndexed(answer) => format!("ReadIndexed #{} at {}", answer.number, answer.index),
         Message::Bye(reason) => format!("Bye: {reason}"),
     }
 }
@@ -104,6 +117,8 @@ pub(super) fn reply(reply: &Result<Reply, Refusal>) -> String {
         Ok(Reply::Snapshot(position)) => format!("snapshot at {position}"),
         Ok(Reply::Status(status)) => self::status(status),
         Ok(Reply::Outcome(fate)) => format!("{fate:?}"),
+        Ok(Reply::SwitchedOver(done)) => format!("switched over to {} in e{}", done.leader.http, done.epoch),
+        Ok(Reply::Configured(position)) => format!("configured at {position}"),
         Err(refusal) => format!("refused: {refusal}"),
     }
 }

@@ -84,6 +84,8 @@ fn core_config(schema: &Schema, listen: Option<&(String, u16)>) -> Config {
             FailoverMode::Auto => core::FailoverMode::Auto,
             FailoverMode::Manual => core::FailoverMode::Manual,
         },
+        crash_evidence: replication.failover.crash_evidence,
+        voters_max: replication.failover.voters_max,
         election_timeout: election_timeout.unwrap_or(heartbeat_interval * 2),
         catch_up: CATCH_UP,
         priority: replication.failover.priority,

@@ -29,6 +29,7 @@ pub(crate) enum Code {
     NotMasterSeeOther,
     Busy,
     NoMaster,
+    NoQuorum,
     NotEnoughReplicas,
     Stale,
     ShuttingDown,
@@ -94,6 +95,7 @@ impl Code {
             }
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Too much is in flight"),
             Self::NoMaster => (StatusCode::SERVICE_UNAVAILABLE, "no_master", "No master is known"),
+            Self::NoQuorum => (StatusCode::SERVICE_UNAVAILABLE, "no_quorum", "No majority of voters answers"),
             Self::NotEnoughReplicas => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not_enough_replicas", "Too few replicas are connected")
             }
@@ -154,6 +156,8 @@ impl Problem {
             Reply::Snapshot(_) => "a snapshot",
             Reply::Status(_) => "a status request",
             Reply::Outcome(_) => "an outcome request",
+            Reply::SwitchedOver(_) => "a switchover",
+            Reply::Configured(_) => "a change of membership",
         };
         Self::new(Code::Internal, format!("the node answered {what}, which was not asked"))
     }
@@ -224,6 +228,7 @@ impl From<Refusal> for Problem {
             Refusal::NoMaster { why: _, retry_after } => {
                 Self::new(Code::NoMaster, detail).retry_after(retry_after)
             }
+            Refusal::NoQuorum { retry_after } => Self::new(Code::NoQuorum, detail).retry_after(retry_after),
             Refusal::NotEnoughReplicas { wanted, connected } => Self::new(Code::NotEnoughReplicas, detail)
                 .with("wanted", wanted)
                 .with("connected", connected)

@@ -2,7 +2,6 @@
 //! milliseconds, positions indices with the epoch's number beside them.
 
 use serde::Serialize;
-use synap_core::command::StartKind;
 use synap_core::config::FailoverMode;
 use synap_core::status::{Change, Counters, Failover, LinkStatus, MemberStatus, Positions, Status};
 
@@ -64,6 +63,8 @@ struct FailoverJson {
     mode: &'static str,
     armed: bool,
     reason: &'static str,
+    paused_ms: Option<u64>,
+    why_not: Option<&'static str>,
     history: Vec<ChangeJson>,
 }
 
@@ -178,6 +179,8 @@ fn failover(failover: &Failover) -> FailoverJson {
         },
         armed: failover.armed,
         reason: failover.reason,
+        paused_ms: failover.paused.map(millis),
+        why_not: failover.why_not,
         history: failover.history.iter().map(change).collect(),
     }
 }
@@ -187,12 +190,7 @@ fn change(change: &Change) -> ChangeJson {
         epoch: change.epoch.number,
         node_id: change.epoch.leader.to_string(),
         start: change.start.0,
-        kind: match change.kind {
-            StartKind::Founding => "founding",
-            StartKind::Restart => "restart",
-            StartKind::Promotion => "promotion",
-            StartKind::Forced => "forced",
-        },
+        kind: change.kind.as_str(),
         at_unix_ms: change.at.map(|at| at.0),
     }
 }

@@ -84,6 +84,11 @@ fn weight(message: &Message) -> usize {
         | Message::Ack(_)
         | Message::Stored(_)
         | Message::Pull(_)
+        | Message::Canvass(_)
+        | Message::Vote(_)
+        | Message::Handover(_)
+        | Message::ReadIndex(_)
+        | Message::ReadIndexed(_)
         | Message::Bye(_) => 0,
     };
     FIXED + payload

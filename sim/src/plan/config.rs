@@ -33,6 +33,8 @@ impl Plan {
             tail_bytes_max: knobs.tail_bytes_max,
             failover_mode: FailoverMode::Manual,
             election_timeout: Duration::from_millis(knobs.heartbeat_ms * 2),
+            crash_evidence: true,
+            voters_max: 5,
             catch_up: Duration::from_millis(500),
             priority: 100,
             persistent: true,

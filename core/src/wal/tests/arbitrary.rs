@@ -19,8 +19,14 @@ use crate::time::WallMs;
 use crate::wal::{Entry, HardState, Record};
 
 /// All of them.
-pub(crate) const START_KINDS: [StartKind; 4] =
-    [StartKind::Founding, StartKind::Restart, StartKind::Promotion, StartKind::Forced];
+pub(crate) const START_KINDS: [StartKind; 6] = [
+    StartKind::Founding,
+    StartKind::Restart,
+    StartKind::Promotion,
+    StartKind::Forced,
+    StartKind::Election,
+    StartKind::Switchover,
+];
 
 pub(crate) fn epoch() -> impl Strategy<Value = Epoch> {
     (any::<u64>(), any::<u128>()).prop_map(|(number, leader)| Epoch { number, leader: NodeId(leader) })
@@ -52,18 +58,23 @@ fn condition() -> impl Strategy<Value = Condition> {
 }
 
 fn membership() -> impl Strategy<Value = Membership> {
-    let member = (any::<u128>(), "[a-z]{0,9}", "[a-z]{0,9}:1", "[a-z]{0,9}:2", any::<bool>(), any::<u32>());
-    (any::<bool>(), prop::collection::btree_map(any::<u128>(), member, 0..5)).prop_map(|(armed, members)| {
-        let members = members.into_iter().map(|(id, (_, name, replication, http, voter, priority))| Member {
-            id: NodeId(id),
-            name,
-            replication,
-            http,
-            voter,
-            priority,
-        });
-        Membership { armed, members: members.collect() }
-    })
+    let rank = (any::<u32>(), prop::option::of(any::<u32>()));
+    let member = ("[a-z]{0,9}", "[a-z]{0,9}:1", "[a-z]{0,9}:2", any::<bool>(), rank);
+    let members = prop::collection::btree_map(any::<u128>(), member, 0..5);
+    (any::<bool>(), any::<u32>(), any::<u64>(), members).prop_map(
+        |(armed, election_timeout_ms, paused, members)| {
+            let members = members.into_iter().map(|(id, (name, replication, http, voter, rank))| Member {
+                id: NodeId(id),
+                name,
+                replication,
+                http,
+                voter,
+                priority: rank.0,
+                priority_set: rank.1,
+            });
+            Membership { armed, election_timeout_ms, paused_until: WallMs(paused), members: members.collect() }
+        },
+    )
 }
 
 fn ticket() -> impl Strategy<Value = Ticket> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use synap_core::command::{Command, Condition, Pair, StartKind, ValueKind};
+use synap_core::command::{Command, Condition, Pair, ValueKind};
 use synap_core::config::{Concern, FsyncMode};
 use synap_core::planted::Planted;
 use synap_core::wal::{Entry, JournalConfig, Recovery, recover};
@@ -120,12 +120,7 @@ fn command_json(command: &Command) -> Value {
         }
         Command::EpochStart { kind } => json!({
             "command": "epoch_start",
-            "kind": match kind {
-                StartKind::Founding => "founding",
-                StartKind::Restart => "restart",
-                StartKind::Promotion => "promotion",
-                StartKind::Forced => "forced",
-            },
+            "kind": kind.as_str(),
         }),
         Command::Config(membership) => json!({
             "command": "config",

@@ -1,0 +1,329 @@
+//! Who belongs to the cluster and who votes: members are admitted as they connect, the cluster is armed when enough of
+//! them can vote, and voters change one at a time. Every change is an entry of the log.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::mastery::{Feed, FeedMode, Progress};
+use super::{Node, Role};
+use crate::command::{Command, MEMBERS_MAX, Member, Membership};
+use crate::config::{Concern, FailoverMode};
+use crate::ids::{NodeId, RequestId};
+use crate::input::MemberChange;
+use crate::log::Answered;
+use crate::output::{Output, Refusal};
+use crate::time::WallMs;
+
+/// Fewer members than this cannot lose one and still have a majority.
+const ARMED_MEMBERS_MIN: usize = 3;
+/// A replica that is no further behind counts as caught up.
+const CAUGHT_UP_BYTES: u64 = 1 << 20;
+/// How long an operator's change of membership waits for its commit.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Node {
+    /// Keeps the membership in the log true, one change at a time, each after the one before and an entry of this epoch
+    /// are committed.
+    pub(super) fn tend_membership(&mut self) {
+        let (at, membership) = self.log.membership();
+        if at > self.committed || self.flags.disk_full || self.is_standalone() || self.holds_writes() {
+            return;
+        }
+        let mut wanted = membership.clone();
+        self.record_members(&mut wanted);
+        if !self.arm_or_disarm(&mut wanted) && wanted.armed {
+            self.change_one_voter(&mut wanted);
+        }
+        if wanted != *membership {
+            self.propose_membership(wanted);
+        }
+    }
+
+    fn propose_membership(&mut self, wanted: Membership) -> crate::position::Position {
+        let arms = wanted.armed && self.armed().is_none();
+        let now = self.now.mono;
+        let position = self.propose(&Command::Config(wanted), Concern::Quorum, Answered::No);
+        if let Role::Master(master) = &mut self.role
+            && arms
+        {
+            // Safety: nobody else holds an armed membership yet, and who gets it waits from then on for an election
+            // timeout. So nobody can be elected before this one's has passed.
+            master.armed_at = Some(now);
+            master.led_at = now;
+        }
+        position
+    }
+
+    /// An operator put this node above everybody: what it writes is committed by its own disk until it arms anew.
+    pub(super) fn disarm_by_force(&mut self) {
+        let (_, membership) = self.log.membership();
+        if membership.armed {
+            let mut wanted = membership.clone();
+            wanted.armed = false;
+            wanted.paused_until = WallMs(0);
+            self.propose_membership(wanted);
+        }
+    }
+
+    /// What connected members say of themselves. Whether they vote, and what an operator set, is not theirs to say.
+    fn record_members(&self, wanted: &mut Membership) {
+        let Role::Master(master) = &self.role else { return };
+        for member in core::iter::once(&self.me).chain(master.feeds.values().map(|feed| &feed.member)) {
+            match wanted.members.binary_search_by_key(&member.id, |known| known.id) {
+                Ok(place) => {
+                    if let Some(known) = wanted.members.get_mut(place) {
+                        let (voter, priority_set) = (known.voter, known.priority_set);
+                        *known = Member { voter, priority_set, ..member.clone() };
+                    }
+                }
+                Err(place) if wanted.members.len() < MEMBERS_MAX => wanted.members.insert(place, member.clone()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Gives whether the regime changes.
+    fn arm_or_disarm(&self, wanted: &mut Membership) -> bool {
+        let timeout_ms = u32::try_from(self.config.election_timeout.as_millis()).unwrap_or(u32::MAX);
+        if wanted.armed {
+            wanted.election_timeout_ms = timeout_ms;
+            let manual = match self.config.failover_mode {
+                FailoverMode::Auto => false,
+                FailoverMode::Manual => true,
+            };
+            wanted.armed = !manual && wanted.members.len() >= ARMED_MEMBERS_MIN;
+            return !wanted.armed;
+        }
+        if self.why_not_armed().is_some() {
+            return false;
+        }
+        let voters = self.first_voters(wanted);
+        for member in &mut wanted.members {
+            member.voter = voters.contains(&member.id);
+        }
+        wanted.armed = true;
+        wanted.election_timeout_ms = timeout_ms;
+        true
+    }
+
+    /// Why the cluster is not armed; none if it could be, or is.
+    pub(super) fn why_not_armed(&self) -> Option<&'static str> {
+        let Role::Master(master) = &self.role else { return Some("only a master arms its cluster") };
+        let ready = master.feeds.values().filter(|feed| self.is_fit(feed)).count() + 1;
+        match self.config.failover_mode {
+            FailoverMode::Manual => Some("failover.mode is manual: an operator promotes"),
+            FailoverMode::Auto if !self.config.votes() => {
+                Some("not armed: this node does not sync its promises (persistence, fsync_mode)")
+            }
+            FailoverMode::Auto if self.voters_max() < ARMED_MEMBERS_MIN => {
+                Some("not armed: failover.voters_max is below 3")
+            }
+            FailoverMode::Auto if ready < ARMED_MEMBERS_MIN => {
+                Some("not armed: fewer than three members are connected, caught up and sync their promises")
+            }
+            FailoverMode::Auto => None,
+        }
+    }
+
+    fn voters_max(&self) -> usize {
+        let max = usize::try_from(self.config.voters_max).unwrap_or(usize::MAX).min(MEMBERS_MAX);
+        if max.is_multiple_of(2) { max.saturating_sub(1) } else { max }
+    }
+
+    /// Whether a replica can vote: it syncs its promises, and holds nearly all of the log.
+    fn is_fit(&self, feed: &Feed) -> bool {
+        let Role::Master(master) = &self.role else { return false };
+        let known = master.progress.get(&feed.node).copied().unwrap_or_default();
+        let streams = match feed.mode {
+            FeedMode::Stream { .. } => true,
+            FeedMode::Probe | FeedMode::Snapshot { .. } => false,
+        };
+        let Progress { durable, heard, .. } = known;
+        let behind = self.log.bytes_between(durable, self.log.last().index);
+        feed.votes
+            && streams
+            && heard.is_some()
+            && durable > crate::position::Index::ZERO
+            && behind <= CAUGHT_UP_BYTES
+    }
+
+    /// This node, and the best of those that can vote; an odd number.
+    fn first_voters(&self, membership: &Membership) -> Vec<NodeId> {
+        let mut fit = self.fit_members(membership);
+        let count = (fit.len() + 1).min(self.voters_max());
+        let count = if count.is_multiple_of(2) { count - 1 } else { count };
+        fit.truncate(count - 1);
+        fit.push(self.id);
+        fit
+    }
+
+    /// Replicas that can vote, the most wanted first.
+    fn fit_members(&self, membership: &Membership) -> Vec<NodeId> {
+        let Role::Master(master) = &self.role else { return Vec::new() };
+        let fit = master.feeds.values().filter(|feed| self.is_fit(feed));
+        let mut fit: Vec<&Member> = fit.filter_map(|feed| membership.get(feed.node)).collect();
+        fit.sort_by_key(|member| (core::cmp::Reverse(member.rank()), member.id));
+        fit.into_iter().map(|member| member.id).collect()
+    }
+
+    /// At most one voter comes or goes, so that any two majorities share a node.
+    fn change_one_voter(&self, wanted: &mut Membership) {
+        let voters = wanted.voters().count();
+        let spares: Vec<NodeId> =
+            self.fit_members(wanted).into_iter().filter(|node| !wanted.is_voter(*node)).collect();
+        let room = self.voters_max().saturating_sub(voters);
+        let even = voters.is_multiple_of(2);
+        let comes = spares.first().filter(|_| room > 0 && (even || room > 1 && spares.len() > 1));
+        let goes = (voters > self.voters_max()).then(|| self.least_wanted(wanted)).flatten();
+        if let Some(member) = comes.copied().and_then(|node| wanted.get_mut(node)) {
+            member.voter = true;
+        } else if let Some(member) = goes.and_then(|node| wanted.get_mut(node)) {
+            member.voter = false;
+        }
+    }
+
+    /// The voter that is missed least; never this node.
+    fn least_wanted(&self, membership: &Membership) -> Option<NodeId> {
+        let fit = self.fit_members(membership);
+        let voters = membership.members.iter().filter(|member| member.voter && member.id != self.id);
+        voters.min_by_key(|member| (fit.contains(&member.id), member.rank(), member.id)).map(|member| member.id)
+    }
+
+    /// Who is meant by an id or a name.
+    pub(super) fn member_named(&self, name: &str) -> Result<NodeId, Refusal> {
+        let (_, membership) = self.log.membership();
+        let by_id = membership.members.iter().find(|member| alloc::format!("{}", member.id) == name);
+        if let Some(member) = by_id {
+            return Ok(member.id);
+        }
+        let mut named = membership.members.iter().filter(|member| member.name == name);
+        match (named.next(), named.next()) {
+            (Some(member), None) => Ok(member.id),
+            (Some(_), Some(_)) => {
+                Err(Refusal::Conflict { why: alloc::format!("several members are called {name}: use the id") })
+            }
+            (None, _) => Err(Refusal::Conflict { why: alloc::format!("no member is called {name}") }),
+        }
+    }
+
+    /// The operator's verb. A change that is in force already is answered at once.
+    pub(super) fn on_members(&mut self, id: RequestId, change: &MemberChange, out: &mut Output) {
+        let (_, membership) = self.log.membership();
+        let mut wanted = membership.clone();
+        let done = self.may_change_members().and_then(|()| self.change_members(&mut wanted, change));
+        self.answer_change(id, done.map(|()| wanted), out);
+    }
+
+    /// The operator's verb: no elections for so long; zero ends it.
+    pub(super) fn on_pause(&mut self, id: RequestId, length: Duration, out: &mut Output) {
+        let (_, membership) = self.log.membership();
+        let mut wanted = membership.clone();
+        let millis = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        let log_now = self.now.wall.max(self.log.log_time());
+        wanted.paused_until = if millis == 0 { WallMs(0) } else { log_now.plus_ms(millis) };
+        let done = self.may_change_members().map(|()| wanted);
+        self.answer_change(id, done, out);
+    }
+
+    fn may_change_members(&self) -> Result<(), Refusal> {
+        if !self.is_serving() {
+            return Err(self.not_master());
+        }
+        if self.is_standalone() {
+            return Err(Refusal::Conflict { why: String::from("this node is no member of a cluster") });
+        }
+        if self.flags.disk_full {
+            return Err(Refusal::DiskFull);
+        }
+        if self.log.membership().0 > self.committed || self.holds_writes() {
+            return Err(Refusal::Conflict { why: String::from("another change is under way; try again") });
+        }
+        Ok(())
+    }
+
+    fn answer_change(&mut self, id: RequestId, wanted: Result<Membership, Refusal>, out: &mut Output) {
+        match wanted {
+            Ok(wanted) if wanted == *self.log.membership().1 => {
+                out.replies.push((id, Ok(crate::output::Reply::Configured(self.applied))));
+            }
+            Ok(wanted) => {
+                let position = self.propose_membership(wanted);
+                let deadline = self.now.mono + CHANGE_PATIENCE;
+                self.waiters.wait(id, position, Concern::Quorum, deadline);
+            }
+            Err(refusal) => out.replies.push((id, Err(refusal))),
+        }
+    }
+
+    fn change_members(&self, wanted: &mut Membership, change: &MemberChange) -> Result<(), Refusal> {
+        match change {
+            MemberChange::Add { node } => {
+                let node = self.member_named(node)?;
+                self.make_voter(wanted, node)
+            }
+            MemberChange::Remove { node } => {
+                let node = self.member_named(node)?;
+                self.remove_member(wanted, node)
+            }
+            MemberChange::Replace { node, by } => {
+                let (node, by) = (self.member_named(node)?, self.member_named(by)?);
+                if !self.is_fit_node(by) {
+                    return Err(not_fit());
+                }
+                // The successor becomes a voter by itself, once this is committed: the number is even then.
+                self.remove_member(wanted, node)
+            }
+            MemberChange::Priority { node, priority } => {
+                let node = self.member_named(node)?;
+                if let Some(member) = wanted.get_mut(node) {
+                    member.priority_set = *priority;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn make_voter(&self, wanted: &mut Membership, node: NodeId) -> Result<(), Refusal> {
+        if !wanted.armed {
+            return Err(Refusal::Conflict { why: String::from("the cluster is not armed: nobody votes yet") });
+        }
+        if wanted.is_voter(node) {
+            return Ok(());
+        }
+        if !self.is_fit_node(node) {
+            return Err(not_fit());
+        }
+        if wanted.voters().count() >= self.voters_max() {
+            return Err(Refusal::Conflict { why: String::from("failover.voters_max is reached") });
+        }
+        if let Some(member) = wanted.get_mut(node) {
+            member.voter = true;
+        }
+        Ok(())
+    }
+
+    fn remove_member(&self, wanted: &mut Membership, node: NodeId) -> Result<(), Refusal> {
+        let Role::Master(master) = &self.role else { return Err(self.not_master()) };
+        if node == self.id {
+            return Err(Refusal::Conflict { why: String::from("this is the master: switch over first") });
+        }
+        if master.feeds.values().any(|feed| feed.node == node) {
+            return Err(Refusal::Conflict {
+                why: String::from("it is connected and would join again: stop it first"),
+            });
+        }
+        wanted.members.retain(|member| member.id != node);
+        Ok(())
+    }
+
+    fn is_fit_node(&self, node: NodeId) -> bool {
+        let Role::Master(master) = &self.role else { return false };
+        master.feeds.values().any(|feed| feed.node == node && self.is_fit(feed))
+    }
+}
+
+fn not_fit() -> Refusal {
+    let why = "it is not connected, not caught up, or does not sync its promises";
+    Refusal::Conflict { why: String::from(why) }
+}

@@ -1,0 +1,461 @@
+//! The candidate: a replica of an armed cluster that wants to lead. It asks without promising anything, then promises an
+//! epoch and asks for votes, then pulls what others hold beyond its log, and only then opens its mastership.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::mastery::{Master, Promoting};
+use super::seeking::Replica;
+use super::voting::micros;
+use super::{Node, Role};
+use crate::command::StartKind;
+use crate::config::FailoverMode;
+use crate::ids::{LinkId, NodeId, RequestId};
+use crate::message::{Canvass, Leader, Message, Pull, Standing, Verdict, Vote, Waiver, Welcome};
+use crate::output::{Output, Refusal};
+use crate::position::Epoch;
+use crate::time::Time;
+
+/// A replica that wants to lead.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    /// What it will be again if nobody wants it.
+    replica: Replica,
+    cause: Cause,
+    stage: Stage,
+    epoch: Epoch,
+    /// Voters that were dialled; how they stand, once they have said it.
+    asked: BTreeMap<LinkId, Asked>,
+    granted: BTreeSet<NodeId>,
+    refused: BTreeSet<NodeId>,
+    /// Who has evidence that the last master is dead.
+    evidence: BTreeSet<NodeId>,
+    /// The highest epoch that a voter has named.
+    above: u64,
+    until: Time,
+}
+
+/// A voter that was dialled.
+#[derive(Clone, Debug)]
+struct Asked {
+    node: NodeId,
+    standing: Option<Standing>,
+}
+
+/// Why it campaigns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The master was silent for too long, or is known to be dead.
+    MasterGone,
+    /// The master handed over, after this round of this epoch.
+    Handover { epoch: Epoch, round: u64 },
+    /// An operator wants it.
+    Operator(RequestId),
+}
+
+/// How far it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Nothing is promised yet.
+    Trial,
+    /// The epoch is promised, and votes are counted.
+    Election,
+    /// The votes are there; a member's tail is being pulled.
+    Pulling(LinkId),
+}
+
+impl Candidate {
+    pub(super) fn links(&self) -> Vec<LinkId> {
+        self.asked.keys().copied().collect()
+    }
+
+    pub(super) fn deadline(&self) -> Time {
+        self.until
+    }
+
+    pub(super) fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    pub(super) fn peer(&self, link: LinkId) -> Option<NodeId> {
+        self.asked.get(&link).map(|asked| asked.node)
+    }
+
+    /// A link is gone, and what its peer would have said with it.
+    pub(super) fn lost(&mut self, link: LinkId) {
+        self.asked.remove(&link);
+        if self.stage == Stage::Pulling(link) {
+            self.stage = Stage::Election;
+        }
+    }
+
+    pub(super) fn request(&self) -> Option<RequestId> {
+        match self.cause {
+            Cause::MasterGone | Cause::Handover { .. } => None,
+            Cause::Operator(id) => Some(id),
+        }
+    }
+}
+
+impl Node {
+    /// Why this node does not campaign by itself now; none if it would.
+    pub(super) fn why_not_campaign(&self) -> Option<&'static str> {
+        self.why_not_lead().or_else(|| self.paused().map(|_| "an operator has paused elections"))
+    }
+
+    /// Why this node would not lead now, not even if it were asked to.
+    fn why_not_lead(&self) -> Option<&'static str> {
+        let Some(membership) = self.armed_on_disk() else { return Some("automatic failover is not armed") };
+        let Some(me) = membership.get(self.id).filter(|me| me.voter) else { return Some("this node is no voter") };
+        let replica = match &self.role {
+            Role::Replica(replica) => replica,
+            Role::Candidate(candidate) => candidate.replica(),
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => return None,
+        };
+        let manual = match self.config.failover_mode {
+            FailoverMode::Auto => false,
+            FailoverMode::Manual => true,
+        };
+        let reasons = [
+            (manual, "its failover.mode is manual"),
+            (me.rank() == 0, "its failover.priority is 0"),
+            (self.repair.is_some() || self.tainted || replica.is_syncing(), "its state is being synced"),
+            (self.flags.disk_full, "its disk is full"),
+            (self.flags.stopping, "it is shutting down"),
+            (self.lagged() > self.config.max_lag, "it lagged by more than max_lag_ms when the master vanished"),
+        ];
+        reasons.into_iter().find_map(|(holds, why)| holds.then_some(why))
+    }
+
+    /// How much longer an operator wants no elections.
+    pub(super) fn paused(&self) -> Option<Duration> {
+        let until = self.armed()?.paused_until;
+        let left = until.0.saturating_sub(self.now.wall.0);
+        (left > 0).then(|| Duration::from_millis(left))
+    }
+
+    /// The lag when the master was last heard.
+    fn lagged(&self) -> Duration {
+        self.marks.lag(self.applied.index, self.ballot.heard_at())
+    }
+
+    /// When this replica campaigns if it hears nothing more; none if it would not.
+    pub(super) fn campaign_due(&self) -> Option<Time> {
+        match self.why_not_campaign() {
+            None => Some(self.ballot.due()),
+            Some(_) => self.paused().map(|left| self.now.mono + left).filter(|_| self.armed_on_disk().is_some()),
+        }
+    }
+
+    /// Campaigns if the master has been silent for too long.
+    pub(super) fn tend_ballot(&mut self, out: &mut Output) {
+        let Role::Replica(_) = &self.role else { return };
+        if self.ballot.due() <= self.now.mono && self.why_not_campaign().is_none() {
+            let why = if self.ballot.has_evidence() {
+                "the master's process is dead"
+            } else {
+                "the master was silent for an election timeout"
+            };
+            self.campaign(Cause::MasterGone, why, out);
+        }
+    }
+
+    /// Asks the voters.
+    pub(super) fn campaign(&mut self, cause: Cause, why: &'static str, out: &mut Output) {
+        self.leave_master(out);
+        let none = Role::Replica(Replica::new(None));
+        let Role::Replica(replica) = core::mem::replace(&mut self.role, none) else {
+            panic!("only a replica campaigns")
+        };
+        let stage = match cause {
+            Cause::MasterGone | Cause::Operator(_) => Stage::Trial,
+            Cause::Handover { .. } => Stage::Election,
+        };
+        let epoch = Epoch { number: self.promised.number.max(self.ballot.above()) + 1, leader: self.id };
+        let mut candidate = Candidate {
+            replica,
+            cause,
+            stage,
+            epoch,
+            asked: BTreeMap::new(),
+            granted: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            evidence: BTreeSet::new(),
+            above: epoch.number,
+            until: self.now.mono + self.election_timeout() / 2,
+        };
+        let others: Vec<(NodeId, String)> = self
+            .armed()
+            .into_iter()
+            .flat_map(|membership| super::others(membership, self.id))
+            .map(|member| (member.id, member.replication))
+            .collect();
+        for (node, address) in others {
+            if let Some(link) = self.dial(address, out) {
+                candidate.asked.insert(link, Asked { node, standing: None });
+            }
+        }
+        self.tell(why);
+        self.role = Role::Candidate(candidate);
+        if cause_promises(cause) {
+            self.promise_candidacy();
+        }
+    }
+
+    /// INV-7: a candidate promises its own epoch before it asks anybody to.
+    fn promise_candidacy(&mut self) {
+        let Role::Candidate(candidate) = &self.role else { return };
+        assert!(candidate.epoch > self.promised, "INV-7: the promised epoch never goes back");
+        self.promised = candidate.epoch;
+        self.record_hard_state();
+    }
+
+    /// Whom we dialled has said how it stands: ask for its vote, unless it knows better.
+    pub(super) fn on_voter(&mut self, link: LinkId, welcome: Welcome, out: &mut Output) {
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        let Some(asked) = candidate.asked.get_mut(&link) else { return };
+        if asked.node != welcome.standing.node {
+            candidate.lost(link);
+            self.close(link, out);
+            return;
+        }
+        let (leads, promised) = (welcome.standing.leads, welcome.standing.promised);
+        asked.standing = Some(welcome.standing.clone());
+        if leads && promised >= self.promised {
+            self.end_campaign("a master answers", out);
+            self.hint_at(&welcome.standing);
+            return;
+        }
+        if let Verdict::Noted(Some(leader)) = &welcome.verdict
+            && self.is_news(leader, promised)
+        {
+            let address = leader.replication.clone();
+            self.end_campaign("a voter follows another master", out);
+            self.seek_at(address);
+            return;
+        }
+        self.canvass(link, out);
+    }
+
+    /// Whether a voter's master is another than the one that we believe to be gone.
+    fn is_news(&self, leader: &Leader, promised: Epoch) -> bool {
+        let Role::Candidate(candidate) = &self.role else { return false };
+        let old = candidate.replica.last_leader.as_ref().map(|last| last.node);
+        leader.node != self.id && promised >= self.promised && old.is_some_and(|old| old != leader.node)
+    }
+
+    fn canvass(&mut self, link: LinkId, out: &mut Output) {
+        let Role::Candidate(candidate) = &self.role else { return };
+        let Some(cluster) = self.cluster else { return };
+        let trial = candidate.stage == Stage::Trial;
+        let waiver = self.waiver();
+        let canvass = Canvass { cluster, epoch: candidate.epoch, last: self.log.last(), trial, waiver };
+        out.sends.push((link, Message::Canvass(canvass)));
+    }
+
+    /// Why voters need not keep their word to the last master.
+    fn waiver(&self) -> Waiver {
+        let Role::Candidate(candidate) = &self.role else { return Waiver::None };
+        match candidate.cause {
+            Cause::Handover { epoch, round } => Waiver::Handover { epoch, round },
+            Cause::MasterGone | Cause::Operator(_) => {
+                let own = usize::from(self.ballot.has_evidence());
+                let others = candidate.evidence.iter().filter(|node| self.is_voter(**node)).count();
+                if own + others >= self.majority() { Waiver::Evidence } else { Waiver::None }
+            }
+        }
+    }
+
+    fn is_voter(&self, node: NodeId) -> bool {
+        self.armed().is_some_and(|membership| membership.is_voter(node))
+    }
+
+    /// How many voters are a majority.
+    pub(super) fn majority(&self) -> usize {
+        self.armed().map_or(1, |membership| membership.voters().count() / 2 + 1)
+    }
+
+    pub(super) fn on_vote(&mut self, link: LinkId, vote: Vote, out: &mut Output) {
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        let ours = candidate.asked.get(&link).is_some_and(|asked| asked.node == vote.voter());
+        let trial = candidate.stage == Stage::Trial;
+        if !ours || vote.epoch() != candidate.epoch || vote.trial() != trial {
+            return;
+        }
+        candidate.above = candidate.above.max(vote.promised().number);
+        if vote.evidence() {
+            candidate.evidence.insert(vote.voter());
+        }
+        if vote.granted() {
+            candidate.granted.insert(vote.voter());
+        } else {
+            candidate.refused.insert(vote.voter());
+        }
+        self.count_votes(out);
+    }
+
+    pub(super) fn tend_candidate(&mut self, out: &mut Output) {
+        self.count_votes(out);
+        let Role::Candidate(candidate) = &self.role else { return };
+        if self.now.mono >= candidate.until {
+            self.lose("no majority of voters answered in time", out);
+        }
+    }
+
+    /// What the votes so far come to.
+    fn count_votes(&mut self, out: &mut Output) {
+        let Role::Candidate(candidate) = &self.role else { return };
+        let votes = |set: &BTreeSet<NodeId>| set.iter().filter(|node| self.is_voter(**node)).count();
+        let own = usize::from(self.has_own_vote());
+        let granted = votes(&candidate.granted) + own;
+        let voters = self.armed().map_or(0, |membership| membership.voters().count());
+        let (majority, refused) = (self.majority(), votes(&candidate.refused));
+        match candidate.stage {
+            Stage::Pulling(_) => {}
+            _ if voters == 0 => self.lose("automatic failover is not armed any more", out),
+            Stage::Trial if granted >= majority => self.stand(out),
+            Stage::Election if granted >= majority => self.win(out),
+            Stage::Trial | Stage::Election if voters - refused < majority => {
+                self.lose("a majority of voters is against it", out);
+            }
+            Stage::Trial | Stage::Election => {}
+        }
+    }
+
+    /// A candidate is for itself: in a trial at once, in an election once its promise is on disk.
+    fn has_own_vote(&self) -> bool {
+        let Role::Candidate(candidate) = &self.role else { return false };
+        self.is_voter(self.id)
+            && match candidate.stage {
+                Stage::Trial => true,
+                Stage::Election | Stage::Pulling(_) => self.shadow.promised() == candidate.epoch,
+            }
+    }
+
+    /// The trial went well: promise the epoch and ask in earnest. The own word binds the candidate like any voter.
+    fn stand(&mut self, out: &mut Output) {
+        if self.waiver() == Waiver::None && !self.ballot.is_free(self.now.mono) {
+            self.lose("its word to the last master has not run out", out);
+            return;
+        }
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        candidate.stage = Stage::Election;
+        candidate.granted.clear();
+        candidate.refused.clear();
+        let links: Vec<LinkId> =
+            candidate.asked.iter().filter(|(_, asked)| asked.standing.is_some()).map(|(link, _)| *link).collect();
+        self.promise_candidacy();
+        for link in links {
+            self.canvass(link, out);
+        }
+    }
+
+    /// A majority is for it. What a reachable member holds beyond its log in the last epoch is pulled first: nothing
+    /// demands it, but what was answered at lesser concerns stays.
+    fn win(&mut self, out: &mut Output) {
+        let last = self.log.last();
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        let ahead = candidate.asked.iter().filter_map(|(link, asked)| Some((*link, asked.standing.as_ref()?)));
+        let ahead = ahead.filter(|(_, standing)| standing.last.epoch == last.epoch && standing.last > last);
+        let Some((link, _)) = ahead.max_by_key(|(_, standing)| standing.last) else {
+            self.take_office(out);
+            return;
+        };
+        candidate.stage = Stage::Pulling(link);
+        candidate.until = self.now.mono + self.config.catch_up;
+        out.sends.push((link, Message::Pull(Pull { after: last })));
+    }
+
+    /// Entries that a member holds beyond the winner's tail.
+    pub(super) fn on_pulled_by_winner(&mut self, link: LinkId, records: &[bytes::Bytes], out: &mut Output) {
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        if candidate.stage != Stage::Pulling(link) {
+            return;
+        }
+        candidate.stage = Stage::Election;
+        if records.is_empty() {
+            candidate.asked.remove(&link);
+            self.close(link, out);
+        } else if self.append_records(records).is_err() {
+            self.drop_garbage(link, "it sent entries that do not follow", out);
+        }
+        self.count_votes(out);
+    }
+
+    /// INV-1: a majority has promised this epoch on disk, this node among them.
+    fn take_office(&mut self, out: &mut Output) {
+        assert_eq!(self.shadow.promised(), self.promised, "INV-6: a master's epoch is on its disk");
+        let Role::Candidate(candidate) = &self.role else { return };
+        let kind = match candidate.cause {
+            Cause::MasterGone | Cause::Operator(_) => StartKind::Election,
+            Cause::Handover { .. } => StartKind::Switchover,
+        };
+        let promoting =
+            candidate.request().map(|id| Promoting { request: Some(id), took_over: self.log.last(), loss: None });
+        let links = candidate.links();
+        let mut master = Master::new(self.promised, kind, promoting, self.now.mono);
+        master.probing = links.into_iter().collect();
+        self.role = Role::Master(master);
+        self.flags.config_role_ignored = self.config.role == crate::config::RoleHint::Replica;
+        self.counters.elections_won += 1;
+        self.note_change();
+        self.tell("a majority of voters elected this node");
+        self.begin_reign(out);
+    }
+
+    /// Nobody wants it, or not now: try again later.
+    fn lose(&mut self, why: &'static str, out: &mut Output) {
+        self.counters.elections_lost += 1;
+        let Role::Candidate(candidate) = &self.role else { return };
+        let above = candidate.above;
+        self.end_campaign(why, out);
+        let timeout =
+            if self.ballot.has_evidence() { self.election_timeout() / 40 } else { self.election_timeout() / 4 };
+        let delay = timeout / 4 + Duration::from_micros(self.draw() % micros(timeout).max(1));
+        self.ballot.try_again(self.now.mono + delay, above);
+    }
+
+    /// Back to being a replica, which looks for a master at once.
+    pub(super) fn end_campaign(&mut self, why: &'static str, out: &mut Output) {
+        let none = Role::Replica(Replica::new(None));
+        match core::mem::replace(&mut self.role, none) {
+            Role::Candidate(candidate) => {
+                let links = candidate.links();
+                if let Some(id) = candidate.request() {
+                    let why = alloc::format!("not elected: {why}");
+                    out.replies.push((id, Err(Refusal::Conflict { why })));
+                }
+                self.role = Role::Replica(candidate.replica);
+                for link in links {
+                    self.close(link, out);
+                }
+                self.seek_now();
+                self.tell(why);
+                self.release_held(out);
+            }
+            other @ (Role::Founding(_) | Role::Asking(_) | Role::Master(_) | Role::Replica(_)) => {
+                self.role = other
+            }
+        }
+    }
+
+    /// A master hands over to this node.
+    pub(super) fn on_handover(&mut self, link: LinkId, handover: crate::message::Handover, out: &mut Output) {
+        let Role::Replica(replica) = &self.role else { return };
+        let theirs = replica.following().is_some_and(|it| it.link == link && it.epoch == handover.epoch);
+        if theirs && self.why_not_lead().is_none() {
+            let cause = Cause::Handover { epoch: handover.epoch, round: handover.round };
+            self.campaign(cause, "the master hands over", out);
+        }
+    }
+}
+
+/// Whether the campaign begins with its promise: a master that hands over has made the trial superfluous.
+fn cause_promises(cause: Cause) -> bool {
+    match cause {
+        Cause::MasterGone | Cause::Operator(_) => false,
+        Cause::Handover { .. } => true,
+    }
+}

@@ -1,0 +1,290 @@
+//! Switchover: a master holds new writes, waits until its successor holds the whole log, gives up its lease and tells the
+//! successor to campaign. Nothing is lost at any concern; if it does not come to pass in time, the master goes on.
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use core::time::Duration;
+
+use super::mastery::FeedMode;
+use super::{Node, Role};
+use crate::command::{Command, Member};
+use crate::config::Concern;
+use crate::ids::{LinkId, NodeId, RequestId};
+use crate::message::{Canvass, Handover as Token, Message, Waiver};
+use crate::output::{Output, Refusal, Reply, SwitchedOver};
+use crate::time::Time;
+
+/// Most writes that are held back during a switchover (INV-12).
+pub(super) const HELD_MAX: usize = 16_384;
+
+/// A mastership that is being handed over.
+#[derive(Clone, Debug)]
+pub(super) struct Handover {
+    target: NodeId,
+    /// When it is given up.
+    until: Time,
+    /// The token is out: no lease counts from before it.
+    left: bool,
+}
+
+impl Handover {
+    /// Whether the token is out.
+    pub(super) fn has_left(&self) -> bool {
+        self.left
+    }
+
+    pub(super) fn deadline(&self) -> Time {
+        self.until
+    }
+}
+
+/// Who waits for a switchover, over the change of role.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Switching {
+    request: Option<(RequestId, Time)>,
+    /// Writes that came meanwhile: they go on here, or are sent to the new master.
+    held: VecDeque<HeldWrite>,
+}
+
+/// A write that waits for the end of a switchover.
+#[derive(Clone, Debug)]
+pub(super) struct HeldWrite {
+    pub(super) id: RequestId,
+    pub(super) command: Command,
+    pub(super) concern: Concern,
+    pub(super) deadline: Time,
+}
+
+impl Switching {
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let held = self.held.iter().map(|write| write.deadline).min();
+        self.request.map(|(_, until)| until).into_iter().chain(held).min()
+    }
+
+    pub(super) fn cancel(&mut self, id: RequestId) {
+        self.held.retain(|write| write.id != id);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+}
+
+impl Node {
+    /// The operator's verb.
+    pub(super) fn on_switchover(&mut self, id: RequestId, to: Option<&str>, timeout: Duration, out: &mut Output) {
+        match self.successor(to) {
+            Ok(None) => {
+                let epoch = self.promised;
+                let done = SwitchedOver { leader: self.as_leader.clone(), epoch };
+                out.replies.push((id, Ok(Reply::SwitchedOver(done))));
+            }
+            Ok(Some(target)) => {
+                let until = self.now.mono + timeout;
+                self.switching.request = Some((id, until + self.election_timeout()));
+                self.begin_handover(target, until);
+            }
+            Err(refusal) => out.replies.push((id, Err(refusal))),
+        }
+    }
+
+    /// The process is asked to end. An armed master sees to it that its successor is ready.
+    pub(super) fn on_shutdown(&mut self) {
+        self.flags.stopping = true;
+        if let Ok(Some(target)) = self.successor(None) {
+            let until = self.now.mono + self.election_timeout() / 2;
+            self.begin_handover(target, until);
+        }
+    }
+
+    fn begin_handover(&mut self, target: NodeId, until: Time) {
+        if let Role::Master(master) = &mut self.role {
+            master.handover = Some(Handover { target, until, left: false });
+        }
+        self.tell("the mastership is being handed over");
+    }
+
+    /// Who is to take over; none if it is this node, and all is done.
+    fn successor(&self, to: Option<&str>) -> Result<Option<NodeId>, Refusal> {
+        let conflict = |why: &str| Err(Refusal::Conflict { why: String::from(why) });
+        let Role::Master(master) = &self.role else { return Err(self.not_master()) };
+        let Some(membership) = self.armed() else {
+            return conflict("automatic failover is not armed: stop the master and promote a replica");
+        };
+        if !self.is_serving() {
+            return Err(self.not_master());
+        }
+        if master.handover.is_some() || self.switching.request.is_some() {
+            return conflict("a switchover is under way");
+        }
+        let named = match to {
+            Some(name) => Some(self.member_named(name)?),
+            None => None,
+        };
+        if named == Some(self.id) {
+            return Ok(None);
+        }
+        let fit = |member: &&Member| member.id != self.id && self.why_no_successor(member).is_none();
+        let best = membership
+            .members
+            .iter()
+            .filter(|member| named.is_none_or(|named| named == member.id))
+            .filter(fit)
+            .max_by_key(|member| (master.durable_of(member.id), member.rank(), member.id));
+        match (best, named) {
+            (Some(member), _) => Ok(Some(member.id)),
+            (None, Some(named)) => {
+                let why = membership.get(named).and_then(|member| self.why_no_successor(member));
+                let why = why.unwrap_or("it is no member");
+                Err(Refusal::Conflict { why: alloc::format!("it cannot take over: {why}") })
+            }
+            (None, None) => conflict("no member can take over: see why_not in the status"),
+        }
+    }
+
+    /// Why a member cannot be handed the mastership.
+    fn why_no_successor(&self, member: &Member) -> Option<&'static str> {
+        let Role::Master(master) = &self.role else { return Some("this node is not the master") };
+        if !member.voter {
+            return Some("it is no voter");
+        }
+        if member.rank() == 0 {
+            return Some("its failover.priority is 0");
+        }
+        match master.feeds.values().find(|feed| feed.node == member.id) {
+            None => Some("it is not connected"),
+            Some(feed) => match feed.mode {
+                FeedMode::Stream { .. } => None,
+                FeedMode::Probe | FeedMode::Snapshot { .. } => Some("it is being synced"),
+            },
+        }
+    }
+
+    /// Whether new writes wait.
+    pub(super) fn holds_writes(&self) -> bool {
+        matches!(&self.role, Role::Master(master) if master.handover.is_some())
+    }
+
+    /// A write that came during a switchover.
+    pub(super) fn hold_write(&mut self, write: HeldWrite) -> Result<(), Refusal> {
+        if self.switching.held.len() >= HELD_MAX {
+            return Err(Refusal::Busy);
+        }
+        self.switching.held.push_back(write);
+        Ok(())
+    }
+
+    /// Whether a candidate may have the vote of this master, which ends its mastership.
+    pub(super) fn may_give_way_to(&self, canvass: &Canvass) -> bool {
+        let Role::Master(master) = &self.role else { return false };
+        match (canvass.waiver, &master.handover) {
+            (Waiver::Handover { epoch, .. }, Some(handover)) if handover.left => epoch == master.epoch,
+            (Waiver::Handover { .. } | Waiver::Evidence | Waiver::None, Some(_) | None) => !self.holds_lease(),
+        }
+    }
+
+    /// On the master: hands the token over once the target holds everything, or goes on as before.
+    pub(super) fn tend_handover(&mut self, out: &mut Output) {
+        let now = self.now.mono;
+        let last = self.log.last().index;
+        let Role::Master(master) = &mut self.role else { return };
+        let Some(handover) = &mut master.handover else { return };
+        if now >= handover.until {
+            self.abort_handover("the successor did not take over in time", out);
+            return;
+        }
+        if handover.left {
+            return;
+        }
+        let target = handover.target;
+        let Some(link) = master.feed_of(target) else {
+            self.abort_handover("the successor is gone", out);
+            return;
+        };
+        let Role::Master(master) = &self.role else { return };
+        let done = self.shadow.durable() == last && self.committed == last && self.applied.index == last;
+        if done && master.durable_of(target) == last {
+            self.hand_over(link, out);
+        }
+    }
+
+    /// From here on this node is no master, unless rounds sent later than this are answered.
+    ///
+    /// Safety: the token names the last round. A voter that has heard a later one takes no notice of the token. So
+    /// should this be aborted, the new lease rests on voters for whom the token is void.
+    fn hand_over(&mut self, link: LinkId, out: &mut Output) {
+        let now = self.now.mono;
+        let patience = self.election_timeout() / 2;
+        let Role::Master(master) = &mut self.role else { return };
+        master.lease_floor = now;
+        master.armed_at = None;
+        if let Some(handover) = &mut master.handover {
+            handover.left = true;
+            handover.until = handover.until.min(now + patience);
+        }
+        let token = Token { epoch: master.epoch, round: master.rounds };
+        out.sends.push((link, Message::Handover(token)));
+    }
+
+    fn abort_handover(&mut self, why: &'static str, out: &mut Output) {
+        let now = self.now.mono;
+        if let Role::Master(master) = &mut self.role
+            && let Some(handover) = master.handover.take()
+            && handover.left
+        {
+            master.lease_floor = now;
+            master.round_wanted = true;
+        }
+        if let Some((id, _)) = self.switching.request.take() {
+            let why = alloc::format!("nothing has changed: {why}");
+            out.replies.push((id, Err(Refusal::Conflict { why })));
+        }
+        self.tell(why);
+    }
+
+    /// In every role: answers who waited for a switchover, and sends held writes on.
+    pub(super) fn tend_switching(&mut self, out: &mut Output) {
+        if self.holds_writes() || self.switching.request.is_none() && self.switching.held.is_empty() {
+            self.refuse_late_writes(out);
+            return;
+        }
+        let now = self.now.mono;
+        if self.is_serving() {
+            for write in core::mem::take(&mut self.switching.held) {
+                self.write_held(write, out);
+            }
+        } else if let Some(leader) = self.leader().cloned().filter(|_| self.leader_serves()) {
+            if let Some((id, _)) = self.switching.request.take() {
+                let done = SwitchedOver { leader: leader.clone(), epoch: self.promised };
+                out.replies.push((id, Ok(Reply::SwitchedOver(done))));
+            }
+            for write in core::mem::take(&mut self.switching.held) {
+                out.replies.push((write.id, Err(Refusal::NotMaster { leader: leader.clone() })));
+            }
+        }
+        if let Some((id, _)) = self.switching.request.take_if(|(_, until)| *until <= now) {
+            let why = String::from("the successor has not been heard yet: ask for the status of the cluster");
+            out.replies.push((id, Err(Refusal::Conflict { why })));
+        }
+        self.refuse_late_writes(out);
+    }
+
+    /// Nothing has become of them: they may be tried again elsewhere.
+    fn refuse_late_writes(&mut self, out: &mut Output) {
+        let now = self.now.mono;
+        let held = core::mem::take(&mut self.switching.held);
+        let (late, held): (VecDeque<_>, VecDeque<_>) = held.into_iter().partition(|write| write.deadline <= now);
+        self.switching.held = held;
+        for write in late {
+            out.replies.push((write.id, Err(self.not_master())));
+        }
+    }
+
+    /// Whether the master that is followed has committed an entry of its own epoch, so that it serves.
+    fn leader_serves(&self) -> bool {
+        let Role::Replica(replica) = &self.role else { return false };
+        replica.following().is_some_and(|following| {
+            following.mode.is_streaming() && self.log.epoch_at(self.committed) == Some(following.epoch)
+        })
+    }
+}

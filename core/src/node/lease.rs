@@ -1,0 +1,149 @@
+//! The lease of an armed master: until when no other node can lead. It counts from when the newest round was *sent* that
+//! a majority of voters answered, for as long as each of them gave its word, less the drift of two clocks.
+//!
+//! Safety: a voter hears a round no earlier than it was sent, and votes for nobody before its word has run out since
+//! (see [`super::voting`]). A candidate needs a majority, which shares a voter with the one that the lease rests on. So
+//! no other master is elected before the lease has run out, if no two clocks drift apart by more than [`DRIFT_PERCENT`].
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::regime::election_timeout;
+use super::{Node, Role};
+use crate::event::Event;
+use crate::ids::LinkId;
+use crate::message::{Message, Reason};
+use crate::output::Output;
+use crate::status::Alarm;
+use crate::time::Time;
+
+/// How much two clocks may drift apart: one gains a hundredth, the other loses one.
+const DRIFT_PERCENT: u32 = 2;
+
+/// How many changes of master within [`FLAPPING`] double the patience of voters, once.
+const CHANGES_PER_DOUBLING: usize = 3;
+/// Changes longer ago than this are forgotten.
+const FLAPPING: Duration = Duration::from_secs(60);
+/// The most that patience is multiplied by.
+const DAMPING_MAX: u32 = 8;
+
+impl Node {
+    /// Until when this armed master leads; none if it needs no lease.
+    pub(super) fn lease_until(&self) -> Option<Time> {
+        self.lease().map(|(_, until)| until)
+    }
+
+    /// When the round was sent that the lease counts from, and until when it lasts.
+    pub(super) fn lease(&self) -> Option<(Time, Time)> {
+        let Role::Master(master) = &self.role else { return None };
+        let membership = self.armed()?;
+        let own = election_timeout(membership);
+        let mut grants: Vec<(Time, Time)> = membership
+            .voters()
+            .map(|voter| match master.progress.get(&voter) {
+                _ if voter == self.id => (Time(u64::MAX), Time(u64::MAX)),
+                Some(known) if known.sent > master.lease_floor => {
+                    (known.sent, known.sent + less_drift(known.word.min(own)))
+                }
+                Some(_) | None => (Time::default(), Time::default()),
+            })
+            .collect();
+        grants.sort_unstable_by(|a, b| (b.1, b.0).cmp(&(a.1, a.0)));
+        let by_rounds = grants.get(grants.len() / 2).copied().unwrap_or_default();
+        let by_arming = master.armed_at.map(|at| (at, at + less_drift(own))).unwrap_or_default();
+        Some(if by_rounds.1 >= by_arming.1 { by_rounds } else { by_arming })
+    }
+
+    /// When the lease ends, or when this master gives up without one.
+    pub(super) fn lease_deadline(&self) -> Option<Time> {
+        let until = self.lease_until()?;
+        let Role::Master(master) = &self.role else { return None };
+        if self.now.mono < until {
+            Some(until)
+        } else {
+            master.handover.is_none().then(|| master.led_at + self.election_timeout())
+        }
+    }
+
+    /// Whether nobody else can lead now, as far as clocks can tell.
+    pub(super) fn holds_lease(&self) -> bool {
+        if self.config.planted.lease_ignored() {
+            return true;
+        }
+        match &self.role {
+            Role::Master(master) if master.handover.as_ref().is_some_and(|handover| handover.has_left()) => false,
+            Role::Master(_) => self.lease_until().is_none_or(|until| self.now.mono < until),
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => false,
+        }
+    }
+
+    /// The newest round that a majority of voters has answered.
+    pub(super) fn majority_round(&self) -> u64 {
+        let Role::Master(master) = &self.role else { return 0 };
+        let Some(membership) = self.armed() else { return u64::MAX };
+        let round = |voter| master.progress.get(&voter).map_or(0, |known| known.round);
+        let mut rounds: Vec<u64> =
+            membership.voters().map(|voter| if voter == self.id { u64::MAX } else { round(voter) }).collect();
+        rounds.sort_unstable_by(|a, b| b.cmp(a));
+        rounds.get(rounds.len() / 2).copied().unwrap_or(0)
+    }
+
+    /// A master without a lease answers nobody; what waits may still take effect. An election timeout later it gives up.
+    pub(super) fn tend_lease(&mut self, out: &mut Output) {
+        let now = self.now.mono;
+        let (leads, timeout) = (self.holds_lease(), self.election_timeout());
+        let armed = self.armed().is_some();
+        let Role::Master(master) = &mut self.role else { return };
+        if leads || master.handover.is_some() {
+            master.led_at = now;
+            return;
+        }
+        let gives_up = armed && master.led_at + timeout <= now;
+        self.waiters.abandon(out);
+        if gives_up {
+            self.resign(None, "no majority of voters answered for an election timeout", out);
+        }
+    }
+
+    /// Ends an armed mastership in good order: who hears of it need not keep its word.
+    pub(super) fn resign(&mut self, hint: Option<alloc::string::String>, why: &'static str, out: &mut Output) {
+        if self.armed().is_some()
+            && let Role::Master(master) = &self.role
+        {
+            let links: Vec<LinkId> = master.feeds.keys().copied().collect();
+            out.sends.extend(links.into_iter().map(|link| (link, Message::Bye(Reason::Resigned))));
+        }
+        self.become_replica(hint, why, out);
+    }
+
+    /// A change of master was seen.
+    pub(super) fn note_change(&mut self) {
+        self.counters.leader_changes += 1;
+        let now = self.now.mono;
+        self.changes.retain(|at| *at + FLAPPING > now);
+        if self.changes.len() < CHANGES_PER_DOUBLING * 4 {
+            self.changes.push(now);
+        }
+    }
+
+    /// What patience is multiplied by while masters change often: 1, 2, 4 or 8.
+    pub(super) fn damping(&self) -> u32 {
+        let now = self.now.mono;
+        let recent = self.changes.iter().filter(|at| **at + FLAPPING > now).count();
+        let doublings = u32::try_from(recent / CHANGES_PER_DOUBLING).unwrap_or(0);
+        1_u32.checked_shl(doublings).unwrap_or(DAMPING_MAX).min(DAMPING_MAX)
+    }
+
+    /// Tells when the lease is lost and when it is back.
+    pub(super) fn tell_quorum(&mut self, out: &mut Output) {
+        let lost = self.is_open() && !self.holds_writes() && !self.holds_lease();
+        if lost != self.flags.no_quorum {
+            self.flags.no_quorum = lost;
+            out.events.push(Event::Alarm { alarm: Alarm::NoQuorum, on: lost });
+        }
+    }
+}
+
+fn less_drift(word: Duration) -> Duration {
+    word * (100 - DRIFT_PERCENT) / 100
+}

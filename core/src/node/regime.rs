@@ -1,0 +1,77 @@
+//! By which rule this log commits: unarmed, by the master's own disk; armed, by a majority of voters. Owns the question
+//! and nothing that follows from it.
+
+use core::time::Duration;
+
+use super::{Node, Role};
+use crate::command::{Membership, StartKind};
+use crate::position::Index;
+
+impl Node {
+    /// The membership by which voters count, if this log is armed. Arming counts from the moment the entry is in the
+    /// log, since replicas that hold it elect; disarming counts once it is committed, since replicas that lack it elect.
+    pub(super) fn armed(&self) -> Option<&Membership> {
+        if self.is_standalone() {
+            return None;
+        }
+        let (at, newest) = self.log.membership();
+        if newest.armed {
+            return Some(newest);
+        }
+        let pending = at > self.committed && !self.is_forced();
+        pending.then(|| self.log.membership_at(at.prev())).filter(|before| before.armed)
+    }
+
+    /// The armed membership that this disk holds: only with one does a replica campaign or give its word.
+    pub(super) fn armed_on_disk(&self) -> Option<&Membership> {
+        let membership = self.log.membership_at(self.shadow.durable());
+        (membership.armed && self.armed().is_some()).then_some(membership)
+    }
+
+    /// How long a voter's word to the master lasts from when it heard it; zero where no word is given.
+    pub(super) fn word_length(&self) -> Duration {
+        self.armed_on_disk().map_or(Duration::ZERO, election_timeout)
+    }
+
+    /// The shortest silence after which a master is replaced.
+    pub(super) fn election_timeout(&self) -> Duration {
+        self.armed().map_or(self.config.election_timeout, election_timeout)
+    }
+
+    /// How long a master may be silent on a healthy link. Armed, its lease must not hang on one late heartbeat.
+    pub(super) fn round_interval(&self) -> Duration {
+        let heartbeat = self.config.heartbeat_interval;
+        self.armed().map_or(heartbeat, |membership| heartbeat.min(election_timeout(membership) / 5))
+    }
+
+    /// Whether an operator put this node above everybody: it needs no majority until it arms anew.
+    pub(super) fn is_forced(&self) -> bool {
+        match &self.role {
+            Role::Master(master) => match master.kind {
+                StartKind::Forced => true,
+                StartKind::Founding
+                | StartKind::Restart
+                | StartKind::Promotion
+                | StartKind::Election
+                | StartKind::Switchover => false,
+            },
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => false,
+        }
+    }
+
+    /// Whether an entry may leave for replicas. INV-3, INV-6: a membership leaves only once it is on this disk, or a
+    /// restart would forget that the cluster is armed while replicas elect.
+    pub(super) fn may_leave_upto(&self) -> Index {
+        let (at, _) = self.log.membership();
+        let last = self.log.last().index;
+        if at > self.shadow.durable() && !self.config.planted.config_sent_before_durable() {
+            at.prev()
+        } else {
+            last
+        }
+    }
+}
+
+pub(super) fn election_timeout(membership: &Membership) -> Duration {
+    Duration::from_millis(u64::from(membership.election_timeout_ms))
+}

@@ -1,0 +1,238 @@
+//! The voter: its word to the master that it hears, evidence that a master's process is dead, and its votes.
+//!
+//! Having heard the master at some instant, a voter neither votes nor campaigns before its word has run out; the master's
+//! lease rests on that (see [`super::lease`]). The word is waived only where the master cannot lead any more: it said so
+//! itself, it handed over, or a majority saw its process die.
+
+use core::time::Duration;
+
+use super::{Node, Role};
+use crate::ids::LinkId;
+use crate::message::{Canvass, Message, Reason, Vote, Waiver};
+use crate::output::Output;
+use crate::position::Epoch;
+use crate::time::Time;
+
+/// What this node owes to masters and candidates. Outlives roles.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Ballot {
+    /// When the master was last heard; at first, the start of the process.
+    heard: Time,
+    /// The word that was given does not run out before.
+    until: Time,
+    /// The mastership that was last heard, and its newest round.
+    master: Option<(Epoch, u64)>,
+    /// The mastership whose process is known to be dead.
+    evidence: Option<Epoch>,
+    /// How long a silence this node waits for before it campaigns, as drawn.
+    patience: Duration,
+    /// When it campaigns, if nothing changes.
+    due: Time,
+    /// The highest number of an epoch that a voter has named.
+    above: u64,
+    /// A vote that leaves once the promise is on disk.
+    owed: Option<(LinkId, Epoch)>,
+}
+
+impl Ballot {
+    /// When this node campaigns by itself, if it may.
+    pub(super) fn due(&self) -> Time {
+        if self.evidence.is_some() { self.due } else { self.due.max(self.until) }
+    }
+
+    /// Whether the master that was last heard is known to be dead.
+    pub(super) fn has_evidence(&self) -> bool {
+        self.evidence.is_some()
+    }
+
+    /// A word is given that counts from when the master was last heard. It never gets shorter.
+    pub(super) fn give_word(&mut self, word_ms: u32) {
+        self.until = self.until.max(self.heard + Duration::from_millis(u64::from(word_ms)));
+    }
+
+    /// Whether the word has run out.
+    pub(super) fn is_free(&self, now: Time) -> bool {
+        now >= self.until
+    }
+
+    /// The next campaign comes then, with a number above what voters have promised; nothing is promised by that.
+    pub(super) fn try_again(&mut self, due: Time, above: u64) {
+        self.due = due;
+        self.above = self.above.max(above);
+    }
+
+    /// The highest number that a voter has named.
+    pub(super) fn above(&self) -> u64 {
+        self.above
+    }
+
+    /// The last time the master was heard.
+    pub(super) fn heard_at(&self) -> Time {
+        self.heard
+    }
+}
+
+impl Node {
+    /// A process begins: it does not know what word it has given, and waits for the longest.
+    pub(super) fn begin_ballot(&mut self) {
+        let now = self.now.mono;
+        self.ballot.heard = now;
+        self.ballot.until = now + self.election_timeout();
+        self.redraw_patience();
+    }
+
+    /// The master of `epoch` was heard: a word is given, and patience begins anew.
+    pub(super) fn hear_master(&mut self, epoch: Epoch, round: u64) {
+        let now = self.now.mono;
+        let newest = match self.ballot.master {
+            Some((known, newest)) if known == epoch => newest.max(round),
+            Some(_) | None => round,
+        };
+        self.ballot.master = Some((epoch, newest));
+        self.ballot.evidence = None;
+        self.ballot.heard = now;
+        self.ballot.due = now + self.ballot.patience;
+        let word_ms = u32::try_from(self.word_length().as_millis()).unwrap_or(u32::MAX);
+        self.ballot.give_word(word_ms);
+    }
+
+    /// Draws how long a silence is waited for: 1 to 1.25 election timeouts, more for a lower priority, and more while
+    /// masters change often.
+    pub(super) fn redraw_patience(&mut self) {
+        let least = self.election_timeout() * self.damping();
+        let spread = micros(least / 4);
+        let drawn = Duration::from_micros(self.draw() % spread.max(1));
+        self.ballot.patience = least + drawn + self.priority_delay();
+        self.ballot.due = self.ballot.heard + self.ballot.patience;
+    }
+
+    /// A mastership of this node has ended: others have the time to be first.
+    pub(super) fn begin_ballot_after_reign(&mut self) {
+        self.ballot.heard = self.now.mono;
+        self.ballot.evidence = None;
+        self.redraw_patience();
+    }
+
+    /// A lower priority waits up to half an election timeout longer; it never outranks a log.
+    fn priority_delay(&self) -> Duration {
+        let Some(membership) = self.armed() else { return Duration::ZERO };
+        let top = membership.members.iter().map(crate::command::Member::rank).max().unwrap_or(0).max(1);
+        let mine = membership.get(self.id).map_or(top, crate::command::Member::rank).min(top);
+        self.election_timeout() / 2 * (top - mine) / top
+    }
+
+    /// The mastership `epoch` is known to be over: its process is dead, or it said so. `certain`: it said so itself, so
+    /// that the word to it counts no more.
+    pub(super) fn note_end_of(&mut self, epoch: Epoch, certain: bool) {
+        let now = self.now.mono;
+        if self.ballot.master.is_some_and(|(known, _)| known > epoch) {
+            return;
+        }
+        if certain {
+            self.ballot.until = now;
+        }
+        self.ballot.evidence = Some(epoch);
+        let spread = micros(self.election_timeout() / 40).max(1);
+        self.ballot.due = now + Duration::from_micros(self.draw() % spread);
+    }
+
+    pub(super) fn on_canvass(&mut self, link: LinkId, canvass: Canvass, out: &mut Output) {
+        let granted = self.judge(&canvass);
+        if !granted || canvass.trial {
+            let vote = self.opinion(&canvass, granted);
+            out.sends.push((link, Message::Vote(vote)));
+            return;
+        }
+        self.promise_vote(link, canvass.epoch, out);
+    }
+
+    /// What can be said without promising anything.
+    fn opinion(&self, canvass: &Canvass, granted: bool) -> Vote {
+        Vote {
+            voter: self.id,
+            epoch: canvass.epoch,
+            trial: canvass.trial,
+            granted: granted && canvass.trial,
+            promised: self.promised,
+            evidence: self.ballot.has_evidence(),
+        }
+    }
+
+    /// Raft section 5.4.1, and the word. Numbers must ascend, not only epochs, so that every elected mastership has a
+    /// number of its own and a position that people are shown means one entry.
+    fn judge(&self, canvass: &Canvass) -> bool {
+        if self.cluster != Some(canvass.cluster) || canvass.epoch.number <= self.promised.number {
+            return false;
+        }
+        let ours = self.log.last();
+        let fresh = if self.config.planted.log_freshness_by_length() {
+            canvass.last.index >= ours.index
+        } else {
+            canvass.last >= ours
+        };
+        fresh && self.is_free_for(canvass)
+    }
+
+    /// Whether no master can count on this node's word.
+    fn is_free_for(&self, canvass: &Canvass) -> bool {
+        match &self.role {
+            Role::Founding(_) | Role::Asking(_) => return false,
+            Role::Master(_) => return self.may_give_way_to(canvass),
+            Role::Candidate(_) | Role::Replica(_) => {}
+        }
+        let waived = match canvass.waiver {
+            Waiver::None => canvass.trial && self.ballot.has_evidence(),
+            Waiver::Evidence => self.ballot.has_evidence(),
+            Waiver::Handover { epoch, round } => {
+                self.ballot.master.is_none_or(|(known, newest)| known < epoch || known == epoch && newest <= round)
+            }
+        };
+        waived || self.ballot.is_free(self.now.mono)
+    }
+
+    /// INV-6, INV-7: the promise goes to disk first; the vote leaves when it is there.
+    fn promise_vote(&mut self, link: LinkId, epoch: Epoch, out: &mut Output) {
+        assert!(epoch > self.promised, "INV-7: the promised epoch never goes back");
+        match &self.role {
+            Role::Master(_) => self.become_replica(None, "the voters have another candidate", out),
+            Role::Candidate(_) => self.end_campaign("another candidate has this node's vote", out),
+            Role::Replica(_) => self.leave_master(out),
+            Role::Founding(_) | Role::Asking(_) => return,
+        }
+        self.promised = epoch;
+        self.record_hard_state();
+        self.ballot.owed = Some((link, epoch));
+        self.ballot.heard = self.now.mono;
+        self.redraw_patience();
+        self.look_at(epoch.leader);
+    }
+
+    /// Sends the vote that is owed, once its promise is on disk. Recomputed from the shadow, never parked.
+    pub(super) fn pay_vote(&mut self, out: &mut Output) {
+        let Some((link, epoch)) = self.ballot.owed else { return };
+        let evidence = self.ballot.has_evidence();
+        let trusts_memory = self.config.planted.vote_before_durable();
+        if self.promised != epoch {
+            self.ballot.owed = None;
+        } else if let Some(vote) = self.shadow.vote(self.id, epoch, evidence, trusts_memory) {
+            self.ballot.owed = None;
+            out.sends.push((link, Message::Vote(vote)));
+        }
+    }
+
+    /// The master says that its mastership is over.
+    pub(super) fn on_resigned(&mut self, link: LinkId, reason: Reason) {
+        if reason != Reason::Resigned {
+            return;
+        }
+        let Role::Replica(replica) = &self.role else { return };
+        if let Some(following) = replica.following().filter(|following| following.link == link) {
+            let epoch = following.epoch;
+            self.note_end_of(epoch, true);
+        }
+    }
+}
+
+pub(super) fn micros(length: Duration) -> u64 {
+    u64::try_from(length.as_micros()).unwrap_or(u64::MAX)
+}
