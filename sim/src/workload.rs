@@ -99,6 +99,8 @@ pub(crate) fn said(reply: &Result<Reply, Refusal>) -> (Answer, String) {
         Ok(Reply::Promoted(promoted)) => (Answer::Done, format!("{promoted:?}")),
         Ok(Reply::Snapshot(position)) => (Answer::Done, format!("snapshot at {position}")),
         Ok(Reply::Outcome(fate)) => (Answer::Done, format!("{fate:?}")),
+        Ok(Reply::SwitchedOver(done)) => (Answer::Done, format!("{done:?}")),
+        Ok(Reply::Configured(position)) => (Answer::Done, format!("configured at {position}")),
         Ok(Reply::Read(_) | Reply::Status(_)) => (Answer::Done, String::new()),
         Err(refusal @ Refusal::Pending { .. }) => (Answer::Unknown, refusal.to_string()),
         Err(refusal) => (Answer::Refused, refusal.to_string()),

@@ -121,7 +121,7 @@ impl Node {
     fn agreed(&self) -> Index {
         match &self.role {
             Role::Replica(replica) => replica.following().map_or(Index::ZERO, |following| following.agreed),
-            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => Index::ZERO,
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Master(_) => Index::ZERO,
         }
     }
 

@@ -114,6 +114,7 @@ impl World<'_> {
                 let demand = ReadDemand {
                     max_staleness: age_ms.map(Duration::from_millis),
                     min_position: last.map(|last| (last.epoch.number, last.index)),
+                    linearizable: false,
                 };
                 Want::Read { key, demand }
             }
@@ -228,7 +229,14 @@ impl World<'_> {
                 self.next_after(op, true);
             }
             Ok(Reply::Read(view)) => self.read(op, &view),
-            Ok(Reply::Promoted(_) | Reply::Snapshot(_) | Reply::Status(_) | Reply::Outcome(_)) => {
+            Ok(
+                Reply::Promoted(_)
+                | Reply::Snapshot(_)
+                | Reply::Status(_)
+                | Reply::Outcome(_)
+                | Reply::SwitchedOver(_)
+                | Reply::Configured(_),
+            ) => {
                 self.next_after(op, true);
             }
             Err(Refusal::NotMaster { leader }) => {

@@ -262,6 +262,6 @@ impl End<'_> {
 fn is_promotion(reign: &Reign) -> bool {
     match reign.kind {
         StartKind::Promotion | StartKind::Forced => true,
-        StartKind::Founding | StartKind::Restart => false,
+        StartKind::Founding | StartKind::Restart | StartKind::Election | StartKind::Switchover => false,
     }
 }

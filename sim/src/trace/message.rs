@@ -17,6 +17,12 @@ pub fn kind_of(message: &Message) -> &'static str {
         Message::Stored(_) => "stored",
         Message::Pull(_) => "pull",
         Message::Pulled(_) => "pulled",
+        Message::Canvass(canvass) if canvass.trial => "trial",
+        Message::Canvass(_) => "canvass",
+        Message::Vote(_) => "vote",
+        Message::Handover(_) => "handover",
+        Message::ReadIndex(_) => "readindex",
+        Message::ReadIndexed(_) => "readindexed",
         Message::Bye(_) => "bye",
     }
 }
@@ -53,6 +59,20 @@ pub fn line_of(message: &Message) -> String {
         Message::Stored(stored) => format!("{} durable={}", stored.position(), stored.durable()),
         Message::Pull(pull) => format!("after={}", pull.after),
         Message::Pulled(pulled) => format!("after={} +{}", pulled.after, pulled.entries.len()),
+        Message::Canvass(canvass) => {
+            format!("e{} last={} waiver={:?}", canvass.epoch, canvass.last, canvass.waiver)
+        }
+        Message::Vote(vote) => format!(
+            "e{} trial={} granted={} promised={} evidence={}",
+            vote.epoch(),
+            vote.trial(),
+            vote.granted(),
+            vote.promised(),
+            vote.evidence()
+        ),
+        Message::Handover(handover) => format!("e{} round={}", handover.epoch, handover.round),
+        Message::ReadIndex(asked) => format!("e{} #{}", asked.epoch, asked.number),
+        Message::ReadIndexed(answer) => format!("#{} at {}", answer.number, answer.index),
         Message::Bye(reason) => format!("{reason:?}"),
     }
 }
