@@ -5,5 +5,6 @@ mod crashes;
 mod damage;
 mod disk;
 mod model;
+mod mutations;
 mod plans;
 mod records;
