@@ -19,4 +19,5 @@ pub mod run;
 pub mod script;
 pub mod shrink;
 pub mod trace;
+pub mod view;
 mod workload;

@@ -6,6 +6,7 @@ mod replay;
 mod run;
 mod scripts;
 mod shrink;
+mod view;
 
 use clap::{Parser, Subcommand};
 
@@ -29,6 +30,8 @@ enum Command {
     Replay(replay::Args),
     /// Makes a failing plan as small as it gets, and keeps it as a script.
     Shrink(shrink::Args),
+    /// Draws one run as a page for a browser.
+    View(view::Args),
     /// Plants each known bug and tells within how many seeds it is found.
     Bugs(bugs::Args),
 }
@@ -42,6 +45,7 @@ pub fn main() -> u8 {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Shrink(args) => shrink::run(&args),
+        Command::View(args) => view::run(&args),
         Command::Bugs(args) => bugs::run(&args),
     }
 }

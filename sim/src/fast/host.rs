@@ -337,8 +337,12 @@ impl World<'_> {
 
     /// For whoever reads the trace: each change of how a node stands.
     fn show_standing(&mut self, number: usize) {
+        // The trace ends with the event that an oracle objects to.
+        if !self.trace.keeps() || self.oracles.violation().is_some() {
+            return;
+        }
         let now = self.now;
-        let Some(process) = self.hosts[number].process.as_mut().filter(|_| self.trace.keeps()) else { return };
+        let Some(process) = &mut self.hosts[number].process else { return };
         let standing = Standing::of(&process.node.status(process.time(now)));
         if process.shown.as_ref() != Some(&standing) {
             process.shown = Some(standing.clone());

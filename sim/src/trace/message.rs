@@ -1,6 +1,6 @@
 //! Messages as people read them in a trace: the kind, and what it says in a few words.
 
-use synap_core::message::Message;
+use synap_core::message::{Message, Verdict};
 
 use super::fingerprint;
 use crate::dice::mix;
@@ -52,8 +52,11 @@ pub fn line_of(message: &Message) -> String {
             hello.intent, hello.standing.promised, hello.standing.last, hello.standing.committed
         ),
         Message::Welcome(welcome) => format!(
-            "{:?} promised={} leads={} last={}",
-            welcome.verdict, welcome.standing.promised, welcome.standing.leads, welcome.standing.last
+            "{} promised={} leads={} last={}",
+            verdict_of(&welcome.verdict),
+            welcome.standing.promised,
+            welcome.standing.leads,
+            welcome.standing.last
         ),
         Message::Chunk(chunk) => format!("{} #{}", chunk.position, chunk.number),
         Message::Stored(stored) => format!("{} durable={}", stored.position(), stored.durable()),
@@ -99,5 +102,17 @@ pub fn summary(message: &Message) -> u64 {
             ack.round(),
         ]),
         other => fingerprint(other),
+    }
+}
+
+fn verdict_of(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Continue { after } => format!("continue after {after}"),
+        Verdict::Truncate { after } => format!("truncate to {after}"),
+        Verdict::Snapshot { position, next_chunk } => format!("snapshot at {position} from chunk {next_chunk}"),
+        Verdict::Redirect(leader) => format!("redirect to {}", leader.replication),
+        Verdict::Noted(Some(leader)) => format!("noted, master is {}", leader.replication),
+        Verdict::Noted(None) => "noted, no master is known".to_owned(),
+        Verdict::Refused(reason) => format!("refused: {reason}"),
     }
 }

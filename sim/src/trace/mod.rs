@@ -29,6 +29,7 @@ pub struct Record {
     /// Microseconds since the run began.
     pub at: u64,
     /// What happened.
+    #[serde(flatten)]
     pub step: Step,
 }
 
