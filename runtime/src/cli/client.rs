@@ -27,7 +27,7 @@ const DEFAULT_PORT: u16 = 15500;
 #[derive(Args, Clone, Debug)]
 pub(super) struct Target {
     /// A server of the cluster: http://HOST:PORT
-    #[arg(long, env = "SYNAP_URL", default_value = "http://127.0.0.1:15500")]
+    #[arg(long, env = "SYNAP_URL", default_value = "http://127.0.0.1:15500", global = true)]
     pub(super) url: String,
 }
 

@@ -10,9 +10,12 @@ mod blob;
 mod check_config;
 mod client;
 mod cluster;
+mod confirm;
 mod dev;
 pub mod exit;
+mod failover;
 mod kv;
+mod members;
 mod offline;
 mod out;
 mod promote;
@@ -45,6 +48,14 @@ enum Command {
     Status(status::Status),
     /// Make a replica the master
     Promote(promote::Promote),
+    /// Hand the mastership over; nothing is lost
+    Switchover(failover::Switchover),
+    /// Keep replicas from campaigning by themselves, for a while
+    Pause(failover::Pause),
+    /// End a pause
+    Resume(failover::Resume),
+    /// Show who belongs to the cluster, or change it
+    Members(members::Members),
     /// Print a key's value; exit code 4 if it is absent
     Get(kv::Get),
     /// Set a key
@@ -86,6 +97,10 @@ fn dispatch(command: Command) -> Outcome {
         Command::CheckConfig(asked) => check_config::run(asked),
         Command::Status(asked) => block_on(status::run(asked)),
         Command::Promote(asked) => block_on(promote::run(asked)),
+        Command::Switchover(asked) => block_on(failover::switchover(asked)),
+        Command::Pause(asked) => block_on(failover::pause(asked)),
+        Command::Resume(asked) => block_on(failover::resume(asked)),
+        Command::Members(asked) => block_on(members::run(asked)),
         Command::Get(asked) => block_on(kv::get(asked)),
         Command::Set(asked) => block_on(kv::set(asked)),
         Command::Del(asked) => block_on(kv::del(asked)),

@@ -1,13 +1,12 @@
 //! `synap promote`: makes a replica the master, once the operator has seen what that means.
 
-use std::io::{IsTerminal, Write};
-
 use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::client::{Asked, Client, Target};
 use super::cluster::{last_position, number, status_of, text};
-use super::exit::{Exit, Failed, Outcome};
+use super::confirm::confirm;
+use super::exit::{Exit, Outcome};
 use super::out;
 
 /// Which node is promoted, and how.
@@ -34,7 +33,7 @@ pub(super) async fn run(asked: Promote) -> Outcome {
     let client = Client::new(&asked.target.url)?;
     let status = status_of(&client).await?;
     if !asked.yes {
-        confirm(&consequences(&status, &asked))?;
+        confirm(&consequences(&status, &asked), "Promote it?")?;
     }
     let promoted = client.json(&Asked::post("/replication/promote", &body(&asked))).await?;
     out::line(report(&status, &promoted))?;
@@ -67,7 +66,7 @@ fn consequences(status: &Value, asked: &Promote) -> String {
     };
     let force = match asked.force {
         true => {
-            "\n  By force: even if another node holds more, or the master is alive. Writes that were answered may\n  be lost; a master that is alive goes on until it hears of the new epoch."
+            "\n  By force: even if another node holds more, or the master is alive. Writes that were answered may\n  be lost; a master that is alive goes on until it hears of the new epoch. Automatic failover is disarmed\n  until three members are connected and caught up again."
         }
         false => "",
     };
@@ -77,20 +76,6 @@ fn consequences(status: &Value, asked: &Promote) -> String {
          Whatever the old master took and this node lacks is discarded when that one comes back; it is first\n  \
          written to a rollback file there (`synap rollback`).{force}"
     )
-}
-
-fn confirm(consequences: &str) -> Result<(), Failed> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failed::new(Exit::Usage, format!("{consequences}\nNobody is here to confirm: say --yes")));
-    }
-    eprint!("{consequences}\nPromote it? Type yes: ");
-    let mut answer = String::new();
-    let read = std::io::stderr().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
-    read.map_err(|error| Failed::running(format!("the terminal: {error}")))?;
-    match answer.trim() {
-        "yes" | "y" => Ok(()),
-        _ => Err(Failed::running("nothing was done")),
-    }
 }
 
 fn report(status: &Value, promoted: &Value) -> String {

@@ -8,6 +8,7 @@
 mod answer;
 mod body;
 mod connections;
+mod failover;
 mod json;
 #[cfg(test)]
 mod mutations;

@@ -21,7 +21,7 @@ use super::route::{self};
 use super::status::StatusJson;
 
 /// Longest body of an operator's request.
-const BODY_BYTES_MAX: u64 = 4096;
+pub(crate) const BODY_BYTES_MAX: u64 = 4096;
 
 /// How much of a rollback file is read at once.
 const PIECE_BYTES: usize = 256 * 1024;

@@ -78,7 +78,9 @@ impl ReadQuery {
         let mut parsed = Self { demand: ReadDemand::default(), timeout: TIMEOUT, scan: ScanQuery::default() };
         for (name, value) in pairs(query) {
             match &*name {
-                b"consistency" => consistency(text("consistency", &value)?)?,
+                b"consistency" => {
+                    parsed.demand.linearizable = is_linearizable(text("consistency", &value)?)?;
+                }
                 b"timeout_ms" => parsed.timeout = timeout(&value)?,
                 b"max_staleness_ms" => {
                     let ms = number("max_staleness_ms", &value)?;
@@ -189,10 +191,10 @@ fn concern(name: &str) -> Result<Concern, Problem> {
     }
 }
 
-fn consistency(name: &str) -> Result<(), Problem> {
-    match name {
-        "local" => Ok(()),
-        "linearizable" => Err(Problem::bad("consistency=linearizable is not offered by this version")),
+fn is_linearizable(consistency: &str) -> Result<bool, Problem> {
+    match consistency {
+        "local" => Ok(false),
+        "linearizable" => Ok(true),
         _ => Err(malformed("consistency", "local or linearizable")),
     }
 }
@@ -230,7 +232,11 @@ mod tests {
         assert!(detail(ReadQuery::parse(Some("limit=3"), false)).contains("`limit`"));
         assert!(detail(ReadQuery::parse(Some("limit=0"), true)).contains("1 to 1000"));
         assert!(detail(ReadQuery::parse(Some("min_position=3"), false)).contains("EPOCH:INDEX"));
-        assert!(detail(ReadQuery::parse(Some("consistency=linearizable"), false)).contains("linearizable"));
+        assert!(detail(ReadQuery::parse(Some("consistency=strong"), false)).contains("local or linearizable"));
+        let local = ReadQuery::parse(Some("consistency=local"), false).unwrap();
+        assert!(local.demands_nothing());
+        let linearizable = ReadQuery::parse(Some("consistency=linearizable"), true).unwrap();
+        assert!(linearizable.demand.linearizable && !linearizable.demands_nothing());
         assert!(detail(WriteQuery::parse(Some("concern=+1"), false)).contains("concern"));
         assert!(detail(WriteQuery::parse(Some("timeout_ms=0"), false)).contains("timeout_ms"));
         assert!(detail(WriteQuery::parse(Some("ttl=1"), false)).contains("`ttl`"));

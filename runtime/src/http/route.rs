@@ -21,6 +21,10 @@ pub(crate) enum Route {
     KvStats,
     Status,
     Promote,
+    Switchover,
+    Members,
+    Pause,
+    Resume,
     Outcome,
     Rollbacks,
     Rollback,
@@ -34,7 +38,7 @@ pub(crate) enum Route {
 }
 
 /// The routes as metrics name them: bounded, and never a raw path.
-pub(crate) const TEMPLATES: [&str; 26] = [
+pub(crate) const TEMPLATES: [&str; 30] = [
     "/kv/set",
     "/kv/get/{key}",
     "/kv/raw/{key}",
@@ -51,6 +55,10 @@ pub(crate) const TEMPLATES: [&str; 26] = [
     "/kv/stats",
     "/replication/status",
     "/replication/promote",
+    "/replication/switchover",
+    "/replication/members",
+    "/replication/pause",
+    "/replication/resume",
     "/replication/outcome",
     "/replication/rollbacks",
     "/replication/rollbacks/{id}",
@@ -78,6 +86,10 @@ pub(crate) fn find(path: &str) -> (Route, &str) {
     let route = match path {
         "/replication/status" => Route::Status,
         "/replication/promote" => Route::Promote,
+        "/replication/switchover" => Route::Switchover,
+        "/replication/members" => Route::Members,
+        "/replication/pause" => Route::Pause,
+        "/replication/resume" => Route::Resume,
         "/replication/outcome" => Route::Outcome,
         "/replication/rollbacks" => Route::Rollbacks,
         "/snapshot" => Route::Snapshot,
@@ -143,7 +155,11 @@ impl Route {
             | Self::KvExpire
             | Self::KvPersist
             | Self::Promote
+            | Self::Switchover
+            | Self::Pause
+            | Self::Resume
             | Self::Snapshot => (*method == Method::POST).then_some(Verb::Act),
+            Self::Members if *method == Method::POST => Some(Verb::Act),
             Self::KvMget => (*method == Method::POST).then_some(Verb::Read),
             Self::KvDel => (*method == Method::DELETE).then_some(Verb::Act),
             Self::KvRaw if *method == Method::PUT => Some(Verb::Act),
@@ -154,6 +170,7 @@ impl Route {
             | Self::KvScan
             | Self::KvStats
             | Self::Status
+            | Self::Members
             | Self::Outcome
             | Self::Rollbacks
             | Self::Rollback
@@ -177,7 +194,11 @@ impl Route {
             | Self::KvExpire
             | Self::KvPersist
             | Self::Promote
+            | Self::Switchover
+            | Self::Pause
+            | Self::Resume
             | Self::Snapshot => "POST",
+            Self::Members => "GET, HEAD, POST",
             Self::KvDel => "DELETE",
             Self::KvRaw => "GET, HEAD, PUT",
             Self::KvGet

@@ -15,7 +15,7 @@ use super::answer::{Answer, Body, Stamp};
 use super::connections::Mark;
 use super::problem::{Code, Problem};
 use super::route::{self, Route, Verb};
-use super::{BoxFuture, Front, operator, probes, reads, writes};
+use super::{BoxFuture, Front, failover, operator, probes, reads, writes};
 
 /// What one connection's requests are put to.
 pub(crate) struct Service {
@@ -102,6 +102,13 @@ async fn respond(
         | Route::KvPersist => writes::respond(front, route, &head, body).await,
         Route::Status => finish(front, operator::status(front, &head).await),
         Route::Promote => finish(front, operator::promote(front, &head, body).await),
+        Route::Switchover => finish(front, failover::switchover(front, &head, body).await),
+        Route::Members => match verb {
+            Verb::Read => finish(front, failover::members(front, &head).await),
+            Verb::Act => finish(front, failover::change_members(front, &head, body).await),
+        },
+        Route::Pause => finish(front, failover::pause(front, &head, body).await),
+        Route::Resume => finish(front, failover::resume(front, &head, body).await),
         Route::Outcome => finish(front, operator::outcome(front, &head).await),
         Route::Rollbacks => finish(front, operator::rollbacks(front, &head).await),
         Route::Rollback => finish(front, operator::rollback(front, &head).await),

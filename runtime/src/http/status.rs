@@ -159,6 +159,11 @@ impl<'a> StatusJson<'a> {
     }
 }
 
+/// The members alone.
+pub(crate) fn members_json(status: &Status) -> impl Serialize + '_ {
+    status.members.iter().map(member).collect::<Vec<_>>()
+}
+
 fn positions(positions: &Positions) -> PositionsJson {
     PositionsJson {
         epoch: positions.last.epoch.number,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
+use synap_core::config::FailoverMode;
 use synap_core::status::{Alarm, MemberStatus, Role, Status};
 
 use super::family::{counter, counters, gauge, gauges};
@@ -61,6 +62,7 @@ fn state(status: &Status) -> Vec<MetricFamily> {
         Alarm::DiskFull,
         Alarm::OutOfMemory,
         Alarm::UnsafeFsync,
+        Alarm::NoQuorum,
         Alarm::MasterDown,
         Alarm::RollbackWritten,
         Alarm::StateMismatch,
@@ -91,6 +93,30 @@ fn state(status: &Status) -> Vec<MetricFamily> {
             "synap_replication_failover_armed",
             "Whether replicas elect a new master by themselves",
             yes(status.failover.armed),
+        ),
+        gauge(
+            "synap_replication_failover_automatic",
+            "Whether this node's failover.mode is auto",
+            yes(match status.failover.mode {
+                FailoverMode::Auto => true,
+                FailoverMode::Manual => false,
+            }),
+        ),
+        gauge(
+            "synap_replication_failover_paused",
+            "Whether an operator has paused elections",
+            yes(status.failover.paused.is_some()),
+        ),
+        // Unarmed there is no lease, and nothing to run out.
+        gauge(
+            "synap_replication_lease_remaining_ms",
+            "How long this master may still answer without hearing a majority, in milliseconds; 0 on others",
+            status.lease_remaining.map_or(0.0, ms),
+        ),
+        gauge(
+            "synap_replication_voters",
+            "Members whose disks count towards commits",
+            status.members.iter().filter(|member| member.voter).count() as f64,
         ),
         gauges(
             "synap_alarm",

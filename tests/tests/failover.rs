@@ -1,0 +1,250 @@
+//! Automatic failover with real processes at the guide's roles: who replaces a master that is gone, and what an
+//! operator can ask of the cluster meanwhile.
+
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use synap_tests::cluster::Cluster;
+use synap_tests::http::Response;
+use synap_tests::server::Server;
+use synap_tests::shell;
+use synap_tests::wait;
+
+#[test]
+fn a_killed_master_is_replaced_and_comes_back_as_a_replica() {
+    let mut cluster = armed(2);
+    cluster.servers[0].set("before", "1");
+    let (epoch, _) = cluster.await_converged();
+
+    cluster.servers[0].kill();
+    let master = await_new_master(&cluster, 0);
+    assert_eq!(cluster.servers[master].value("before"), Some(json!("1")));
+    let status = cluster.servers[master].status();
+    assert!(status["epoch"].as_u64().is_some_and(|newer| newer > epoch), "{status}");
+    let history = status["failover"]["history"].as_array().expect("a history");
+    assert_eq!(history.last().expect("a change")["kind"], "election");
+    assert_eq!(cluster.servers[master].metric("synap_replication_elections_total", &[("result", "won")]), 1.0);
+    cluster.servers[master].set("after", "2");
+
+    cluster.servers[0].start();
+    cluster.await_converged();
+    assert_eq!(cluster.servers[0].status()["role"], "replica");
+    assert_eq!(cluster.servers[0].value("after"), Some(json!("2")));
+}
+
+/// What a client of any node does: the same line until it works.
+#[test]
+fn curl_follows_through_a_failover_and_a_retry_is_done_once() {
+    let mut cluster = armed(2);
+    let replica = cluster.servers[2].url();
+    let curl = format!(
+        "curl -sSL --retry 60 --retry-all-errors --retry-delay 1 --fail -X POST {replica}/kv/incr/n \
+         -H 'Idempotency-Key: order-17' -d '{{\"amount\":3}}'"
+    );
+    let directory = cluster.directory().to_owned();
+    let first: Value = serde_json::from_str(&shell::bash(&curl, &directory).good()).expect("JSON");
+    assert_eq!(first["value"], 3);
+
+    cluster.servers[0].kill();
+    let again: Value = serde_json::from_str(&shell::bash(&curl, &directory).good()).expect("JSON");
+    assert_eq!((&again["value"], &again["position"]), (&first["value"], &first["position"]));
+    let master = await_new_master(&cluster, 0);
+    assert_eq!(cluster.servers[master].value("n"), Some(json!(3)));
+}
+
+#[test]
+fn a_switchover_loses_nothing_at_any_concern() {
+    let cluster = armed(2);
+    let [first, second, third] = cluster.servers.as_slice() else { panic!("three servers") };
+    let acked: Vec<String> = thread::scope(|scope| {
+        let writer = scope.spawn(|| write_along(first, "async", 400));
+        thread::sleep(Duration::from_millis(50));
+        // Asked of a replica, which sends it on.
+        let sent_on = second.post("/replication/switchover", &json!({ "to": "n2" })).with(307);
+        assert_eq!(sent_on.header("location"), Some(&*format!("{}/replication/switchover", first.url())));
+        let done = first.post("/replication/switchover", &json!({ "to": "n2" })).with(200).json();
+        assert_eq!(done["leader"]["http"], format!("127.0.0.1:{}", second.http));
+        writer.join().expect("the writer ends")
+    });
+    assert!(!acked.is_empty(), "something was written meanwhile");
+    assert_eq!(second.status()["role"], "master");
+    for key in &acked {
+        assert!(second.value(key).is_some(), "{key} was answered and is lost");
+    }
+
+    // Done already: the same again is good, and nothing changes.
+    let epoch = second.status()["epoch"].clone();
+    assert_eq!(second.post("/replication/switchover", &json!({ "to": "n2" })).with(200).json()["epoch"], epoch);
+    second.post("/replication/switchover", &json!({ "to": "n9" })).problem(409, "conflict");
+    second.post("/replication/switchover", &json!({ "timeout_ms": 0 })).problem(400, "bad_request");
+
+    let told = shell::synap(["switchover", "--yes", "--to", "n3", "--url", &first.url()]).good();
+    assert!(told.contains(&format!("127.0.0.1:{}", third.http)), "{told}");
+    wait::until_true("n3 is the master", || third.status()["role"] == "master");
+    let unconfirmed =
+        shell::bash(&format!("synap switchover --url {} </dev/null", third.url()), cluster.directory());
+    assert_eq!(unconfirmed.code, 2, "{}", unconfirmed.stderr);
+    assert!(unconfirmed.stderr.contains("Nothing is lost at any concern"), "{}", unconfirmed.stderr);
+}
+
+#[test]
+fn a_pause_keeps_replicas_from_campaigning_until_it_ends() {
+    let mut cluster = armed(2);
+    shell::synap(["pause", "--yes", "--ttl-secs", "600", "--url", &cluster.servers[1].url()]).good();
+    wait::until_true("everybody knows", || {
+        cluster.servers.iter().all(|server| server.metric("synap_replication_failover_paused", &[]) == 1.0)
+    });
+    assert_eq!(cluster.servers[1].status()["failover"]["why_not"], "an operator has paused elections");
+    shell::synap(["resume", "--url", &cluster.servers[1].url()]).good();
+    wait::until_true("it is over", || {
+        cluster.servers.iter().all(|server| server.metric("synap_replication_failover_paused", &[]) == 0.0)
+    });
+
+    cluster.servers[0].post("/replication/pause", &json!({ "ttl_secs": 0 })).problem(400, "bad_request");
+    cluster.servers[0].post("/replication/pause", &json!({ "ttl_secs": 3 })).with(200);
+    cluster.await_converged();
+    cluster.servers[0].kill();
+    thread::sleep(Duration::from_millis(1200));
+    for server in &cluster.servers[1..] {
+        assert_eq!(server.status()["role"], "replica", "nobody campaigns during a pause");
+        let refused = server.post("/kv/set", &json!({ "key": "a", "value": 1 })).problem(503, "no_master");
+        assert!(refused["detail"].is_string());
+    }
+    await_new_master(&cluster, 0);
+}
+
+#[test]
+fn members_are_shown_ranked_removed_and_replaced() {
+    let mut cluster = armed(3);
+    let master = &cluster.servers[0];
+    let listed = master.get("/replication/members").with(200).json();
+    let members = listed["members"].as_array().expect("a list");
+    assert_eq!((members.len(), &listed["armed"]), (4, &json!(true)));
+    assert_eq!(members.iter().filter(|member| member["voter"] == true).count(), 3);
+
+    let rank = json!({ "action": "priority", "node": "n2", "priority": 0 });
+    master.post("/replication/members", &rank).with(200);
+    wait::until_true("n2 is never master", || member(master, "n2")["priority"] == 0);
+    assert_eq!(member(master, "n2")["eligible"], false);
+    master.post("/replication/switchover", &json!({ "to": "n2" })).problem(409, "conflict");
+    shell::synap(["members", "priority", "n2", "configured", "--url", &cluster.servers[1].url()]).good();
+    wait::until_true("n2 is as configured", || member(master, "n2")["priority"] == 100);
+
+    master.post("/replication/members", &json!({ "action": "remove", "node": "n2" })).problem(409, "conflict");
+    master.post("/replication/members", &json!({ "action": "dance", "node": "n2" })).problem(400, "bad_request");
+    master.post("/replication/members", &json!({ "action": "add", "node": "n9" })).problem(409, "conflict");
+
+    // A voter dies for good, and the spare votes in its place.
+    let spare = members.iter().find(|member| member["voter"] == false).expect("a spare");
+    let spare = spare["node_name"].as_str().expect("a name").to_owned();
+    let dead = ["n2", "n3", "n4"].iter().position(|name| *name != spare).expect("a voter") + 1;
+    let dead_name = cluster.servers[dead].name.clone();
+    cluster.servers[dead].kill();
+    let master = &cluster.servers[0];
+    let replace = json!({ "action": "replace", "node": dead_name, "by": spare });
+    wait::until_true("the dead voter is replaced", || master.post("/replication/members", &replace).status == 200);
+    wait::until_true("the spare votes", || member(master, &spare)["voter"] == true);
+    assert_eq!(member(master, &dead_name), Value::Null);
+    let shown = shell::synap(["members", "--url", &master.url()]).good();
+    assert!(shown.contains("automatic failover is armed") && !shown.contains(&dead_name), "{shown}");
+}
+
+#[test]
+fn a_linearizable_read_sees_what_was_answered_before_it_on_any_node() {
+    let cluster = armed(2);
+    for round in 0..50 {
+        cluster.servers[0].post("/kv/set?concern=quorum", &json!({ "key": "k", "value": round })).with(200);
+        for server in &cluster.servers {
+            let read = server.get("/kv/get/k?consistency=linearizable").with(200);
+            assert_eq!(read.json(), json!(round), "on {}", server.name);
+        }
+    }
+    let body = json!({ "keys": ["k"] });
+    let read = cluster.servers[2].post("/kv/mget?consistency=linearizable", &body).with(200);
+    assert_eq!(read.json()["values"], json!([49]));
+    cluster.servers[1].get("/kv/scan?consistency=linearizable").with(200);
+    cluster.servers[1].get("/kv/get/k?consistency=sequential").problem(400, "bad_request");
+}
+
+#[test]
+fn an_unarmed_master_answers_linearizable_reads_alone() {
+    let cluster = Cluster::start(1);
+    cluster.servers[0].set("k", "1");
+    for server in &cluster.servers {
+        assert_eq!(server.get("/kv/get/k?consistency=linearizable").with(200).json(), json!("1"));
+    }
+}
+
+#[test]
+fn a_master_without_a_majority_answers_nothing_that_needs_one() {
+    let mut cluster = armed(2);
+    cluster.servers[0].set("k", "1");
+    cluster.await_converged();
+    for server in &mut cluster.servers[1..] {
+        server.kill();
+    }
+    let master = &cluster.servers[0];
+    wait::until_true("it has no quorum", || {
+        let refused = master.post("/kv/set?timeout_ms=200", &json!({ "key": "k", "value": 2 }));
+        refused.status == 503
+    });
+    let refused = master.post("/kv/set?timeout_ms=200", &json!({ "key": "k", "value": 2 })).with(503);
+    assert!(
+        ["no_quorum", "no_master"].contains(&refused.json()["code"].as_str().unwrap_or_default()),
+        "{refused:?}"
+    );
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    let read = master.get("/kv/get/k?consistency=linearizable&timeout_ms=300").with(503);
+    assert!(read.header("retry-after").is_some(), "{read:?}");
+    assert_eq!(master.get("/kv/get/k").with(200).json(), json!("1"), "a local read is answered");
+    assert!(!master.probe("/readyz?role=master"));
+
+    cluster.servers[1].start();
+    cluster.servers[2].start();
+    wait::until_true("somebody leads again", || cluster.servers.iter().any(|it| it.probe("/readyz?role=master")));
+}
+
+/// Automatic failover with these replicas, and ready for it.
+fn armed(replicas: usize) -> Cluster {
+    let cluster = Cluster::start_with(replicas, |_, config| {
+        config["replication"]["failover"] = json!({ "mode": "auto", "voters_max": 3 });
+    });
+    wait::until_true("the cluster is armed", || {
+        let armed = |server: &Server| server.status()["failover"]["armed"] == true;
+        cluster.servers.iter().all(armed)
+    });
+    cluster
+}
+
+/// The number of the server that leads in the place of `gone`.
+fn await_new_master(cluster: &Cluster, gone: usize) -> usize {
+    wait::until("a new master serves", || {
+        let others = cluster.servers.iter().enumerate().filter(|(number, _)| *number != gone);
+        others.filter(|(_, server)| server.probe("/readyz?role=master")).map(|(number, _)| number).next()
+    })
+}
+
+fn member(server: &Server, name: &str) -> Value {
+    let listed = server.get("/replication/members").with(200).json();
+    let members = listed["members"].as_array().expect("a list");
+    members.iter().find(|member| member["node_name"] == name).cloned().unwrap_or_default()
+}
+
+/// Writes one key after the other until it is sent elsewhere; those that were answered.
+fn write_along(server: &Server, concern: &str, count: usize) -> Vec<String> {
+    let mut client = server.client();
+    let mut acked = Vec::new();
+    for number in 0..count {
+        let key = format!("along-{number}");
+        let answer: Response = client
+            .post(&format!("/kv/set?concern={concern}"), &json!({ "key": key, "value": number }))
+            .expect("it is answered");
+        match answer.status {
+            200 => acked.push(key),
+            307 | 503 => break,
+            _ => panic!("{answer:?}"),
+        }
+    }
+    acked
+}
