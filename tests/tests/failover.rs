@@ -114,6 +114,83 @@ fn a_pause_keeps_replicas_from_campaigning_until_it_ends() {
     await_new_master(&cluster, 0);
 }
 
+/// A pause holds replicas back, not the operator: its promotion is an election all the same.
+#[test]
+fn an_operator_may_promote_during_a_pause() {
+    let mut cluster = armed(2);
+    cluster.servers[0].set("k", "1");
+    cluster.servers[0].post("/replication/pause", &json!({ "ttl_secs": 600 })).with(200);
+    cluster.await_converged();
+    cluster.servers[0].kill();
+    let second = &cluster.servers[1];
+    wait::until_true("n2 is promoted", || second.post("/replication/promote", &json!({})).status == 200);
+    await_serving(second);
+    assert_eq!(second.value("k"), Some(json!("1")));
+    assert_eq!(second.post("/replication/promote", &json!({})).with(200).json()["success"], true, "asked again");
+    shell::synap(["resume", "--url", &second.url()]).good();
+}
+
+/// Two of three disks are gone for good: only an operator can accept that.
+#[test]
+fn a_cluster_whose_majority_is_gone_is_recovered_by_force() {
+    let mut cluster = armed(2);
+    cluster.servers[0].set("k", "1");
+    cluster.await_converged();
+    // Both at once: nobody is elected in between.
+    cluster.servers[2].signal("STOP");
+    for server in &mut cluster.servers[..2] {
+        server.kill();
+        std::fs::remove_dir_all(server.data_directory()).expect("the data directory can be removed");
+    }
+    cluster.servers[2].signal("CONT");
+    let last = &cluster.servers[2];
+    wait::until_true("n3 misses its master", || last.status()["state"] != "streaming");
+    let refused = last.post("/replication/promote", &json!({}));
+    assert_ne!(refused.status, 200, "no majority, no promotion: {}", refused.text());
+    last.post("/kv/set", &json!({ "key": "k", "value": 2 })).problem(503, "no_master");
+
+    let promote = ["promote", "--yes", "--force", "--accept-data-loss", "--url", &last.url()];
+    shell::synap(promote).good();
+    await_serving(last);
+    last.set("k", "2");
+    let status = last.status();
+    assert_eq!((&status["failover"]["armed"], &status["role"]), (&json!(false), &json!("master")), "{status}");
+    assert_eq!(
+        status["failover"]["history"].as_array().expect("a history").last().expect("one")["kind"],
+        "forced"
+    );
+    for dead in ["n1", "n2"] {
+        shell::synap(["members", "remove", dead, "--yes", "--url", &last.url()]).good();
+    }
+    assert_eq!(last.get("/replication/members").with(200).json()["members"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_pending_write_is_settled_on_any_node() {
+    let cluster = armed(2);
+    let [master, second, third] = cluster.servers.as_slice() else { panic!("three servers") };
+    second.signal("STOP");
+    third.signal("STOP");
+    let pending =
+        master.post("/kv/set?timeout_ms=100", &json!({ "key": "k", "value": 1 })).problem(504, "timeout");
+    assert_eq!(pending["outcome"], "pending");
+    let question = format!("/replication/outcome?epoch={}&index={}", pending["epoch"], pending["index"]);
+    assert_eq!(master.get(&question).with(200).json()["outcome"], "pending");
+    second.signal("CONT");
+    third.signal("CONT");
+    let settled = |server: &Server| {
+        let outcome = server.get(&question).with(200).json()["outcome"].as_str().map(str::to_owned);
+        outcome.filter(|outcome| outcome != "pending")
+    };
+    let outcomes: Vec<String> =
+        cluster.servers.iter().map(|server| wait::until("it is settled", || settled(server))).collect();
+    assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]), "{outcomes:?}");
+    let there = wait::until("somebody leads", || {
+        cluster.servers.iter().find(|server| server.probe("/readyz?role=master")).map(|server| server.value("k"))
+    });
+    assert_eq!(there.is_some(), outcomes[0] == "committed", "{outcomes:?}");
+}
+
 #[test]
 fn members_are_shown_ranked_removed_and_replaced() {
     let mut cluster = armed(3);
@@ -223,6 +300,10 @@ fn await_new_master(cluster: &Cluster, gone: usize) -> usize {
         let others = cluster.servers.iter().enumerate().filter(|(number, _)| *number != gone);
         others.filter(|(_, server)| server.probe("/readyz?role=master")).map(|(number, _)| number).next()
     })
+}
+
+fn await_serving(server: &Server) {
+    wait::until_true("it serves as master", || server.probe("/readyz?role=master"));
 }
 
 fn member(server: &Server, name: &str) -> Value {

@@ -373,6 +373,8 @@ impl Node {
             out.replies.push((id, Ok(Reply::Promoted(promoted))));
             return;
         }
+        // Without a majority a node campaigns over and over. That must not be in the way of the only one who can help.
+        self.end_campaign("an operator promotes this node", out);
         if let Err(refusal) = self.may_promote(&ask) {
             out.replies.push((id, Err(refusal)));
             return;

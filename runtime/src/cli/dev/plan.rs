@@ -8,6 +8,8 @@ use crate::cli::exit::{Exit, Failed};
 
 /// From one server's ports to the next.
 const PORT_STEP: u16 = 10;
+/// Fewer servers do not elect a master by themselves.
+const ELECTING_NODES_MIN: usize = 3;
 /// How much of a log is shown when its server cannot run.
 const LAST_WORDS: usize = 5;
 
@@ -136,10 +138,20 @@ pub(super) fn things_to_try<'a>(nodes: impl Iterator<Item = &'a Planned>, restar
     let program = program();
     let _ = writeln!(text, "  curl -s {last}/metrics | grep replication_lag");
     let _ = writeln!(text, "  {program} status --url {master}");
-    if restart {
-        let _ = writeln!(text, "Kill any of them (kill -9 PID): it comes back by itself, with its data.");
-    } else {
-        let _ = writeln!(text, "Kill the master (kill -9 PID), then: {program} promote --url {last}");
+    let elects = urls.len() >= ELECTING_NODES_MIN;
+    if elects {
+        let _ = writeln!(text, "  {program} switchover --url {last}");
+    }
+    text.push_str(match (elects, restart) {
+        (true, true) => {
+            "Kill the master (kill -9 PID): a replica takes its place, and it comes back as a replica of that one.\n"
+        }
+        (true, false) => "Kill the master (kill -9 PID): a replica takes its place.\n",
+        (false, true) => "Kill any of them (kill -9 PID): it comes back by itself, with its data.\n",
+        (false, false) => "Kill the master (kill -9 PID), then promote a replica: ",
+    });
+    if !elects && !restart {
+        let _ = writeln!(text, "{program} promote --url {last}");
     }
     text + "Ctrl-C stops all. Changes:"
 }
@@ -172,6 +184,18 @@ mod tests {
             ]
         );
         assert_eq!(replica.log, Path::new("d/node2.log"), "beside the data directory, not in it");
+    }
+
+    #[test]
+    fn what_happens_to_a_killed_master_is_told() {
+        let told = |nodes, restart| {
+            let plan = Plan::new(nodes, 15500, Path::new("d"));
+            things_to_try(plan.nodes.iter(), restart)
+        };
+        assert!(told(3, true).contains("a replica takes its place, and it comes back"));
+        assert!(told(3, false).contains("switchover --url http://127.0.0.1:15520"));
+        assert!(told(2, true).contains("comes back by itself"));
+        assert!(told(2, false).contains("promote --url http://127.0.0.1:15510"));
     }
 
     #[test]

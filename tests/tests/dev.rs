@@ -1,0 +1,94 @@
+//! `synap dev`: the README's first command. Kill the master that it names, and watch.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use synap_tests::ports;
+use synap_tests::shell;
+use synap_tests::{binary, wait};
+use tempfile::TempDir;
+
+#[test]
+fn a_killed_master_is_replaced_before_your_eyes() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let mut dev = Dev::start(&directory);
+    let introduction = dev.line_with("node1  master");
+    let pid = introduction.split_whitespace().skip_while(|word| *word != "pid").nth(1).expect("a pid");
+    let pid: u32 = pid.parse().expect("a number");
+    dev.line_with("a replica takes its place");
+    let url = introduction.split_whitespace().nth(2).expect("a URL").to_owned();
+    wait::until_true("the cluster is armed", || {
+        shell::bash(&format!("synap members --url {url} | grep -q 'is armed'"), directory.path()).code == 0
+    });
+
+    shell::signal(pid, "KILL");
+    dev.line_with("replica -> master (serving)");
+    dev.line_with("node1: started again");
+    dev.line_with("node1  replica (streaming)");
+    shell::signal(dev.process.id(), "INT");
+    dev.line_with("stopping");
+    assert!(dev.process.wait().expect("it can be waited for").success());
+}
+
+struct Dev {
+    process: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Dev {
+    fn start(directory: &TempDir) -> Self {
+        // Three servers take two ports in each ten from the first on; somebody may have one of them.
+        for _ in 0..20 {
+            let mut dev = Self::start_at(ports::free(), directory);
+            if dev.next_line().is_some() {
+                return dev;
+            }
+            let code = dev.process.wait().expect("it can be waited for").code();
+            assert_eq!(code, Some(75), "only a taken port keeps it from starting");
+        }
+        panic!("no three servers find their ports");
+    }
+
+    fn start_at(port: u16, directory: &TempDir) -> Self {
+        let mut process = Command::new(binary::synap())
+            .args(["dev", "--base-port", &port.to_string()])
+            .current_dir(directory.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("synap starts");
+        let output = BufReader::new(process.stdout.take().expect("its output is piped"));
+        let (told, lines) = channel();
+        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
+        Self { process, lines, seen: Vec::new() }
+    }
+
+    fn next_line(&mut self) -> Option<String> {
+        let line = self.lines.recv_timeout(wait::DEADLINE).ok()?;
+        self.seen.push(line.clone());
+        Some(line)
+    }
+
+    /// Reads on to a line that holds `text`.
+    #[track_caller]
+    fn line_with(&mut self, text: &str) -> String {
+        loop {
+            match self.next_line() {
+                Some(line) if line.contains(text) => return line,
+                Some(_) => {}
+                None => panic!("{text:?} was not said:\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        // Its servers end with it.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
