@@ -70,6 +70,10 @@ pub struct Tally {
     pub full_syncs: u64,
     /// Rollback files written.
     pub rollbacks: u64,
+    /// Faults that this level cannot express; they were left out.
+    pub skipped: u64,
+    /// Turns of nodes that the core alone took again with the same outcome.
+    pub turns_replayed: u64,
     /// Comparisons made by all oracles.
     pub compared: u64,
 }
@@ -142,6 +146,8 @@ impl Tally {
             dirty_power_cuts: self.dirty_power_cuts + other.dirty_power_cuts,
             full_syncs: self.full_syncs + other.full_syncs,
             rollbacks: self.rollbacks + other.rollbacks,
+            skipped: self.skipped + other.skipped,
+            turns_replayed: self.turns_replayed + other.turns_replayed,
             compared: self.compared + other.compared,
         }
     }

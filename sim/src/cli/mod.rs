@@ -39,8 +39,7 @@ enum Command {
 /// Runs the program. Gives its exit code: 0, or what the first failing run gives (10 safety, 11 liveness, 12 vacuous,
 /// 13 nondeterminism, 14 panic), or 2 for a bad command line.
 pub fn main() -> u8 {
-    // A panic of the code under test is a result, which is told with its plan; the default message is noise.
-    std::panic::set_hook(Box::new(|_| {}));
+    crate::panics::keep();
     match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
@@ -54,6 +53,6 @@ pub fn main() -> u8 {
 fn run_plan(level: Level, plan: &Plan, keeps_trace: bool) -> Report {
     match level {
         Level::A => crate::fast::run(plan, keeps_trace),
-        Level::B => crate::fast::run(plan, keeps_trace),
+        Level::B => crate::turmoil::run(plan, keeps_trace),
     }
 }

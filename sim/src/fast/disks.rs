@@ -9,7 +9,7 @@ use synap_core::wal::{FileOp, WriteBatch};
 use super::{Event, World};
 use crate::bugs;
 use crate::disk::{Begun, DiskError};
-use crate::trace::Step;
+use crate::trace::{Step, is_sync, op_line};
 
 /// One queue of a process's disk.
 #[derive(Debug, Default)]
@@ -123,7 +123,7 @@ impl World<'_> {
             us,
             sync: is_sync(&op),
             good: result.is_ok(),
-            text: line_of(&op) + &result.as_ref().err().map(|error| format!(": {error}")).unwrap_or_default(),
+            text: op_line(&op) + &result.as_ref().err().map(|error| format!(": {error}")).unwrap_or_default(),
         });
         match result {
             Ok(()) => self.op_done(number, name),
@@ -180,24 +180,5 @@ impl World<'_> {
             LaneName::Spare => process.journal.spare_ready(),
         }
         self.spare(number);
-    }
-}
-
-fn is_sync(op: &FileOp) -> bool {
-    matches!(op, FileOp::Sync { .. } | FileOp::SyncDir { .. })
-}
-
-fn line_of(op: &FileOp) -> String {
-    match op {
-        FileOp::Create { file } => format!("create {file}"),
-        FileOp::Write { file, at, parts } => {
-            format!("write {file} at {at}, {} bytes", parts.iter().map(bytes::Bytes::len).sum::<usize>())
-        }
-        FileOp::Sync { file } => format!("sync {file}"),
-        FileOp::SyncDir { dir } => format!("sync directory '{dir}'"),
-        FileOp::Rename { from, to } => format!("rename {from} to {to}"),
-        FileOp::Link { from, to } => format!("link {from} to {to}"),
-        FileOp::Remove { file } => format!("remove {file}"),
-        FileOp::CreateDir { dir } => format!("make directory {dir}"),
     }
 }

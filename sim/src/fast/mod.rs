@@ -20,6 +20,7 @@ use synap_core::ids::LinkId;
 use crate::dice::{Dice, mix};
 use crate::disk::ModelDisk;
 use crate::oracle::{Fact, Oracles};
+use crate::panics;
 use crate::plan::Plan;
 use crate::run::{Report, Tally, Verdict};
 use crate::trace::{Step, Trace};
@@ -34,7 +35,7 @@ pub fn run(plan: &Plan, keeps_trace: bool) -> Report {
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     let verdict = match ran {
         Ok(verdict) => verdict,
-        Err(panic) => Verdict::Panic { cause: message_of(&*panic) },
+        Err(panic) => Verdict::Panic { cause: panics::message_of(&*panic) },
     };
     let tally = world.tally_up();
     Report { verdict, trace_hash: world.trace.hash(), trace: world.trace.into_records(), tally }
@@ -223,10 +224,4 @@ impl Ord for Due {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.at, self.number).cmp(&(other.at, other.number))
     }
-}
-
-/// What a panic said.
-pub(crate) fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
 }

@@ -13,6 +13,7 @@ mod platter;
 mod positions;
 mod promised;
 mod quorum_durable;
+mod refused_is_not_done;
 mod rollback_reported;
 mod same_state;
 mod world_log;
@@ -121,6 +122,11 @@ pub enum Fact<'a> {
         asked_at: u64,
         /// The answer.
         written: &'a Written,
+    },
+    /// A client was told that its write was not done and never will be.
+    Refused {
+        /// What was asked.
+        command: &'a Command,
     },
     /// A client's read was answered.
     Read {
@@ -240,6 +246,7 @@ impl Oracles {
             Box::new(epochs::Epochs::new(nodes)),
             Box::new(promised::Promised::new(nodes)),
             Box::new(history::ClientHistory::new(nodes)),
+            Box::new(refused_is_not_done::RefusedIsNotDone::default()),
             Box::new(same_state::SameState::default()),
             Box::new(rollback_reported::RollbackReported::new(nodes)),
             Box::new(lag_tells::LagTells::new(nodes)),

@@ -5,6 +5,7 @@
 //! kept none is made, so a campaign pays for the hash alone.
 
 mod message;
+mod ops;
 mod step;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use crate::dice::mix;
 pub use message::{kind_of, line_of, summary};
+pub use ops::{is_sync, op_line};
 pub use step::{Answer, Standing, Step};
 
 /// The trace of a run.

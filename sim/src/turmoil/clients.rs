@@ -1,0 +1,313 @@
+//! The clients: each has one request at a time, follows redirections, gives up in time, and tells the ledger what it
+//! was told. The operator's requests go the same way.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use synap_core::command::Command;
+use synap_core::config::Concern;
+use synap_core::position::Index;
+use tokio::sync::mpsc;
+
+use super::http::{Answered, Call, Caller, NoAnswer};
+use super::net::SimNet;
+use super::requests::{self, Meaning};
+use super::stage::{Stage, now_us};
+use crate::oracle::Fact;
+use crate::plan::{Ask, Operation};
+use crate::trace::{Answer, Step};
+use crate::workload::{Mind, shown};
+
+/// What the operator asks of a node.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// A promotion, a snapshot: the answer goes to the trace alone.
+    Call(usize, Call),
+    /// The last write, on so many replicas besides the master: it shows that the cluster serves.
+    Probe(usize, u32),
+}
+
+/// How long an operator waits.
+const OPERATOR_PATIENCE: Duration = Duration::from_secs(6);
+
+/// How often a client follows a redirection before it looks elsewhere.
+const REDIRECTIONS_MAX: u32 = 3;
+
+/// Runs all clients, and carries out the operator's orders, for as long as the run lasts.
+pub(super) async fn run(stage: Arc<Stage>, mut orders: mpsc::UnboundedReceiver<Order>) -> turmoil::Result {
+    let named = stage.plan.operations.iter().map(|operation| operation.client + 1).max().unwrap_or(0);
+    for number in 0..usize::from(stage.plan.workload.clients.max(named)) {
+        tokio::spawn(Client::new(Arc::clone(&stage), number).run());
+    }
+    while let Some(order) = orders.recv().await {
+        tokio::spawn(carry_out(Arc::clone(&stage), order));
+    }
+    Ok(())
+}
+
+/// A client.
+#[derive(Debug)]
+struct Client {
+    stage: Arc<Stage>,
+    number: usize,
+    caller: Caller,
+    mind: Mind,
+    /// The node that it takes for the master.
+    target: usize,
+    /// Its own last write, for reading it back.
+    last: Option<(u64, Index)>,
+    /// The plan's operations for it, by time.
+    operations: VecDeque<Operation>,
+}
+
+/// What was read.
+struct HasRead<'a> {
+    node: usize,
+    key: &'a Bytes,
+    /// With its version.
+    value: Option<(Bytes, u64)>,
+    min_index: Option<Index>,
+}
+
+/// What became of a request, as the client sees it.
+struct End {
+    answer: Answer,
+    text: String,
+}
+
+impl Client {
+    fn new(stage: Arc<Stage>, number: usize) -> Self {
+        let mut operations: Vec<Operation> = stage
+            .plan
+            .operations
+            .iter()
+            .filter(|operation| usize::from(operation.client) == number)
+            .cloned()
+            .collect();
+        operations.sort_by_key(|operation| operation.at_us);
+        Self {
+            caller: caller(&stage),
+            mind: Mind::new(&stage.plan, number),
+            target: 0,
+            last: None,
+            operations: operations.into(),
+            stage,
+            number,
+        }
+    }
+
+    async fn run(mut self) {
+        let calm_at = self.stage.plan.calm_at_ms * 1000;
+        let draws = self.number < usize::from(self.stage.plan.workload.clients);
+        let mut draws_at = if draws { 100_000 + self.number as u64 * 777 } else { u64::MAX };
+        loop {
+            let planned_at = self.operations.front().map_or(u64::MAX, |operation| operation.at_us);
+            let next_at = draws_at.min(planned_at);
+            if next_at >= calm_at {
+                return;
+            }
+            wait_until(next_at).await;
+            let good = if planned_at <= draws_at {
+                let Some(operation) = self.operations.pop_front() else { return };
+                let node = usize::from(operation.node).min(self.stage.plan.nodes() - 1);
+                self.ask(node, operation.ask).await
+            } else {
+                let good = self.draw().await;
+                draws_at = now_us() + self.pause_us(good);
+                good
+            };
+            if !good {
+                self.target = self.mind.dice.below(self.stage.plan.nodes() as u64) as usize;
+            }
+        }
+    }
+
+    fn pause_us(&mut self, good: bool) -> u64 {
+        let workload = &self.stage.plan.workload;
+        let pause_us = self.mind.dice.between(workload.pause_us_min, workload.pause_us_max);
+        pause_us + if good { 0 } else { 20_000 }
+    }
+
+    async fn draw(&mut self) -> bool {
+        let nodes = self.stage.plan.nodes() as u64;
+        let ask = self.mind.draw(self.number, &self.stage.plan);
+        let node = match &ask {
+            Ask::Read { .. } if self.mind.dice.chance(700) => self.mind.dice.below(nodes) as usize,
+            Ask::Read { .. } | Ask::Write { .. } => self.target,
+        };
+        self.ask(node, ask).await
+    }
+
+    /// Asks, and tells whether the client was served well.
+    async fn ask(&mut self, node: usize, ask: Ask) -> bool {
+        let client = Some(self.number);
+        let op = asked(&self.stage, client, node, ask.to_string());
+        let end = match ask {
+            Ask::Write { command, concern } => self.write(node, &command, concern).await,
+            Ask::Read { key, age_ms, own } => self.read(node, &key, age_ms, own).await,
+        };
+        let good = end.answer == Answer::Done;
+        answered(&self.stage, op, client, node, end);
+        good
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.stage.plan.workload.timeout_ms + 2_000)
+    }
+
+    async fn write(&mut self, mut node: usize, command: &Command, concern: Concern) -> End {
+        let call = requests::write(command, concern, self.stage.plan.workload.timeout_ms);
+        for _ in 0..REDIRECTIONS_MAX {
+            let answered = match self.caller.call(node, call.clone(), self.patience()).await {
+                Ok(answered) => answered,
+                Err(why) => return no_answer(why),
+            };
+            match requests::meaning(&answered) {
+                Meaning::Done => return self.written(node, concern, &answered),
+                Meaning::Refused(text) => {
+                    self.see(&Fact::Refused { command });
+                    return End { answer: Answer::Refused, text };
+                }
+                Meaning::Unknown => return End { answer: Answer::Unknown, text: "pending".to_owned() },
+                Meaning::Elsewhere(other) => {
+                    self.target = other.min(self.stage.plan.nodes() - 1);
+                    node = self.target;
+                }
+            }
+        }
+        End { answer: Answer::Refused, text: "sent from node to node".to_owned() }
+    }
+
+    /// What a client is told of a write is what the node has answered.
+    fn written(&mut self, node: usize, concern: Concern, answered: &Answered) -> End {
+        let at = now_us();
+        let body = answered.json();
+        let text = format!("{} {}", answered.status, body["position"].as_str().unwrap_or("without a position"));
+        let mut ledger = self.stage.ledger();
+        let Some(position) = answered.position() else {
+            ledger.violated(FRONT_TELLS, at, format!("n{node} answers a write without a position: {body}"));
+            return End { answer: Answer::Done, text };
+        };
+        let told = ledger.nodes[node].written.get(&position).cloned().unwrap_or_default();
+        let same = told.iter().any(|told| {
+            answered.status != 200
+                || body["position"] == format!("{}:{}", position.0, position.1)
+                    && body["concern"] == requests::word_of(told.concern)
+                    && body["durable_on"] == told.durable_on
+                    && told.concern == concern
+        });
+        if !same {
+            let cause = format!("n{node} answers {body} at {position:?}, its core said {told:?}");
+            ledger.violated(FRONT_TELLS, at, cause);
+        }
+        ledger.tally.writes += 1;
+        drop(ledger);
+        self.last = Some(position);
+        End { answer: Answer::Done, text }
+    }
+
+    async fn read(&mut self, node: usize, key: &Bytes, age_ms: Option<u64>, own: bool) -> End {
+        let from = self.last.filter(|_| own);
+        let raw = self.mind.dice.chance(300);
+        let timeout_ms = self.stage.plan.workload.timeout_ms;
+        let call = requests::read(key, raw, age_ms, from.map(|(epoch, index)| (epoch, index.0)), timeout_ms);
+        let answered = match self.caller.call(node, call, self.patience()).await {
+            Ok(answered) => answered,
+            Err(why) => return no_answer(why),
+        };
+        let value = match answered.status {
+            200 => answered.version().map(|version| (requests::value(&answered, raw), version)),
+            404 => None,
+            status => return End { answer: Answer::Refused, text: status.to_string() },
+        };
+        let text = format!("{} at {:?}", shown(value.as_ref()), answered.position());
+        let min_index = from.map(|(_, index)| index);
+        self.has_read(&HasRead { node, key, value, min_index }, age_ms, &answered);
+        End { answer: Answer::Done, text }
+    }
+
+    fn has_read(&self, read: &HasRead<'_>, age_ms: Option<u64>, answered: &Answered) {
+        let (at, node) = (now_us(), read.node);
+        let mut ledger = self.stage.ledger();
+        if let (Some(age_ms), Some(stale_ms)) = (age_ms, answered.staleness_ms())
+            && stale_ms > age_ms
+        {
+            let cause = format!("n{node} answers with a state {stale_ms} ms old, {age_ms} ms were allowed");
+            ledger.violated(FRONT_TELLS, at, cause);
+        }
+        let told = answered.position();
+        let Some(applied) = told.and_then(|told| ledger.nodes[node].applied.get(&told).copied()) else {
+            let cause = format!("n{node} reads at {told:?}, where its core never stood");
+            return ledger.violated(FRONT_TELLS, at, cause);
+        };
+        let value = read.value.clone();
+        let fact = Fact::Read { node, key: read.key, value, applied, min_index: read.min_index };
+        ledger.see(&self.stage.plan, at, &fact);
+        ledger.tally.reads += 1;
+    }
+
+    fn see(&self, fact: &Fact<'_>) {
+        self.stage.ledger().see(&self.stage.plan, now_us(), fact);
+    }
+}
+
+/// The oracle of what the front says.
+pub(super) const FRONT_TELLS: &str = "what the front tells is what the node says";
+
+async fn carry_out(stage: Arc<Stage>, order: Order) {
+    let mut caller = caller(&stage);
+    let (node, call, is_probe) = match order {
+        Order::Call(node, call) => (node, call, false),
+        Order::Probe(node, replicas) => {
+            let body = format!("{{\"key\":\"probe\",\"value\":\"probe {}\"}}", now_us());
+            (node, Call::post(format!("/kv/set?concern={replicas}"), body), true)
+        }
+    };
+    let op = asked(&stage, None, node, format!("{} {}", call.path, String::from_utf8_lossy(&call.body)));
+    let end = match caller.call(node, call, OPERATOR_PATIENCE).await {
+        Ok(told) => {
+            if is_probe && told.status == 200 {
+                stage.ledger().probed = true;
+            }
+            let answer = if told.status == 200 { Answer::Done } else { Answer::Refused };
+            End { answer, text: format!("{} {}", told.status, String::from_utf8_lossy(&told.body).trim_end()) }
+        }
+        Err(why) => no_answer(why),
+    };
+    answered(&stage, op, None, node, end);
+}
+
+fn caller(stage: &Arc<Stage>) -> Caller {
+    Caller::new(SimNet { stage: Arc::clone(stage), here: stage.clients() })
+}
+
+fn asked(stage: &Stage, client: Option<usize>, node: usize, text: String) -> usize {
+    let mut ledger = stage.ledger();
+    let op = ledger.operation();
+    ledger.trace.show(now_us(), || Step::Asked { op, client, node, text });
+    op
+}
+
+fn answered(stage: &Stage, op: usize, client: Option<usize>, node: usize, end: End) {
+    let End { answer, text } = end;
+    let parts = [31, op as u64, node as u64, crate::trace::fingerprint(&text)];
+    stage.ledger().trace.note(now_us(), &parts, || Step::Answered { op, client, node, answer, text });
+}
+
+fn no_answer(why: NoAnswer) -> End {
+    let (answer, text) = match why {
+        NoAnswer::Refused => (Answer::Refused, "nobody listens"),
+        NoAnswer::Broken => (Answer::Unknown, "the connection broke"),
+        NoAnswer::Late => (Answer::Unknown, "gives up"),
+    };
+    End { answer, text: text.to_owned() }
+}
+
+async fn wait_until(at_us: u64) {
+    let left_us = at_us.saturating_sub(now_us());
+    if left_us > 0 {
+        tokio::time::sleep(Duration::from_micros(left_us)).await;
+    }
+}

@@ -1,0 +1,102 @@
+//! What runs on a machine: the shipped server, started as `synap serve` starts it, on this machine's disk, network
+//! and clocks. Between two lives of the server only the system runs, whose ports refuse.
+
+use std::future::pending;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use synap_core::ids::NodeId;
+use synap_core::time::WallMs;
+use synap_runtime::clock::Clock;
+use synap_runtime::driver::Ended;
+use synap_runtime::metrics::Process;
+use synap_runtime::server::{Parts, Server, StartError};
+use synap_runtime::settings::{
+    FrontSettings, LinkSettings, LoggingSettings, PersistenceSettings, SHUTDOWN_GRACE, Settings,
+};
+
+use super::disk::{Rollbacks, SimDisk};
+use super::net::SimNet;
+use super::stage::{Exit, Runs, Stage};
+use super::tap::Tap;
+use crate::dice::mix;
+use crate::plan::config::{HTTP_PORT, REPLICATION_PORT};
+
+/// What runs on a machine from one of its starts to the next.
+pub(super) async fn run(stage: Arc<Stage>, node: usize) -> turmoil::Result {
+    let runs = stage.machines()[node].runs;
+    match runs {
+        Runs::Nothing | Runs::System => {}
+        Runs::Server => {
+            let exit = serve(&stage, node).await;
+            stage.machines()[node].exit = Some(exit);
+        }
+    }
+    pending().await
+}
+
+/// One life of the server.
+async fn serve(stage: &Arc<Stage>, node: usize) -> Exit {
+    let (settings, parts, stop) = prepare(stage, node);
+    let mut running = match Server::start(settings, parts).await {
+        Ok(running) => running,
+        Err(error) => return refused(error),
+    };
+    let ended = tokio::select! {
+        biased;
+        ended = running.ended() => ended,
+        () = stop.cancelled() => {
+            running.shutdown();
+            running.ended().await
+        }
+    };
+    match ended {
+        Ended::Stopped => Exit::Stopped,
+        Ended::DiskFailed(error) => Exit::DiskFailed(error.to_string()),
+    }
+}
+
+fn refused(error: StartError) -> Exit {
+    match error {
+        StartError::Recovery(error) => Exit::Refused(error.to_string()),
+        // A disk that fails while it is mended is full, most likely: again later.
+        StartError::Disk(_) => Exit::NoRoom,
+        StartError::Open(_) | StartError::Bind { .. } | StartError::Thread(_) => Exit::NoPort(error.to_string()),
+    }
+}
+
+type Prepared = (Settings, Parts<SimDisk, SimNet>, tokio_util::sync::CancellationToken);
+
+fn prepare(stage: &Arc<Stage>, node: usize) -> Prepared {
+    let plan = &stage.plan;
+    let (life, role, master, disks, stop) = {
+        let machine = &stage.machines()[node];
+        (machine.life, machine.role, machine.master, machine.disks, machine.stop.clone())
+    };
+    let settings = Settings {
+        core: plan.config(node, role, master),
+        persistence: Some(PersistenceSettings {
+            data_dir: PathBuf::new(),
+            wal: true,
+            segment_bytes_max: plan.knobs.segment_bytes_max,
+        }),
+        http_bind: format!("0.0.0.0:{HTTP_PORT}"),
+        replication_bind: Some(format!("0.0.0.0:{REPLICATION_PORT}")),
+        front: FrontSettings::default(),
+        links: LinkSettings::default(),
+        logging: LoggingSettings::default(),
+        shutdown_grace: SHUTDOWN_GRACE,
+    };
+    let wall = Arc::clone(stage);
+    let parts = Parts {
+        disk: SimDisk::attach(Arc::clone(stage), node),
+        net: SimNet { stage: Arc::clone(stage), here: node },
+        clock: Clock::new(move || WallMs(wall.wall_ms(node))),
+        node: NodeId(u128::from(mix(&[plan.seed, node as u64, disks, 4]))),
+        seed: mix(&[plan.seed, node as u64, u64::from(life), 5]),
+        rollbacks: Arc::new(Rollbacks { stage: Arc::clone(stage), node }),
+        process: Process::Hidden,
+        watch: Some(Box::new(Tap::new(Arc::clone(stage), node, life))),
+    };
+    (settings, parts, stop)
+}

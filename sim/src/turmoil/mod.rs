@@ -1,0 +1,192 @@
+//! Level B: the shipped runtime over turmoil's network and the modelled disk. Everything between the socket and the
+//! disk is the code that ships: HTTP, the codec, links and their deadlines, the driver, the writer, `/metrics`.
+//!
+//! Owns the order of time: turmoil's steps of a millisecond, and the plan's events between them. What a machine runs
+//! is in [`host`], the seams in [`net`] and [`disk`], what is seen of it in [`tap`] and [`ledger`], clients in
+//! [`clients`], faults and the operator in [`operator`].
+
+mod clients;
+mod disk;
+mod host;
+mod http;
+mod ledger;
+mod net;
+mod operator;
+mod requests;
+mod stage;
+mod tap;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use tokio::sync::mpsc;
+use turmoil::{Builder, Sim};
+
+use crate::dice::Dice;
+use crate::oracle::Fact;
+use crate::panics;
+use crate::plan::Plan;
+use crate::run::{Report, Tally, Verdict};
+use crate::trace::{Record, Step, Trace};
+use clients::Order;
+use operator::Operator;
+use stage::{Stage, name_of};
+
+/// The name of the clients' machine.
+const CLIENTS: &str = "clients";
+
+/// One step of turmoil, and the finest time of a timer.
+const TICK: Duration = Duration::from_millis(1);
+
+/// A run that takes longer than this has lost its watch.
+const RUN_MAX: Duration = Duration::from_secs(3_600);
+
+/// Segments that may be under way on one connection. turmoil panics where a real system would block the sender.
+const TCP_SEGMENTS_MAX: usize = 65_536;
+
+/// Runs a plan. With `keeps_trace` the report has the records of the trace.
+pub fn run(plan: &Plan, keeps_trace: bool) -> Report {
+    let stage = Stage::new(plan.clone(), keeps_trace);
+    panics::forget();
+    let ran = catch_unwind(AssertUnwindSafe(|| Run::new(&stage).run()));
+    let mut ledger = stage.ledger();
+    // What the machines' end has shown, when their lives were lived again.
+    let afterwards = ledger.verdict.take();
+    let verdict = match ran {
+        Ok(Verdict::Good) => afterwards.unwrap_or(Verdict::Good),
+        Ok(verdict) => verdict,
+        Err(panic) => Verdict::Panic { cause: panics::first().unwrap_or_else(|| panics::message_of(&*panic)) },
+    };
+    let dirty_power_cuts = (0..plan.nodes()).map(|node| stage.disk(node).counts().dirty_power_cuts).sum();
+    let compared = ledger.compared();
+    let tally = Tally { events: ledger.trace.events(), dirty_power_cuts, compared, ..ledger.tally };
+    let trace = std::mem::replace(&mut ledger.trace, Trace::new(false));
+    Report { verdict, trace_hash: trace.hash(), trace: trace.into_records().map(in_order), tally }
+}
+
+/// Within a step, machine after machine has its millisecond: their records are put in the order of time.
+fn in_order(mut records: Vec<Record>) -> Vec<Record> {
+    records.sort_by_key(|record| record.at);
+    records
+}
+
+/// Something that is due.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// A process starts, unless one runs or the machine is held down.
+    Start(usize),
+    /// A fault begins.
+    Begin(usize),
+    /// A fault ends.
+    End(usize),
+    /// A look at everything.
+    Watch,
+}
+
+/// A run.
+struct Run {
+    sim: Sim<'static>,
+    stage: Arc<Stage>,
+    orders: mpsc::UnboundedSender<Order>,
+    /// By time and order of planning.
+    due: BTreeMap<(u64, u64), Due>,
+    planned: u64,
+    operator: Operator,
+}
+
+impl Run {
+    fn new(stage: &Arc<Stage>) -> Self {
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let mut run = Self {
+            sim: builder(&stage.plan).build(),
+            stage: Arc::clone(stage),
+            orders,
+            due: BTreeMap::new(),
+            planned: 0,
+            operator: Operator::default(),
+        };
+        for node in 0..stage.plan.nodes() {
+            let stage = Arc::clone(stage);
+            run.sim.host(name_of(node), move || host::run(Arc::clone(&stage), node));
+        }
+        run.sim.client(CLIENTS, clients::run(Arc::clone(stage), inbox));
+        run.set_out();
+        run
+    }
+
+    fn set_out(&mut self) {
+        let mut dice = Dice::named(self.stage.plan.seed, "world");
+        for node in 0..self.stage.plan.nodes() {
+            self.after(dice.below(50_000), Due::Start(node));
+        }
+        for number in 0..self.stage.plan.faults.len() {
+            let fault = &self.stage.plan.faults[number];
+            let (begin, end) = (fault.at_ms * 1000, (fault.at_ms + fault.for_ms) * 1000);
+            self.after(begin, Due::Begin(number));
+            self.after(end, Due::End(number));
+        }
+        self.after(10_000, Due::Watch);
+    }
+
+    fn run(&mut self) -> Verdict {
+        loop {
+            if let Err(error) = self.sim.step() {
+                return Verdict::Panic { cause: panics::first().unwrap_or_else(|| error.to_string()) };
+            }
+            self.supervise();
+            let now = self.now();
+            while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= now) {
+                let due = entry.remove();
+                self.happen(due);
+            }
+            let mut ledger = self.stage.ledger();
+            ledger.tally.us = now;
+            if let Some(verdict) = ledger.verdict.take() {
+                return verdict;
+            }
+        }
+    }
+
+    fn happen(&mut self, due: Due) {
+        match due {
+            Due::Start(node) => self.start(node),
+            Due::Begin(number) => self.fault_begins(number),
+            Due::End(number) => self.fault_ends(number),
+            Due::Watch => self.watch(),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.sim.elapsed().as_micros() as u64
+    }
+
+    fn after(&mut self, us: u64, due: Due) {
+        self.planned += 1;
+        self.due.insert((self.now() + us, self.planned), due);
+    }
+
+    fn see(&self, fact: &Fact<'_>) {
+        self.stage.ledger().see(&self.stage.plan, self.now(), fact);
+    }
+
+    fn note(&self, parts: &[u64], step: impl FnOnce() -> Step) {
+        self.stage.ledger().trace.note(self.now(), parts, step);
+    }
+}
+
+fn builder(plan: &Plan) -> Builder {
+    let latency_min = Duration::from_micros(plan.network.delay_us_min);
+    let latency_max = Duration::from_micros(plan.network.delay_us_max).max(latency_min);
+    let mut builder = Builder::new();
+    builder
+        .epoch(UNIX_EPOCH + Duration::from_secs(1_700_000_000))
+        .rng_seed(plan.seed)
+        .tick_duration(TICK)
+        .simulation_duration(RUN_MAX)
+        .min_message_latency(latency_min)
+        .max_message_latency(latency_max)
+        .tcp_capacity(TCP_SEGMENTS_MAX);
+    builder
+}

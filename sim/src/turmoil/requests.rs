@@ -1,0 +1,133 @@
+//! What a client asks, as HTTP; and what an answer means to it.
+
+use bytes::Bytes;
+use hyper::Method;
+use serde_json::{Value, json};
+use synap_core::command::{Command, Condition, Pair};
+use synap_core::config::Concern;
+
+use super::http::{Answered, Call};
+
+/// What an answer means to who asked for a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// It was ordered and the answer tells what it did, which may be nothing.
+    Done,
+    /// It was not done and never will be.
+    Refused(String),
+    /// It was done or not: nobody knows yet.
+    Unknown,
+    /// It belongs to another node.
+    Elsewhere(usize),
+}
+
+/// A write, as HTTP.
+pub(super) fn write(command: &Command, concern: Concern, timeout_ms: u64) -> Call {
+    let query = format!("?concern={}&timeout_ms={timeout_ms}", word_of(concern));
+    match command {
+        Command::Set { pair, condition } => Call::post(format!("/kv/set{query}"), set(pair, *condition)),
+        Command::Batch { pairs } => {
+            let pairs: Vec<Value> = pairs.iter().map(pair_json).collect();
+            Call::post(format!("/kv/mset{query}"), json!({ "pairs": pairs }).to_string())
+        }
+        Command::Delete { key } => {
+            let path = format!("/kv/del/{}{query}", text(key));
+            Call { method: Method::DELETE, path, body: Bytes::new(), key: None }
+        }
+        Command::Incr { key, by } => {
+            Call::post(format!("/kv/incr/{}{query}", text(key)), json!({ "amount": by }).to_string())
+        }
+        Command::Expire { key, ttl_ms } => {
+            Call::post(format!("/kv/expire/{}{query}", text(key)), json!({ "ttl": secs(*ttl_ms) }).to_string())
+        }
+        Command::Persist { key } => Call::post(format!("/kv/persist/{}{query}", text(key)), Bytes::new()),
+        Command::Once { ticket, command } => {
+            Call { key: Some(ticket.key.clone()), ..write(command, concern, timeout_ms) }
+        }
+        Command::EpochStart { .. } | Command::Config(_) | Command::Sweep { .. } => {
+            unreachable!("no client asks for {command:?}")
+        }
+    }
+}
+
+/// A read, as HTTP: of the value's bytes alone or as JSON.
+pub(super) fn read(
+    key: &Bytes,
+    raw: bool,
+    age_ms: Option<u64>,
+    from: Option<(u64, u64)>,
+    timeout_ms: u64,
+) -> Call {
+    let route = if raw { "raw" } else { "get" };
+    let age = age_ms.map(|ms| format!("&max_staleness_ms={ms}")).unwrap_or_default();
+    let from = from.map(|(epoch, index)| format!("&min_position={epoch}:{index}")).unwrap_or_default();
+    Call::get(format!("/kv/{route}/{}?timeout_ms={timeout_ms}{age}{from}", text(key)))
+}
+
+/// What the answer to a write means.
+pub(super) fn meaning(answered: &Answered) -> Meaning {
+    match answered.status {
+        200 => Meaning::Done,
+        307 => answered.location().map_or(Meaning::Unknown, Meaning::Elsewhere),
+        _ => {
+            let problem = answered.json();
+            let code = problem["code"].as_str().unwrap_or_default();
+            match code {
+                "version_mismatch" | "not_an_integer" => Meaning::Done,
+                // Something was done under this key, if not this.
+                "idempotency_key_reused" => Meaning::Unknown,
+                _ if problem["outcome"] == "pending" => Meaning::Unknown,
+                _ => Meaning::Refused(format!("{} {code}", answered.status)),
+            }
+        }
+    }
+}
+
+/// The bytes of a value that was read; `raw` as it was asked for.
+pub(super) fn value(answered: &Answered, raw: bool) -> Bytes {
+    if raw {
+        return answered.body.clone();
+    }
+    match answered.json() {
+        Value::String(text) => text.into_bytes().into(),
+        _ => answered.body.clone(),
+    }
+}
+
+/// A concern as queries and answers spell it.
+pub(super) fn word_of(concern: Concern) -> String {
+    match concern {
+        Concern::Async => "async".to_owned(),
+        Concern::Local => "local".to_owned(),
+        Concern::Quorum => "quorum".to_owned(),
+        Concern::Replicas(replicas) => replicas.to_string(),
+    }
+}
+
+fn set(pair: &Pair, condition: Condition) -> String {
+    let mut body = pair_json(pair);
+    match condition {
+        Condition::Always => {}
+        Condition::Absent => body["nx"] = Value::Bool(true),
+        Condition::Present => body["xx"] = Value::Bool(true),
+        Condition::Version(version) => body["if_version"] = version.0.into(),
+    }
+    body.to_string()
+}
+
+fn pair_json(pair: &Pair) -> Value {
+    let mut body = json!({ "key": text(&pair.key), "value": text(&pair.value.bytes) });
+    if let Some(ttl_ms) = pair.ttl_ms {
+        body["ttl"] = json!(secs(ttl_ms));
+    }
+    body
+}
+
+fn secs(ms: u64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+/// Keys and values of a simulation are plain words.
+fn text(bytes: &Bytes) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

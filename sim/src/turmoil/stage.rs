@@ -1,0 +1,174 @@
+//! What all parts of a run share: the plan, the machines with their disks, the ways between them, and the ledger.
+//!
+//! Everything runs on one thread, each part in its turn; the locks are there because the runtime's tasks may move
+//! between threads, and are never waited for. Owns no time: that is turmoil's.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use synap_core::config::RoleHint;
+use tokio_util::sync::CancellationToken;
+
+use super::ledger::Ledger;
+use crate::dice::mix;
+use crate::disk::ModelDisk;
+use crate::plan::Plan;
+
+/// What all parts of a run share.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) plan: Plan,
+    pub(super) disks: Vec<Arc<Mutex<ModelDisk>>>,
+    machines: Mutex<Vec<Machine>>,
+    roads: Mutex<Roads>,
+    ledger: Mutex<Ledger>,
+}
+
+/// A machine, and what becomes of the process on it.
+#[derive(Debug)]
+pub(super) struct Machine {
+    /// Starts of its process so far.
+    pub(super) life: u32,
+    /// Faults that keep the process from starting.
+    pub(super) held: u32,
+    /// What the machine does when it is started next.
+    pub(super) runs: Runs,
+    pub(super) wall_offset_ms: i64,
+    /// The role in its configuration file.
+    pub(super) role: RoleHint,
+    /// The node whose address stands there as the master's.
+    pub(super) master: usize,
+    /// Each new disk makes a new node.
+    pub(super) disks: u64,
+    /// Ends every connection that this machine has.
+    pub(super) cut: CancellationToken,
+    /// Asks the process to end in good order.
+    pub(super) stop: CancellationToken,
+    /// How the process ended by itself, for the operator to see.
+    pub(super) exit: Option<Exit>,
+}
+
+/// What a machine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Runs {
+    /// It has no power.
+    Nothing,
+    /// It has power and no process: its ports refuse.
+    System,
+    /// The server.
+    Server,
+}
+
+/// How a process ended by itself.
+#[derive(Clone, Debug)]
+pub(super) enum Exit {
+    /// As asked.
+    Stopped,
+    /// Its disk failed.
+    DiskFailed(String),
+    /// Recovery refuses what is on the disk.
+    Refused(String),
+    /// The disk had no room for what recovery must mend.
+    NoRoom,
+    /// It cannot listen.
+    NoPort(String),
+}
+
+/// Which ways between machines are open. The clients' machine is the last.
+#[derive(Debug)]
+pub(super) struct Roads {
+    /// How many faults block the way from one machine to another.
+    blocked: Vec<Vec<u32>>,
+}
+
+impl Stage {
+    pub(super) fn new(plan: Plan, keeps_trace: bool) -> Arc<Self> {
+        let disk = |node| ModelDisk::new(plan.disk, mix(&[plan.seed, node, 1]));
+        let disks: Vec<_> = (0..plan.nodes() as u64).map(|node| Arc::new(Mutex::new(disk(node)))).collect();
+        let machines = (0..plan.nodes()).map(|number| Machine::new(&plan, number)).collect();
+        let places = plan.nodes() + 1;
+        Arc::new(Self {
+            ledger: Mutex::new(Ledger::new(disks.clone(), keeps_trace)),
+            machines: Mutex::new(machines),
+            roads: Mutex::new(Roads { blocked: vec![vec![0; places]; places] }),
+            disks,
+            plan,
+        })
+    }
+
+    /// Where the clients stand among the machines.
+    pub(super) fn clients(&self) -> usize {
+        self.plan.nodes()
+    }
+
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        lock(&self.ledger)
+    }
+
+    pub(super) fn machines(&self) -> MutexGuard<'_, Vec<Machine>> {
+        lock(&self.machines)
+    }
+
+    pub(super) fn roads(&self) -> MutexGuard<'_, Roads> {
+        lock(&self.roads)
+    }
+
+    pub(super) fn disk(&self, node: usize) -> MutexGuard<'_, ModelDisk> {
+        lock(&self.disks[node])
+    }
+
+    /// The wall clock of a machine, in milliseconds since the Unix epoch.
+    pub(super) fn wall_ms(&self, node: usize) -> u64 {
+        1_700_000_000_000_u64.saturating_add_signed(self.machines()[node].wall_offset_ms) + now_us() / 1000
+    }
+}
+
+impl Machine {
+    fn new(plan: &Plan, number: usize) -> Self {
+        Self {
+            life: 0,
+            held: 0,
+            runs: Runs::System,
+            wall_offset_ms: (mix(&[plan.seed, number as u64, 2]) % 2_000) as i64 - 1_000,
+            role: if number == 0 { RoleHint::Master } else { RoleHint::Replica },
+            master: 0,
+            disks: 0,
+            cut: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            exit: None,
+        }
+    }
+}
+
+impl Roads {
+    /// One more fault blocks the way. True if it was open.
+    pub(super) fn block(&mut self, from: usize, to: usize) -> bool {
+        self.blocked[from][to] += 1;
+        self.blocked[from][to] == 1
+    }
+
+    /// One fault less. True if the way is open now.
+    pub(super) fn unblock(&mut self, from: usize, to: usize) -> bool {
+        self.blocked[from][to] -= 1;
+        self.blocked[from][to] == 0
+    }
+
+    /// Whether two machines can talk with each other.
+    pub(super) fn are_open(&self, one: usize, other: usize) -> bool {
+        self.blocked[one][other] == 0 && self.blocked[other][one] == 0
+    }
+}
+
+/// Microseconds since the run began, as the machine that asks has them.
+pub(super) fn now_us() -> u64 {
+    turmoil::sim_elapsed().map_or(0, |elapsed| elapsed.as_micros() as u64)
+}
+
+/// The name of a machine on the network.
+pub(super) fn name_of(node: usize) -> String {
+    format!("n{node}")
+}
+
+/// What a panicking task leaves locked is looked at all the same: its panic is what the run ends with.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

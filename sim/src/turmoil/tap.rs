@@ -1,0 +1,254 @@
+//! The tap on a node's turns: what goes into the core and what comes out of it, as facts for the oracles, as lines of
+//! the trace, and as a recording that the core alone lives again when the process has ended.
+
+use std::sync::Arc;
+
+use synap_core::config::Config;
+use synap_core::event::{Event, Level};
+use synap_core::ids::LinkId;
+use synap_core::input::{Input, LinkChange, Request};
+use synap_core::node::Node;
+use synap_core::output::{LinkAction, Output, Reply};
+use synap_core::position::Position;
+use synap_core::recovered::Recovered;
+use synap_core::time::{Now, Time};
+use synap_core::wal::WriteBatch;
+use synap_runtime::observe::Watch;
+
+use super::ledger::Ledger;
+use super::stage::{Stage, now_us};
+use crate::dice::mix;
+use crate::oracle::Fact;
+use crate::recording::{Print, Recording};
+use crate::run::Verdict;
+use crate::trace::{Step, fingerprint};
+
+/// Sees the turns of one life of a node.
+#[derive(Debug)]
+pub(super) struct Tap {
+    stage: Arc<Stage>,
+    node: usize,
+    life: u32,
+    recording: Option<Recording>,
+    /// The time of the last turn, and how many turns it has had.
+    spins: (Time, u32),
+}
+
+/// Turns that one instant may have. The clock of a simulation stands still while anybody has something to do: a node
+/// that asks for turn after turn never lets it go on.
+const SPINS_MAX: u32 = 2_000;
+
+impl Tap {
+    pub(super) fn new(stage: Arc<Stage>, node: usize, life: u32) -> Self {
+        Self { stage, node, life, recording: None, spins: (Time(0), 0) }
+    }
+
+    fn heard(&self, ledger: &mut Ledger, at: u64, input: &Input) {
+        let node = self.node;
+        match input {
+            Input::Message { link, message } => {
+                ledger.heard(at, node, *link, message);
+                ledger.see(&self.stage.plan, at, &Fact::Heard { node, message });
+            }
+            Input::Request { id, request: Request::Write { command, .. } } => {
+                ledger.see(&self.stage.plan, at, &Fact::Asked { command });
+                ledger.nodes[node].writes.insert(*id, (command.clone(), at));
+            }
+            Input::Cancel(id) => {
+                ledger.nodes[node].writes.remove(id);
+            }
+            Input::Link { link, change } => self.link_changed(ledger, at, *link, change),
+            Input::Alarm | Input::Request { .. } | Input::Durable(_) | Input::DiskRoom(_) | Input::Shutdown => {}
+        }
+    }
+
+    fn link_changed(&self, ledger: &mut Ledger, at: u64, link: LinkId, change: &LinkChange) {
+        let node = self.node;
+        ledger.trace.note(at, &[7, node as u64, link.0, fingerprint(change)], || Step::Link {
+            node,
+            text: format!("{link} {change:?}"),
+        });
+        if let LinkChange::Up { peer_host } = change {
+            let peer =
+                peer_host.parse().ok().and_then(|address: std::net::IpAddr| turmoil::reverse_lookup(address));
+            if let Some(peer) = number_of(peer.as_deref().unwrap_or(peer_host)) {
+                ledger.leads_to(node, link, peer);
+            }
+        }
+    }
+
+    fn batch(&self, ledger: &mut Ledger, at: u64, lane: &'static str, batch: &WriteBatch) {
+        let node = self.node;
+        let parts = [4, node as u64, batch.lane() as u64, batch.id(), batch.last.index.0];
+        ledger.trace.note(at, &parts, || Step::Batch {
+            node,
+            lane,
+            batch: batch.id(),
+            text: format!("{} records up to {}", batch.records.len(), batch.last),
+        });
+    }
+
+    fn happened(&self, ledger: &mut Ledger, at: u64, event: &Event) {
+        let node = self.node;
+        ledger.trace.note(at, &[3, node as u64, fingerprint(event)], || Step::Told {
+            node,
+            loud: event.level() != Level::Info,
+            text: event.to_string(),
+        });
+        match event {
+            Event::SnapshotInstalled { .. } => ledger.tally.full_syncs += 1,
+            Event::RolledBack { .. } => ledger.tally.rollbacks += 1,
+            _ => {}
+        }
+        ledger.see(&self.stage.plan, at, &Fact::Happened { node, event });
+    }
+
+    fn said(&self, ledger: &mut Ledger, at: u64, output: &Output) {
+        let (node, life) = (self.node, self.life);
+        for (id, reply) in &output.replies {
+            let asked = ledger.nodes[node].writes.remove(id);
+            match (reply, asked) {
+                (Ok(Reply::Written(written)), Some((command, asked_at))) => {
+                    let position = (written.position.epoch.number, written.position.index);
+                    ledger.nodes[node].written.entry(position).or_default().push(written.clone());
+                    let fact = Fact::Written { node, life, command: &command, asked_at, written };
+                    ledger.see(&self.stage.plan, at, &fact);
+                }
+                (Ok(Reply::Status(status)), _) => ledger.told(at, node, status),
+                (Ok(_) | Err(_), _) => {}
+            }
+        }
+    }
+
+    fn count_spins(&mut self, now: Now, node: &Node, due: Option<Time>) {
+        let (last, spins) = &mut self.spins;
+        *spins = if *last == now.mono { *spins + 1 } else { 0 };
+        *last = now.mono;
+        let spins = *spins;
+        assert!(
+            spins < SPINS_MAX,
+            "n{} asks for turn after turn at {}, the next by {due:?}: {:?}",
+            self.node,
+            now.mono,
+            node.status(now.mono)
+        );
+    }
+
+    /// A look at how the node stands: always where it matters at once, now and then otherwise.
+    fn look(&self, ledger: &mut Ledger, at: u64, now: Now, node: &Node) {
+        let view = node.view();
+        let position = (view.applied.epoch.number, view.applied.index);
+        let seen = &mut ledger.nodes[self.node];
+        seen.applied.insert(position, view.applied);
+        seen.view = Some(view);
+        let sampled = mix(&[self.stage.plan.seed, at, self.node as u64, 7]).is_multiple_of(4);
+        let calm = at >= self.stage.plan.calm_at_ms * 1000;
+        if !sampled && !calm && !ledger.trace.keeps() {
+            return;
+        }
+        let status = node.status(now.mono);
+        if ledger.trace.keeps() {
+            ledger.stands(at, self.node, &status);
+        }
+        if sampled {
+            ledger.trace.cover(at, &[6, self.node as u64, status.positions.applied.index.0, status.hash.0]);
+            ledger.see(&self.stage.plan, at, &Fact::Status { node: self.node, life: self.life, status: &status });
+        }
+        // Not whenever the trace wants it: whoever reads a trace must not change the run.
+        if sampled || calm {
+            ledger.nodes[self.node].status = Some(status);
+        }
+    }
+}
+
+impl Watch for Tap {
+    fn born(&mut self, config: &Config, recovered: &Recovered, seed: u64, now: Now) {
+        self.recording = Some(Recording::new(config, recovered, seed, now));
+        let at = now_us();
+        let mut ledger = self.stage.ledger();
+        ledger.starts(self.node);
+        // What the front shows before the first turn.
+        let applied = recovered.snapshot.as_ref().map_or(Position::ZERO, |(meta, _)| meta.position);
+        ledger.nodes[self.node].applied.insert((applied.epoch.number, applied.index), applied);
+        ledger.trace.note(at, &[1, self.node as u64, u64::from(self.life)], || Step::Started {
+            node: self.node,
+            life: self.life,
+            text: format!("{} entries after {}", recovered.entries.len(), recovered.base),
+        });
+        ledger.see(&self.stage.plan, at, &Fact::Started { node: self.node, life: self.life });
+    }
+
+    fn begins(&mut self, now: Now, inputs: &[Input]) {
+        if let Some(recording) = &mut self.recording {
+            recording.begins(now, inputs);
+        }
+        let at = now_us();
+        let mut ledger = self.stage.ledger();
+        inputs.iter().for_each(|input| self.heard(&mut ledger, at, input));
+    }
+
+    fn ends(&mut self, node: &Node, now: Now, output: &Output, due: Option<Time>) {
+        let print = Print::of(output, due);
+        if let Some(recording) = &mut self.recording {
+            recording.ends(print);
+        }
+        let at = now_us();
+        let mut ledger = self.stage.ledger();
+        ledger.trace.cover(at, &[8, self.node as u64, print.number()]);
+        output.events.iter().for_each(|event| self.happened(&mut ledger, at, event));
+        if let Some(batch) = &output.write {
+            ledger.see(&self.stage.plan, at, &Fact::Recorded { node: self.node, records: &batch.records });
+            self.batch(&mut ledger, at, "log", batch);
+        }
+        if let Some(batch) = &output.snapshot {
+            self.batch(&mut ledger, at, "snapshot", batch);
+        }
+        for action in &output.links {
+            match action {
+                LinkAction::Dial { link, address } => {
+                    let (node, link, text) = (self.node, *link, format!("{link} dials {address}"));
+                    ledger.trace.note(at, &[10, node as u64, link.0], || Step::Link { node, text });
+                    if let Some(peer) = number_of(address) {
+                        ledger.leads_to(node, link, peer);
+                    }
+                }
+                LinkAction::Close { link } => {
+                    let (node, text) = (self.node, format!("{link} is closed"));
+                    ledger.trace.note(at, &[11, node as u64, link.0], || Step::Link { node, text });
+                }
+            }
+        }
+        for (link, message) in &output.sends {
+            ledger.sent(at, self.node, *link, message);
+            ledger.see(&self.stage.plan, at, &Fact::Sent { node: self.node, life: self.life, message });
+        }
+        self.said(&mut ledger, at, output);
+        self.look(&mut ledger, at, now, node);
+        drop(ledger);
+        self.count_spins(now, node, due);
+    }
+}
+
+impl Drop for Tap {
+    /// The life is over: the core alone must live it again, bit for bit.
+    fn drop(&mut self) {
+        let Some(recording) = self.recording.take() else { return };
+        if std::thread::panicking() {
+            return;
+        }
+        let replayed = recording.replay();
+        let mut ledger = self.stage.ledger();
+        match replayed {
+            Ok(turns) => ledger.tally.turns_replayed += turns as u64,
+            Err(difference) => {
+                let cause = format!("n{} in life {}, lived again: {difference}", self.node, self.life);
+                ledger.end(Verdict::Nondeterminism { cause });
+            }
+        }
+    }
+}
+
+/// The number of a node by its name or address.
+fn number_of(name: &str) -> Option<usize> {
+    name.strip_prefix('n')?.split(':').next()?.parse().ok()
+}
