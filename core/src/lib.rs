@@ -15,6 +15,8 @@ pub mod codec;
 pub mod command;
 pub mod config;
 pub mod event;
+#[cfg(test)]
+mod golden;
 pub mod history;
 pub mod ids;
 pub mod input;

@@ -8,6 +8,8 @@
 
 pub(crate) mod body;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 use alloc::vec::Vec;

@@ -4,6 +4,7 @@ pub(crate) mod arbitrary;
 mod crashes;
 mod damage;
 mod disk;
+pub(crate) mod golden;
 mod model;
 mod mutations;
 mod plans;

@@ -1,0 +1,155 @@
+//! The bytes of every message, protocol version 1.
+
+extern crate std;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{FRAME_BYTES_MAX, decode, encode};
+use crate::command::StartKind;
+use crate::config::Address;
+use crate::golden;
+use crate::history::{History, Reign};
+use crate::ids::{ClusterId, NodeId};
+use crate::message::*;
+use crate::position::{Epoch, Index};
+use crate::promise::{Ack, Stored, Vote};
+use crate::store::StateHash;
+use crate::wal::tests::golden::{EPOCH, position, set};
+
+/// A new message does not compile until it has a name here, and then must have a line.
+fn name(message: &Message) -> &'static str {
+    match message {
+        Message::Hello(_) => "hello",
+        Message::Welcome(_) => "welcome",
+        Message::Append(_) => "append",
+        Message::Ack(_) => "ack",
+        Message::Chunk(_) => "chunk",
+        Message::Stored(_) => "stored",
+        Message::Pull(_) => "pull",
+        Message::Pulled(_) => "pulled",
+        Message::Canvass(_) => "canvass",
+        Message::Vote(_) => "vote",
+        Message::Handover(_) => "handover",
+        Message::ReadIndex(_) => "read_index",
+        Message::ReadIndexed(_) => "read_indexed",
+        Message::Bye(_) => "bye",
+    }
+}
+
+fn standing(fresh: bool) -> Standing {
+    let history = History::from_reigns(Vec::from([
+        Reign { epoch: Epoch { number: 1, leader: NodeId(0xA1) }, start: Index(1), kind: StartKind::Founding },
+        Reign { epoch: EPOCH, start: Index(4), kind: StartKind::Election },
+    ]));
+    Standing {
+        node: NodeId(0xA1),
+        cluster: (!fresh).then_some(ClusterId(0xC1)),
+        name: "one".into(),
+        http: Address { host: None, port: 15_500 },
+        replication: (!fresh).then(|| Address { host: Some("one".into()), port: 15_501 }),
+        process: 0x77,
+        priority: 100,
+        votes: true,
+        promised: EPOCH,
+        leads: !fresh,
+        last: position(9),
+        committed: Index(8),
+        history: if fresh { History::default() } else { history.expect("its reigns ascend") },
+    }
+}
+
+fn messages() -> Vec<Message> {
+    let protocol = PROTOCOL_VERSION;
+    let leader = || Leader { node: NodeId(0xA1), http: "one:15500".into(), replication: "one:15501".into() };
+    let welcome = |verdict| Message::Welcome(Welcome { protocol, standing: standing(false), verdict });
+    let entries = || Vec::from([set(10).record, set(11).record]);
+    let canvass = |trial, waiver| {
+        Message::Canvass(Canvass { cluster: ClusterId(0xC1), epoch: EPOCH, last: position(9), trial, waiver })
+    };
+    Vec::from([
+        Message::Hello(Hello {
+            protocol,
+            intent: Intent::Follow,
+            standing: standing(true),
+            resume: None,
+            needs_snapshot: true,
+        }),
+        Message::Hello(Hello {
+            protocol,
+            intent: Intent::Ask,
+            standing: standing(false),
+            resume: Some(Resume { position: position(9), next_chunk: 3 }),
+            needs_snapshot: false,
+        }),
+        welcome(Verdict::Continue { after: position(9) }),
+        welcome(Verdict::Truncate { after: position(9) }),
+        welcome(Verdict::Snapshot { position: position(9), next_chunk: 3 }),
+        welcome(Verdict::Redirect(leader())),
+        welcome(Verdict::Noted(Some(leader()))),
+        welcome(Verdict::Noted(None)),
+        welcome(Verdict::Refused(Reason::ForeignCluster)),
+        Message::Append(Append {
+            epoch: EPOCH,
+            prev: position(9),
+            entries: entries(),
+            committed: Index(8),
+            last: Index(11),
+            round: 5,
+            sent: 6,
+            echo: 7,
+        }),
+        Message::Ack(Ack {
+            epoch: EPOCH,
+            received: Index(11),
+            durable: Index(10),
+            applied: Index(8),
+            hash: StateHash(0xABCD),
+            round: 5,
+            sent: 6,
+            word_ms: 2000,
+            clock: 7,
+            disk_full: true,
+        }),
+        Message::Chunk(Chunk {
+            epoch: EPOCH,
+            position: position(9),
+            number: 3,
+            bytes: Bytes::from_static(b"chunk"),
+            last: Index(11),
+        }),
+        Message::Stored(Stored { epoch: EPOCH, position: position(9), next_chunk: 4, durable: true, clock: 7 }),
+        Message::Pull(Pull { after: position(9) }),
+        Message::Pulled(Pulled { after: position(9), entries: entries() }),
+        canvass(true, Waiver::None),
+        canvass(false, Waiver::Evidence),
+        canvass(false, Waiver::Handover { epoch: EPOCH, round: 5 }),
+        Message::Vote(Vote {
+            voter: NodeId(0xA2),
+            epoch: EPOCH,
+            trial: false,
+            granted: true,
+            promised: EPOCH,
+            evidence: true,
+        }),
+        Message::Handover(Handover { epoch: EPOCH, round: 5 }),
+        Message::ReadIndex(ReadIndex { epoch: EPOCH, number: 2 }),
+        Message::ReadIndexed(ReadIndexed { number: 2, index: Index(9) }),
+        Message::Bye(Reason::ShuttingDown),
+    ])
+}
+
+#[test]
+fn messages_are_those_of_version_1() {
+    assert_eq!(PROTOCOL_VERSION, 1, "another version has golden files of its own");
+    let messages = messages();
+    let lines: Vec<(String, Vec<u8>)> =
+        messages.iter().map(|message| (name(message).into(), encode(message).concat())).collect();
+    let golden = golden::compare("wire-v1.hex", "Every message as one frame: its name, its bytes.", &lines);
+    for (bytes, message) in golden.into_iter().zip(&messages) {
+        let decoded = decode(&mut BytesMut::from(&bytes[..]), FRAME_BYTES_MAX);
+        assert_eq!(decoded.as_ref(), Ok(&Some(message.clone())), "{}", name(message));
+    }
+}
