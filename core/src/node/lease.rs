@@ -48,7 +48,7 @@ impl Node {
                 Some(_) | None => (Time::default(), Time::default()),
             })
             .collect();
-        grants.sort_unstable_by(|a, b| (b.1, b.0).cmp(&(a.1, a.0)));
+        grants.sort_unstable_by_key(|(sent, until)| core::cmp::Reverse((*until, *sent)));
         let by_rounds = grants.get(grants.len() / 2).copied().unwrap_or_default();
         let by_arming = master.armed_at.map(|at| (at, at + less_drift(own))).unwrap_or_default();
         Some(if by_rounds.1 >= by_arming.1 { by_rounds } else { by_arming })
