@@ -37,6 +37,32 @@ impl Cluster {
         cluster
     }
 
+    /// With automatic failover, armed: the first server leads, and any majority can replace it.
+    #[track_caller]
+    pub fn armed(replicas: usize) -> Self {
+        let voters = replicas + 1 - replicas % 2;
+        let cluster = Self::start_with(replicas, |_, config| {
+            config["replication"]["failover"] = json!({ "mode": "auto", "voters_max": voters });
+        });
+        wait::until_true("every server knows that the cluster is armed", || {
+            cluster.servers.iter().all(|server| {
+                let status = server.status();
+                let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
+                let told = members.iter().filter(|member| member["voter"] == true).count();
+                status["failover"]["armed"] == true && told == voters
+            })
+        });
+        cluster
+    }
+
+    /// The number of the server that takes writes, once there is one.
+    #[track_caller]
+    pub fn await_leader(&self) -> usize {
+        wait::until("some server takes writes", || {
+            self.servers.iter().position(|server| server.probe("/readyz?role=master"))
+        })
+    }
+
     /// Configured and not started.
     pub fn prepare(replicas: usize, mut change: impl FnMut(usize, &mut Value)) -> Self {
         let directory = TempDir::new().expect("a temporary directory can be made");

@@ -9,6 +9,7 @@ pub mod http;
 pub mod load;
 pub mod metrics;
 pub mod ports;
+pub mod roaming;
 pub mod server;
 pub mod shell;
 pub mod wait;
