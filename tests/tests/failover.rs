@@ -244,6 +244,29 @@ fn a_linearizable_read_sees_what_was_answered_before_it_on_any_node() {
     cluster.servers[1].get("/kv/get/k?consistency=sequential").problem(400, "bad_request");
 }
 
+/// Its clock tells it that its lease is over, whatever it believed when it was stopped.
+#[test]
+fn a_master_that_slept_through_its_replacement_tells_nothing_of_the_past() {
+    let cluster = armed(2);
+    cluster.servers[0].set("k", "old");
+    cluster.servers[0].signal("STOP");
+    let master = await_new_master(&cluster, 0);
+    cluster.servers[master].set("k", "new");
+
+    cluster.servers[0].signal("CONT");
+    for _ in 0..20 {
+        let read = cluster.servers[0].get("/kv/get/k?consistency=linearizable&timeout_ms=500");
+        match read.status {
+            200 => assert_eq!(read.json(), json!("new")),
+            503 => assert!(read.header("retry-after").is_some(), "{read:?}"),
+            _ => panic!("{read:?}"),
+        }
+    }
+    let late = cluster.servers[0].post("/kv/set?concern=async", &json!({ "key": "k", "value": "late" }));
+    assert!([307, 503].contains(&late.status), "{late:?}");
+    wait::until_true("it has heard the news", || cluster.servers[0].value("k") == Some(json!("new")));
+}
+
 #[test]
 fn an_unarmed_master_answers_linearizable_reads_alone() {
     let cluster = Cluster::start(1);

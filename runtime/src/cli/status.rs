@@ -94,10 +94,27 @@ fn remarks(seen: &[Seen]) -> Vec<String> {
             Seen::Silent { name, client: _, why } => remarks.push(format!("{name}: {why}")),
         }
     }
+    remarks.extend(seen.iter().find_map(failover));
     if !seen.iter().any(|node| matches!(node, Seen::Answered { status, .. } if is_leading(status))) {
         remarks.push("no master answers; `synap promote` makes one of a replica".to_owned());
     }
     remarks
+}
+
+/// What keeps replicas from taking over, as the master tells it.
+fn failover(node: &Seen) -> Option<String> {
+    let Seen::Answered { client: _, status, ready: _ } = node else { return None };
+    if text(status, "/role") != Some("master") || text(status, "/failover/mode") != Some("auto") {
+        return None;
+    }
+    if let Some(ms) = number(status, "/failover/paused_ms") {
+        return Some(format!(
+            "elections are paused for another {} s; `synap resume` ends that",
+            ms.div_ceil(1000)
+        ));
+    }
+    let armed = status.pointer("/failover/armed") == Some(&Value::Bool(true));
+    (!armed).then(|| format!("automatic failover: {}", text(status, "/failover/reason").unwrap_or("not armed")))
 }
 
 fn is_leading(status: &Value) -> bool {
@@ -136,6 +153,17 @@ mod tests {
         let expected =
             ["n2", "replica (syncing)", "2", "2:15", "2 ops, 40 ms", "connected", "ready", "http://a:1"];
         assert_eq!(row(&replica), expected);
+    }
+
+    #[test]
+    fn what_keeps_replicas_from_taking_over_is_said() {
+        let master = |failover: Value| answered(json!({ "role": "master", "failover": failover }));
+        let unarmed = master(json!({ "mode": "auto", "armed": false, "reason": "not armed: two are too few" }));
+        assert_eq!(failover(&unarmed).as_deref(), Some("automatic failover: not armed: two are too few"));
+        let paused = master(json!({ "mode": "auto", "armed": true, "paused_ms": 1500 }));
+        assert!(failover(&paused).is_some_and(|said| said.contains("another 2 s")));
+        assert_eq!(failover(&master(json!({ "mode": "auto", "armed": true }))), None);
+        assert_eq!(failover(&master(json!({ "mode": "manual", "armed": false }))), None);
     }
 
     #[test]
