@@ -109,7 +109,10 @@ impl Run {
         };
         for node in 0..stage.plan.nodes() {
             let stage = Arc::clone(stage);
-            run.sim.host(name_of(node), move || host::run(Arc::clone(&stage), node));
+            run.sim.host(name_of(node), move || {
+                stage.bury(node);
+                host::run(Arc::clone(&stage), node)
+            });
         }
         run.sim.client(CLIENTS, clients::run(Arc::clone(stage), inbox));
         run.set_out();

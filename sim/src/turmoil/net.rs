@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use synap_runtime::net::Net;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use turmoil::net::{TcpListener, TcpStream};
 
 use super::stage::Stage;
@@ -25,19 +25,26 @@ pub(super) struct SimNet {
     pub(super) here: usize,
 }
 
-/// A connection that can be broken from outside.
+/// A connection that can be broken from outside, and ends in order with the others when its process is killed.
 pub(super) struct Breakable {
-    stream: TcpStream,
+    /// None once it is dropped.
+    stream: Option<TcpStream>,
+    /// Its number among the machine's connections.
+    number: u64,
+    stage: Arc<Stage>,
+    here: usize,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl SimNet {
     fn breakable(&self, stream: TcpStream) -> Breakable {
-        let cut = match self.stage.machines().get(self.here) {
-            Some(machine) => machine.cut.clone(),
-            None => tokio_util::sync::CancellationToken::new(),
+        let mut machines = self.stage.machines();
+        let (cut, number) = match machines.get_mut(self.here) {
+            Some(machine) => (machine.cut.clone(), machine.connection()),
+            None => (CancellationToken::new(), 0),
         };
-        Breakable { stream, cut: Box::pin(cut.cancelled_owned()) }
+        let (stage, here) = (Arc::clone(&self.stage), self.here);
+        Breakable { stream: Some(stream), number, stage, here, cut: Box::pin(cut.cancelled_owned()) }
     }
 }
 
@@ -71,35 +78,47 @@ impl Net for SimNet {
 }
 
 impl Breakable {
-    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.cut.as_mut().poll(cx) {
-            Poll::Ready(()) => Err(io::ErrorKind::ConnectionReset.into()),
-            Poll::Pending => Ok(()),
+    /// The stream, unless it is broken.
+    fn whole(&mut self, cx: &mut Context<'_>) -> io::Result<Pin<&mut TcpStream>> {
+        match (self.cut.as_mut().poll(cx), &mut self.stream) {
+            (Poll::Pending, Some(stream)) => Ok(Pin::new(stream)),
+            (Poll::Pending | Poll::Ready(()), _) => Err(io::ErrorKind::ConnectionReset.into()),
+        }
+    }
+}
+
+impl Drop for Breakable {
+    fn drop(&mut self) {
+        let Some(stream) = self.stream.take() else { return };
+        let mut machines = self.stage.machines();
+        match machines.get_mut(self.here) {
+            Some(machine) if machine.is_killed => drop(machine.orphans.insert(self.number, stream)),
+            Some(_) | None => {
+                // The end of a connection may look at the machines.
+                drop(machines);
+                drop(stream);
+            }
         }
     }
 }
 
 impl AsyncRead for Breakable {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        this.check(cx)?;
-        Pin::new(&mut this.stream).poll_read(cx, buf)
+        self.get_mut().whole(cx)?.poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Breakable {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.check(cx)?;
-        Pin::new(&mut this.stream).poll_write(cx, buf)
+        self.get_mut().whole(cx)?.poll_write(cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        self.get_mut().whole(cx)?.poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        self.get_mut().whole(cx)?.poll_shutdown(cx)
     }
 }
 

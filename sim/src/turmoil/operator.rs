@@ -210,7 +210,10 @@ impl Run {
             self.machine(node, |machine| machine.runs = Runs::Nothing);
             self.sim.crash(name_of(node));
         } else if had == Runs::Server {
-            self.machine(node, |machine| machine.runs = Runs::System);
+            self.machine(node, |machine| {
+                machine.runs = Runs::System;
+                machine.is_killed = true;
+            });
             self.sim.bounce(name_of(node));
         }
         if had == Runs::Server {

@@ -3,10 +3,12 @@
 //! Everything runs on one thread, each part in its turn; the locks are there because the runtime's tasks may move
 //! between threads, and are never waited for. Owns no time: that is turmoil's.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use synap_core::config::RoleHint;
 use tokio_util::sync::CancellationToken;
+use turmoil::net::TcpStream;
 
 use super::ledger::Ledger;
 use crate::dice::mix;
@@ -45,6 +47,11 @@ pub(super) struct Machine {
     pub(super) stop: CancellationToken,
     /// How the process ended by itself, for the operator to see.
     pub(super) exit: Option<Exit>,
+    /// Its process is being torn down, and its connections are collected.
+    pub(super) is_killed: bool,
+    pub(super) orphans: BTreeMap<u64, TcpStream>,
+    /// Connections so far.
+    connections: u64,
 }
 
 /// What a machine does.
@@ -100,6 +107,18 @@ impl Stage {
         self.plan.nodes()
     }
 
+    /// Ends the connections of a process that was killed, in the order in which they were made. To be called on its
+    /// machine. (tokio ends the tasks of a runtime in an order that hangs on how many tasks the whole program has had,
+    /// and the end of each connection is a segment that takes its drawn time.)
+    pub(super) fn bury(&self, node: usize) {
+        let orphans = {
+            let machine = &mut self.machines()[node];
+            machine.is_killed = false;
+            std::mem::take(&mut machine.orphans)
+        };
+        orphans.into_values().for_each(drop);
+    }
+
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         lock(&self.ledger)
     }
@@ -135,7 +154,16 @@ impl Machine {
             cut: CancellationToken::new(),
             stop: CancellationToken::new(),
             exit: None,
+            is_killed: false,
+            orphans: BTreeMap::new(),
+            connections: 0,
         }
+    }
+
+    /// The number of a new connection.
+    pub(super) fn connection(&mut self) -> u64 {
+        self.connections += 1;
+        self.connections
     }
 }
 
