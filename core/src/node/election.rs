@@ -224,6 +224,7 @@ impl Node {
         let (leads, promised) = (welcome.standing.leads, welcome.standing.promised);
         asked.standing = Some(welcome.standing.clone());
         if leads && promised >= self.promised {
+            self.ballot.wait_for_master(self.now.mono);
             self.end_campaign("a master answers", out);
             self.hint_at(&welcome.standing);
             return;
@@ -232,6 +233,7 @@ impl Node {
             && self.is_news(leader, promised)
         {
             let address = leader.replication.clone();
+            self.ballot.wait_for_master(self.now.mono);
             self.end_campaign("a voter follows another master", out);
             self.seek_at(address);
             return;
@@ -316,7 +318,8 @@ impl Node {
             Stage::Pulling(_) => {}
             _ if voters == 0 => self.lose("automatic failover is not armed any more", out),
             Stage::Trial if granted >= majority => self.stand(out),
-            Stage::Election if granted >= majority => self.win(out),
+            // INV-6: others may be faster than this node's own disk.
+            Stage::Election if granted >= majority && self.has_own_vote() => self.win(out),
             Stage::Trial | Stage::Election if voters - refused < majority => {
                 self.lose("a majority of voters is against it", out);
             }

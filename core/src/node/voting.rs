@@ -61,6 +61,12 @@ impl Ballot {
         self.above = self.above.max(above);
     }
 
+    /// There is a master to be followed: the next campaign waits as long as if it had just been heard. No word is given.
+    pub(super) fn wait_for_master(&mut self, now: Time) {
+        self.due = now + self.patience;
+        self.evidence = None;
+    }
+
     /// The highest number that a voter has named.
     pub(super) fn above(&self) -> u64 {
         self.above
