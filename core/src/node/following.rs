@@ -100,6 +100,11 @@ impl Node {
         if !streaming {
             return;
         }
+        let behind = append.entries.is_empty() && append.prev.index < self.log.last().index;
+        if behind {
+            // A sign of life from before the master knew that our log agrees with its own again.
+            return;
+        }
         if append.prev != self.log.last() {
             self.drop_garbage(link, "it sent entries that do not follow", out);
             return;
@@ -144,6 +149,6 @@ impl Node {
         if following.mode.is_streaming() && applied >= self.marks.last() {
             self.flags.caught_up_once = true;
         }
-        self.marks.forget(self.applied.index);
+        self.marks.forget(self.reached());
     }
 }

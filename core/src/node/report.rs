@@ -164,14 +164,19 @@ impl Node {
     fn lag_operations(&self) -> u64 {
         match &self.role {
             Role::Master(_) | Role::Founding(_) | Role::Asking(_) => 0,
-            Role::Candidate(_) | Role::Replica(_) => self.marks.last().ahead_of(self.applied.index),
+            Role::Candidate(_) | Role::Replica(_) => self.marks.last().ahead_of(self.reached()),
         }
+    }
+
+    /// How far this replica has come in its master's log: what is to be rolled back does not count.
+    pub(super) fn reached(&self) -> Index {
+        if self.tainted { self.applied.index.min(self.agreed()) } else { self.applied.index }
     }
 
     fn lag(&self, now: Time) -> Duration {
         match &self.role {
             Role::Master(_) | Role::Founding(_) | Role::Asking(_) => Duration::ZERO,
-            Role::Candidate(_) | Role::Replica(_) => self.marks.lag(self.applied.index, now),
+            Role::Candidate(_) | Role::Replica(_) => self.marks.lag(self.reached(), now),
         }
     }
 

@@ -118,7 +118,7 @@ impl Node {
     }
 
     /// How far our log agrees with that of the master that is followed.
-    fn agreed(&self) -> Index {
+    pub(super) fn agreed(&self) -> Index {
         match &self.role {
             Role::Replica(replica) => replica.following().map_or(Index::ZERO, |following| following.agreed),
             Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Master(_) => Index::ZERO,
