@@ -219,7 +219,9 @@ impl World<'_> {
                     return;
                 };
                 let (command, asked_at, client) = (command.clone(), *asked_at, *client);
-                let fact = Fact::Written { node: host, life, command: &command, asked_at, written: &written };
+                let voters = self.voters(host);
+                let fact =
+                    Fact::Written { node: host, life, command: &command, asked_at, written: &written, voters };
                 self.oracles.see(self.plan, self.now, &fact);
                 self.tally.writes += 1;
                 match client {

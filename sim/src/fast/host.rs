@@ -12,8 +12,10 @@ use synap_core::node::Node;
 use synap_core::output::{LinkAction, Output};
 use synap_core::recovered::Recovered;
 use synap_core::time::{Now, Time, WallMs};
+use synap_core::view::Proof;
 use synap_core::wal::{Journal, recover};
 
+use super::clock::Clock;
 use super::disks::{Lane, LaneName};
 use super::net::Wire;
 use super::{Event, World};
@@ -60,8 +62,9 @@ pub(super) struct Process {
     pub(super) requests: BTreeMap<RequestId, usize>,
     inbox: Vec<Input>,
     turn_at: Option<u64>,
-    /// The node's clock counts from here: no two nodes' times compare.
-    origin: u64,
+    clock: Clock,
+    /// Whether it held a lease when its last turn ended.
+    pub(super) leased: bool,
     spins: u32,
     /// How it stood when the trace last told; only where records are kept.
     shown: Option<Standing>,
@@ -92,9 +95,9 @@ impl Host {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn clock(&self, now: u64, origin: u64) -> Now {
+    fn now(&self, now: u64, clock: Clock) -> Now {
         let wall = 1_700_000_000_000_u64.saturating_add_signed(self.wall_offset_ms) + now / 1000;
-        Now { mono: Time(now + origin), wall: WallMs(wall) }
+        Now { mono: clock.local(now), wall: WallMs(wall) }
     }
 }
 
@@ -109,7 +112,7 @@ impl Process {
 
     /// The node's time at this instant of the run.
     pub(super) fn time(&self, now: u64) -> Time {
-        Time(now + self.origin)
+        self.clock.local(now)
     }
 }
 
@@ -123,8 +126,8 @@ impl World<'_> {
         host.powered = true;
         host.life += 1;
         let (life, config) = (host.life, self.plan.config(number, host.role, host.master));
-        let origin = mix(&[self.plan.seed, number as u64, u64::from(life), 3]) % 1_000_000_000;
-        let clock = host.clock(self.now, origin);
+        let clock = drawn_clock(self.plan, number, life);
+        let now = host.now(self.now, clock);
         let (handle, recovery) = {
             let mut disk = host.disk();
             let handle = disk.attach();
@@ -147,7 +150,7 @@ impl World<'_> {
         let id = NodeId(u128::from(mix(&[self.plan.seed, number as u64, host.disks, 4])));
         let recovered = recovery.recovered.unwrap_or_else(|| Recovered::empty(id, config.role));
         let seed = mix(&[self.plan.seed, number as u64, u64::from(life), 5]);
-        let node = Node::new(config, recovered, seed, clock);
+        let node = Node::new(config, recovered, seed, now);
         host.process = Some(Process {
             node,
             handle,
@@ -161,7 +164,8 @@ impl World<'_> {
             requests: BTreeMap::new(),
             inbox: Vec::new(),
             turn_at: None,
-            origin,
+            clock,
+            leased: false,
             spins: 0,
             shown: None,
         });
@@ -244,25 +248,26 @@ impl World<'_> {
             return self.plan_turn(number, paused_until);
         }
         let inputs = std::mem::take(&mut process.inbox);
-        let origin = process.origin;
+        let clock = process.clock;
         for input in &inputs {
             if let Input::Message { message, .. } = input {
                 self.oracles.see(self.plan, now, &Fact::Heard { node: number, message });
             }
         }
-        let clock = self.hosts[number].clock(now, origin);
+        let local = self.hosts[number].now(now, clock);
         let Some(process) = &mut self.hosts[number].process else { return };
         let mut out = Output::default();
-        let deadline = process.node.turn(clock, inputs, &mut out);
+        let deadline = process.node.turn(local, inputs, &mut out);
         process.node.check();
         self.route(number, life, out);
+        self.tell_lease(number);
         self.tell_status(number, life);
-        self.plan_deadline(number, deadline, origin);
+        self.plan_deadline(number, deadline, clock);
     }
 
-    fn plan_deadline(&mut self, number: usize, deadline: Option<Time>, origin: u64) {
+    fn plan_deadline(&mut self, number: usize, deadline: Option<Time>, clock: Clock) {
         let Some(deadline) = deadline else { return };
-        let at = deadline.0.saturating_sub(origin).max(self.now + 1);
+        let at = clock.instant(deadline).max(self.now + 1);
         let spins = at == self.now + 1;
         let Some(process) = &mut self.hosts[number].process else { return };
         process.spins = if spins { process.spins + 1 } else { 0 };
@@ -324,6 +329,24 @@ impl World<'_> {
         self.send_on(wire, message);
     }
 
+    /// Tells until when a master leads by its lease, and once that it no longer does.
+    fn tell_lease(&mut self, number: usize) {
+        if !self.plan.knobs.automatic {
+            return;
+        }
+        let Some(process) = &mut self.hosts[number].process else { return };
+        let view = process.node.view();
+        let until = match view.proof {
+            Some(Proof::Lease { until, .. }) => Some(process.clock.instant(until)),
+            Some(Proof::Master | Proof::At(_)) | None => None,
+        };
+        let told = std::mem::replace(&mut process.leased, until.is_some());
+        if told || until.is_some() {
+            let epoch = view.applied.epoch;
+            self.see(&Fact::Leads { node: number, epoch, until });
+        }
+    }
+
     fn tell_status(&mut self, number: usize, life: u32) {
         self.show_standing(number);
         if !mix(&[self.plan.seed, self.now, number as u64, 7]).is_multiple_of(4) {
@@ -358,4 +381,13 @@ impl World<'_> {
         });
         self.put(number, Input::Link { link, change });
     }
+}
+
+/// A new process finds the machine's clock somewhere; how far it drifts is the machine's own.
+fn drawn_clock(plan: &Plan, number: usize, life: u32) -> Clock {
+    let origin = mix(&[plan.seed, number as u64, u64::from(life), 3]) % 1_000_000_000;
+    let most = i64::from(plan.knobs.drift_ppm_max);
+    let span = u64::from(plan.knobs.drift_ppm_max) * 2 + 1;
+    let drift_ppm = (mix(&[plan.seed, number as u64, 8]) % span) as i64 - most;
+    Clock { origin, drift_ppm }
 }

@@ -1,7 +1,10 @@
 //! Faults as the plan has them, and the operator: who mends what no machine mends by itself, and decides that the
 //! cluster has converged, or has not in time.
 
+use std::time::Duration;
+
 use synap_core::config::RoleHint;
+use synap_core::ids::NodeId;
 use synap_core::input::{Promotion, Request};
 use synap_core::status::{Role, State, Status};
 
@@ -18,6 +21,8 @@ use crate::trace::Step;
 pub(super) struct Operator {
     /// Since when no node is a master.
     headless_since: Option<u64>,
+    /// Since when more than one is.
+    forked_since: Option<u64>,
     promotions: u32,
     probing_since: Option<u64>,
     /// The last write was answered.
@@ -29,6 +34,9 @@ const WATCH_US: u64 = 100_000;
 
 /// How long the operator waits for a master to come back before promoting another.
 const HEADLESS_US: u64 = 5_000_000;
+
+/// How long the operator leaves two masters to find each other.
+const FORKED_US: u64 = 15_000_000;
 
 /// Fewer answers than this, with clients at work for seconds, and a run has shown nothing.
 const ANSWERS_MIN: u64 = 5;
@@ -75,6 +83,10 @@ impl World<'_> {
                 }
             }
             What::Snapshot(host) => self.operate(host.into(), Request::Snapshot),
+            What::Switchover(host) => {
+                let timeout = Duration::from_millis(self.plan.workload.timeout_ms);
+                self.operate(host.into(), Request::Switchover { to: None, timeout });
+            }
         }
         self.tally.faults += 1;
     }
@@ -110,7 +122,8 @@ impl World<'_> {
             | What::Spoil(_)
             | What::WallJump(..)
             | What::Promote(..)
-            | What::Snapshot(_) => {}
+            | What::Snapshot(_)
+            | What::Switchover(_) => {}
         }
     }
 
@@ -185,6 +198,13 @@ impl World<'_> {
         Some(process.node.status(process.time(self.now)))
     }
 
+    /// Who votes, by the word of a master that held its lease before this turn.
+    pub(super) fn voters(&self, host: usize) -> Option<Vec<NodeId>> {
+        self.hosts[host].process.as_ref().filter(|process| process.leased)?;
+        let members = self.status(host)?.members;
+        Some(members.iter().filter(|member| member.voter).map(|member| member.node).collect())
+    }
+
     /// Whether a node's disk says that it belongs to a cluster. Nobody makes a master of a replica that is still
     /// empty: it would found a cluster of its own, as an empty master should.
     fn is_member(&self, host: usize) -> bool {
@@ -214,6 +234,30 @@ impl World<'_> {
             return;
         }
         self.promote_if_headless(&statuses);
+        self.mend_fork(&statuses);
+    }
+
+    /// Unarmed, two promoted masters may know of no member that both have: an operator does the guide's last two steps
+    /// again, and writes the master's address into the others' files.
+    fn mend_fork(&mut self, statuses: &[Option<Status>]) {
+        let leads: Vec<usize> = (0..statuses.len()).filter(|host| self.is_serving(*host)).collect();
+        if leads.len() < 2 {
+            self.operator.forked_since = None;
+            return;
+        }
+        let since = *self.operator.forked_since.get_or_insert(self.now);
+        if self.now < since + FORKED_US {
+            return;
+        }
+        self.operator.forked_since = Some(self.now);
+        let epoch = |host: &usize| statuses[*host].as_ref().map(|status| status.epoch);
+        let Some(master) = leads.iter().copied().max_by_key(epoch) else { return };
+        for host in leads.into_iter().filter(|host| *host != master) {
+            self.end(host, false, "stopped by the operator");
+            let machine = &mut self.hosts[host];
+            (machine.role, machine.master) = (RoleHint::Replica, master);
+            self.after(100_000, Event::Start { host });
+        }
     }
 
     /// The last write, for everybody; once it is answered and everybody has it, the oracles have the last word.
@@ -247,7 +291,8 @@ impl World<'_> {
     /// Unarmed, a master that is gone for good is replaced by an operator. Only where the plan makes that needful.
     fn promote_if_headless(&mut self, statuses: &[Option<Status>]) {
         let up = statuses.iter().flatten();
-        if up.clone().any(|status| status.role == Role::Master) || !self.plan.changes_master() {
+        let elects = up.clone().any(|status| status.failover.armed);
+        if elects || up.clone().any(|status| status.role == Role::Master) || !self.plan.changes_master() {
             self.operator.headless_since = None;
             return;
         }

@@ -12,6 +12,7 @@ use synap_core::position::{Epoch, Index, Position};
 use synap_core::status::Status;
 use synap_core::store::Store;
 
+use super::quorum_durable::counts_votes;
 use crate::oracle::{Fact, Ground, Oracle, says_durable};
 
 /// Remembers what clients asked and were told, and settles it at the end.
@@ -39,6 +40,8 @@ struct Write {
     concern: Concern,
     outcome: Outcome,
     command: Command,
+    /// Whether it was committed by a majority of voters.
+    armed: bool,
 }
 
 /// An answered read.
@@ -79,7 +82,7 @@ impl Oracle for ClientHistory {
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
         match fact {
             Fact::Asked { command } => *self.asked.entry((*command).clone()).or_default() += 1,
-            Fact::Written { node, life, command, asked_at, written } => self.writes.push(Write {
+            Fact::Written { node, life, command, asked_at, written, voters } => self.writes.push(Write {
                 node: *node,
                 life: *life,
                 asked_at: *asked_at,
@@ -88,6 +91,7 @@ impl Oracle for ClientHistory {
                 concern: written.concern,
                 outcome: written.outcome.clone(),
                 command: (*command).clone(),
+                armed: voters.is_some(),
             }),
             Fact::Read { node, applied, min_index: Some(min), .. } if applied.index < *min => {
                 return Err(format!("n{node} answers a read at {applied} that asked for {min} at least"));
@@ -149,14 +153,22 @@ impl ClientHistory {
         }
     }
 
-    /// Whether the log that the run ended with knows a promotion that the log of this epoch did not.
-    fn promoted_over(&self, end: &End<'_>, epoch: Epoch) -> bool {
+    /// Whether the log that the run ended with knows a change of master that the log of this epoch did not, of a kind
+    /// that explains a loss.
+    fn superseded(&self, end: &End<'_>, epoch: Epoch, explains: impl Fn(&Reign) -> bool) -> bool {
         let known = self.lines.get(&epoch).map_or(&[][..], Vec::as_slice);
-        end.reigns.iter().filter(|reign| is_promotion(reign)).any(|reign| !known.contains(reign))
+        end.reigns.iter().filter(|reign| explains(reign)).any(|reign| !known.contains(reign))
     }
 
     fn may_be_lost(&self, ground: &Ground<'_>, end: &End<'_>, write: &Write) -> bool {
-        let promoted = self.promoted_over(end, write.position.epoch);
+        // What a majority holds only force can lose; what one disk holds, any new master of an armed cluster.
+        let promoted = self.superseded(end, write.position.epoch, |reign| match reign.kind {
+            StartKind::Forced => true,
+            StartKind::Promotion => !write.armed,
+            StartKind::Election | StartKind::Switchover => !counts_votes(write.concern),
+            StartKind::Restart => write.armed && !counts_votes(write.concern),
+            StartKind::Founding => false,
+        });
         let process_died = (end.node, end.life) != (write.node, write.life);
         let disk_died = self.lost_at[write.node].is_some_and(|at| at >= write.answered_at);
         if !says_durable(write.concern) {
@@ -256,12 +268,5 @@ impl End<'_> {
         let at = self.reigns.partition_point(|reign| reign.start <= position.index);
         let epoch = at.checked_sub(1).and_then(|at| self.reigns.get(at)).map(|reign| reign.epoch);
         epoch == Some(position.epoch) && position.index <= self.last()
-    }
-}
-
-fn is_promotion(reign: &Reign) -> bool {
-    match reign.kind {
-        StartKind::Promotion | StartKind::Forced => true,
-        StartKind::Founding | StartKind::Restart | StartKind::Election | StartKind::Switchover => false,
     }
 }

@@ -54,7 +54,7 @@ impl Oracle for LagTells {
             }
             Fact::Status { node, status, .. } if status.role == Role::Replica => {
                 self.compared += 1;
-                self.heard[*node].check(status, ground.at).map_err(|why| format!("n{node} {why}"))?;
+                self.heard[*node].check(ground, status).map_err(|why| format!("n{node} {why}"))?;
                 self.check_staleness(status, ground.at).map_err(|why| format!("n{node} {why}"))
             }
             _ => Ok(()),
@@ -77,7 +77,8 @@ impl Heard {
         }
     }
 
-    fn check(&self, status: &Status, at: u64) -> Result<(), String> {
+    fn check(&self, ground: &Ground<'_>, status: &Status) -> Result<(), String> {
+        let at = ground.at;
         if status.epoch != self.epoch {
             return Ok(());
         }
@@ -88,7 +89,9 @@ impl Heard {
         }
         // The first word of anything beyond what is applied.
         let since = self.last.range(applied.next()..).next().map_or(at, |(_, since)| *since);
-        let truth = Duration::from_micros(at - since);
+        // Told on the node's own clock, which may lose.
+        let lost = (at - since) * u64::from(ground.plan.knobs.drift_ppm_max) / 1_000_000 + 1;
+        let truth = Duration::from_micros((at - since).saturating_sub(lost));
         if status.lag < truth {
             return Err(format!("says that it lags {:?} behind, it is {truth:?}", status.lag));
         }

@@ -9,6 +9,7 @@ mod durable_ack;
 mod epochs;
 mod history;
 mod lag_tells;
+mod leases;
 mod platter;
 mod positions;
 mod promised;
@@ -27,9 +28,10 @@ use synap_core::command::Command;
 use synap_core::config::Concern;
 use synap_core::event::Event;
 use synap_core::history::Reign;
+use synap_core::ids::NodeId;
 use synap_core::message::Message;
 use synap_core::output::Written;
-use synap_core::position::{Index, Position};
+use synap_core::position::{Epoch, Index, Position};
 use synap_core::status::Status;
 
 use crate::disk::ModelDisk;
@@ -122,6 +124,17 @@ pub enum Fact<'a> {
         asked_at: u64,
         /// The answer.
         written: &'a Written,
+        /// Who votes, if this master committed it by a majority of them.
+        voters: Option<Vec<NodeId>>,
+    },
+    /// A node's word about its mastership, whenever it may have changed.
+    Leads {
+        /// Which.
+        node: usize,
+        /// The epoch that it speaks in.
+        epoch: Epoch,
+        /// Until when it alone leads, in microseconds of the run; none if it does not, or needs no lease.
+        until: Option<u64>,
     },
     /// A client was told that its write was not done and never will be.
     Refused {
@@ -250,6 +263,7 @@ impl Oracles {
             Box::new(same_state::SameState::default()),
             Box::new(rollback_reported::RollbackReported::new(nodes)),
             Box::new(lag_tells::LagTells::new(nodes)),
+            Box::new(leases::Leases::default()),
             Box::new(bounds::Bounds),
         ];
         Self { oracles, log: WorldLog::default(), platters: Platters { disks, read }, violation: None }

@@ -2,6 +2,7 @@
 //! and `quorum` on the master's, N on N others besides.
 
 use synap_core::config::Concern;
+use synap_core::ids::NodeId;
 use synap_core::position::Position;
 
 use crate::oracle::{Fact, Ground, Oracle, says_durable};
@@ -18,7 +19,7 @@ impl Oracle for QuorumDurable {
     }
 
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
-        let Fact::Written { node, written, .. } = fact else { return Ok(()) };
+        let Fact::Written { node, written, voters, .. } = fact else { return Ok(()) };
         if !says_durable(written.concern) || !ground.sampled(written.position.index.0, 4) {
             return Ok(());
         }
@@ -34,6 +35,9 @@ impl Oracle for QuorumDurable {
             ));
         }
         let others = holders(ground, *node, written.position);
+        if let (Some(voters), true) = (voters, counts_votes(written.concern)) {
+            majority_holds(ground, voters, written.position)?;
+        }
         match written.concern {
             Concern::Replicas(wanted) if others < wanted => Err(format!(
                 "n{node} answers {} for {wanted} replicas, {others} platters hold it",
@@ -62,4 +66,30 @@ fn holders(ground: &Ground<'_>, node: usize, position: Position) -> u32 {
     }
     (0..ground.plan.nodes()).filter(|other| *other != node && ground.platter(*other).holds(position)).count()
         as u32
+}
+
+/// Whether an answer of this concern says that the write is committed.
+pub(super) fn counts_votes(concern: Concern) -> bool {
+    match concern {
+        Concern::Async | Concern::Local => false,
+        Concern::Quorum | Concern::Replicas(_) => true,
+    }
+}
+
+/// Armed: a majority of the voters' platters hold it. A voter whose disk was replaced is there no more, and what it held
+/// is lost with it.
+fn majority_holds(ground: &Ground<'_>, voters: &[NodeId], position: Position) -> Result<(), String> {
+    if ground.plan.damages_disks() {
+        return Ok(());
+    }
+    let holds = |node: usize| {
+        let platter = ground.platter(node);
+        let votes = platter.node.as_ref().is_some_and(|node| voters.contains(&node.hard_state.node));
+        votes && platter.holds(position)
+    };
+    let held = (0..ground.plan.nodes()).filter(|node| holds(*node)).count();
+    if held > voters.len() / 2 {
+        return Ok(());
+    }
+    Err(format!("{position} is answered as committed, the platters of {held} of {} voters hold it", voters.len()))
 }

@@ -9,9 +9,10 @@ use crate::plan::{Fault, Knobs, Network, PLAN_VERSION, Plan, What, Workload};
 pub fn draw(seed: u64) -> Plan {
     let mut dice = Dice::named(seed, "plan");
     let replicas = *dice.pick(&[1, 2, 2, 2, 2, 3, 4, 4, 4, 6]);
-    let knobs = knobs(&mut dice);
     let busy_ms = busy_ms(&mut dice);
-    let faults = faults(&mut dice, replicas + 1, busy_ms);
+    let mut knobs = knobs(&mut dice, busy_ms);
+    knobs.automatic = replicas > 1 && dice.chance(500);
+    let faults = faults(&mut dice, replicas + 1, busy_ms, knobs.automatic);
     let over_ms = faults.iter().map(|fault| fault.at_ms + fault.for_ms).max().unwrap_or(0);
     Plan {
         version: PLAN_VERSION,
@@ -35,10 +36,11 @@ fn busy_ms(dice: &mut Dice) -> u64 {
     if dice.chance(150) { dice.between(1_500, 6_000) } else { dice.between(15_000, 28_000) }
 }
 
-fn knobs(dice: &mut Dice) -> Knobs {
+fn knobs(dice: &mut Dice, busy_ms: u64) -> Knobs {
     let absurd = dice.chance(300);
+    let heartbeats = if busy_ms < 10_000 { &[50, 100, 100, 200] } else { &[200, 500, 500, 1_000] };
     Knobs {
-        heartbeat_ms: *dice.pick(&[100, 200, 500, 500, 1_000]),
+        heartbeat_ms: *dice.pick(heartbeats),
         reconnect_ms: *dice.pick(&[200, 1_000, 5_000]),
         tail_bytes_max: if absurd { *dice.pick(&[0, 256, 1_024]) } else { *dice.pick(&[4_096, 65_536, 1 << 20]) },
         segment_bytes_max: if absurd { *dice.pick(&[1_024, 2_048]) } else { *dice.pick(&[4_096, 16_384, 65_536]) },
@@ -46,6 +48,8 @@ fn knobs(dice: &mut Dice) -> Knobs {
         snapshot_interval_ms: *dice.pick(&[1_000, 5_000, 60_000]),
         max_snapshots: dice.between(1, 3) as u32,
         through_codec: dice.chance(250),
+        automatic: false,
+        drift_ppm_max: *dice.pick(&[0, 100, 10_000]),
     }
 }
 
@@ -90,7 +94,7 @@ fn workload(dice: &mut Dice, replicas: u8, busy_ms: u64) -> Workload {
         concerns.push(dice.between(1, u64::from(replicas)).to_string());
     }
     let clients = dice.between(1, 6) as u8;
-    let requests = *dice.pick(&[50, 100, 200, 400, 800]);
+    let requests = *dice.pick(&[100, 150, 200, 300, 600]);
     let pause_us = busy_ms * 1000 * u64::from(clients) / requests;
     Workload {
         clients,
@@ -125,7 +129,27 @@ enum Kind {
     Promote,
     EditRole,
     Snapshot,
+    Switchover,
 }
+
+/// What an armed cluster must survive without an operator and without a loss. A disk that rots at the end of its log
+/// loses what it acked and cannot know it, which no majority is safe from.
+const KINDS_AUTOMATIC: [Kind; 14] = [
+    Kind::Kill,
+    Kind::PowerCut,
+    Kind::PowerCutAll,
+    Kind::Pause,
+    Kind::Partition,
+    Kind::OneWay,
+    Kind::Reset,
+    Kind::SlowNetwork,
+    Kind::SlowDisk,
+    Kind::FullDisk,
+    Kind::FailSync,
+    Kind::WallJump,
+    Kind::Snapshot,
+    Kind::Switchover,
+];
 
 const KINDS: [Kind; 17] = [
     Kind::Kill,
@@ -148,8 +172,8 @@ const KINDS: [Kind; 17] = [
 ];
 
 /// Faults come in windows with calm in between, since constant flapping hides bugs.
-fn faults(dice: &mut Dice, nodes: u8, busy_ms: u64) -> Vec<Fault> {
-    let kinds = kinds(dice);
+fn faults(dice: &mut Dice, nodes: u8, busy_ms: u64, automatic: bool) -> Vec<Fault> {
+    let kinds = kinds(dice, if automatic { &KINDS_AUTOMATIC } else { &KINDS });
     if kinds.is_empty() {
         return Vec::new();
     }
@@ -168,9 +192,9 @@ fn faults(dice: &mut Dice, nodes: u8, busy_ms: u64) -> Vec<Fault> {
     faults
 }
 
-fn kinds(dice: &mut Dice) -> Vec<Kind> {
+fn kinds(dice: &mut Dice, known: &[Kind]) -> Vec<Kind> {
     let how_many = *dice.pick(&[0, 1, 1, 2, 3, 4, 6]);
-    (0..how_many).map(|_| *dice.pick(&KINDS)).collect()
+    (0..how_many).map(|_| *dice.pick(known)).collect()
 }
 
 fn fault(dice: &mut Dice, kind: Kind, nodes: u8, at_ms: u64) -> Fault {
@@ -192,7 +216,7 @@ fn fault(dice: &mut Dice, kind: Kind, nodes: u8, at_ms: u64) -> Fault {
         Kind::SlowNetwork => (for_ms, What::SlowNetwork(*dice.pick(&[10, 100]))),
         Kind::SlowDisk => (for_ms, What::SlowDisk(node, *dice.pick(&[10, 100]))),
         Kind::FullDisk => (for_ms, What::FullDisk(node)),
-        Kind::FailSync => (0, What::FailSync(node)),
+        Kind::FailSync => (for_ms.max(300), What::FailSync(node)),
         Kind::Damage => (0, if dice.chance(700) { What::Rot(replica) } else { What::Spoil(replica) }),
         Kind::Wipe => (for_ms, What::Wipe(replica)),
         Kind::WallJump => {
@@ -202,6 +226,7 @@ fn fault(dice: &mut Dice, kind: Kind, nodes: u8, at_ms: u64) -> Fault {
         Kind::Promote => (0, What::Promote(replica, dice.chance(300))),
         Kind::EditRole => (for_ms, What::EditRole(replica)),
         Kind::Snapshot => (0, What::Snapshot(node)),
+        Kind::Switchover => (0, What::Switchover(node)),
     };
     Fault { at_ms, for_ms, what }
 }

@@ -72,6 +72,10 @@ pub struct Knobs {
     pub max_snapshots: u32,
     /// Whether each message takes the way through the wire codec (level A; level B always does).
     pub through_codec: bool,
+    /// `failover.mode: auto`: three members arm the cluster, and its replicas elect.
+    pub automatic: bool,
+    /// How far a node's clock may gain or lose, in millionths; each node's is drawn (level A).
+    pub drift_ppm_max: u32,
 }
 
 /// How the network behaves when nothing is wrong with it.
@@ -183,6 +187,8 @@ pub enum What {
     EditRole(u8),
     /// The operator asks for a snapshot.
     Snapshot(u8),
+    /// The operator asks this node to hand its mastership over, to whoever holds most.
+    Switchover(u8),
 }
 
 impl What {
@@ -202,7 +208,8 @@ impl What {
             | Self::WallJump(node, _)
             | Self::Promote(node, _)
             | Self::EditRole(node)
-            | Self::Snapshot(node) => vec![usize::from(*node)],
+            | Self::Snapshot(node)
+            | Self::Switchover(node) => vec![usize::from(*node)],
             Self::OneWay(from, to) => vec![usize::from(*from), usize::from(*to)],
             Self::Partition(side) => side.iter().copied().map(usize::from).collect(),
             Self::PowerCutAll => (0..nodes).collect(),

@@ -55,6 +55,8 @@ impl Default for Knobs {
             snapshot_interval_ms: 60_000,
             max_snapshots: 2,
             through_codec: false,
+            automatic: false,
+            drift_ppm_max: 0,
         }
     }
 }

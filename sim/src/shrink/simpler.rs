@@ -83,7 +83,8 @@ pub(super) fn plainer(what: &What, nodes: usize) -> Vec<What> {
         | What::WallJump(..)
         | What::Promote(_, false)
         | What::EditRole(_)
-        | What::Snapshot(_) => Vec::new(),
+        | What::Snapshot(_)
+        | What::Switchover(_) => Vec::new(),
     }
 }
 

@@ -82,6 +82,7 @@ impl Run {
                 }
             }
             What::Snapshot(node) => self.order(node.into(), Call::post("/snapshot", "")),
+            What::Switchover(node) => self.order(node.into(), Call::post("/replication/switchover", "{}")),
         }
         self.stage.ledger().tally.faults += 1;
     }
@@ -111,7 +112,8 @@ impl Run {
             | What::Spoil(_)
             | What::WallJump(..)
             | What::Promote(..)
-            | What::Snapshot(_) => {}
+            | What::Snapshot(_)
+            | What::Switchover(_) => {}
         }
     }
 

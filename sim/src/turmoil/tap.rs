@@ -111,7 +111,7 @@ impl Tap {
                 (Ok(Reply::Written(written)), Some((command, asked_at))) => {
                     let position = (written.position.epoch.number, written.position.index);
                     ledger.nodes[node].written.entry(position).or_default().push(written.clone());
-                    let fact = Fact::Written { node, life, command: &command, asked_at, written };
+                    let fact = Fact::Written { node, life, command: &command, asked_at, written, voters: None };
                     ledger.see(&self.stage.plan, at, &fact);
                 }
                 (Ok(Reply::Status(status)), _) => ledger.told(at, node, status),

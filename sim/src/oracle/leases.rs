@@ -1,0 +1,46 @@
+//! INV-1: lease intervals of two masters never overlap, in true time. A master that holds a lease says until when; that
+//! word stands until it says another, stops leading or dies.
+
+use std::collections::BTreeMap;
+
+use synap_core::position::Epoch;
+
+use crate::oracle::{Fact, Ground, Oracle};
+
+/// Remembers until when each node believes that it alone leads.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    held: BTreeMap<usize, (Epoch, u64)>,
+    compared: u64,
+}
+
+impl Oracle for Leases {
+    fn name(&self) -> &'static str {
+        "INV-1 lease intervals of two masters never overlap"
+    }
+
+    fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
+        match fact {
+            Fact::Leads { node, epoch, until: Some(until) } => {
+                self.held.insert(*node, (*epoch, *until));
+                self.compared += 1;
+                let other = self.held.iter().find(|(other, (_, until))| *other != node && *until > ground.at);
+                other.filter(|_| *until > ground.at).map_or(Ok(()), |(other, (theirs, until))| {
+                    Err(format!(
+                        "n{node} leads in epoch {epoch} while n{other} leads in epoch {theirs}, for {} us more",
+                        until - ground.at
+                    ))
+                })
+            }
+            Fact::Leads { node, until: None, .. } | Fact::Ended { node, .. } => {
+                self.held.remove(node);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn compared(&self) -> u64 {
+        self.compared
+    }
+}
