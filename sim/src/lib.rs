@@ -12,6 +12,7 @@ pub mod cli;
 mod converged;
 pub mod dice;
 pub mod disk;
+pub mod exhaustive;
 pub mod fast;
 pub mod oracle;
 mod panics;

@@ -13,6 +13,8 @@ pub enum Level {
     A,
     /// The shipped runtime over turmoil.
     B,
+    /// The core alone, step by step.
+    C,
 }
 
 /// Why a token or a script is refused.
@@ -64,7 +66,8 @@ pub fn token(level: Level, seed: u64, planted: Option<&str>) -> String {
 /// The plan that a token or a file means.
 pub fn load(what: &str) -> Result<(Level, Plan), ScriptError> {
     if Path::new(what).exists() {
-        return read(Path::new(what)).map(|plan| (Level::A, plan));
+        let of = |plan: &Plan| if plan.steps.is_empty() { Level::A } else { Level::C };
+        return read(Path::new(what)).map(|plan| (of(&plan), plan));
     }
     let refuse = || ScriptError::Token(what.to_owned());
     let mut parts = what.split(':');

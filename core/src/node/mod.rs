@@ -6,6 +6,7 @@
 mod answers;
 mod arming;
 mod check;
+mod digest;
 mod election;
 mod feeding;
 mod following;

@@ -104,6 +104,23 @@ impl WriteBatch {
         self.id
     }
 
+    /// The same batch once more, for a search that goes on from one state in two ways: on each of them a batch is
+    /// written once. Only in simulation builds.
+    #[cfg(feature = "planted-bugs")]
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let Self { id, lane, files, records, head, last, cut } = self;
+        Self {
+            id: *id,
+            lane: *lane,
+            files: files.clone(),
+            records: records.clone(),
+            head: head.clone(),
+            last: *last,
+            cut: *cut,
+        }
+    }
+
     /// Says that all of it is on disk. To be called by what wrote it, and only then.
     pub fn durable(self) -> Durable {
         Durable { id: self.id, lane: self.lane }

@@ -1,6 +1,7 @@
 //! The `synap-sim` program.
 
 mod bugs;
+mod exhaust;
 mod failure;
 mod replay;
 mod run;
@@ -32,6 +33,8 @@ enum Command {
     Shrink(shrink::Args),
     /// Draws one run as a page for a browser.
     View(view::Args),
+    /// Tries every order of events in small scopes.
+    Exhaust(exhaust::Args),
     /// Plants each known bug and tells within how many seeds it is found.
     Bugs(bugs::Args),
 }
@@ -45,6 +48,7 @@ pub fn main() -> u8 {
         Command::Replay(args) => replay::run(&args),
         Command::Shrink(args) => shrink::run(&args),
         Command::View(args) => view::run(&args),
+        Command::Exhaust(args) => exhaust::run(&args),
         Command::Bugs(args) => bugs::run(&args),
     }
 }
@@ -54,5 +58,6 @@ fn run_plan(level: Level, plan: &Plan, keeps_trace: bool) -> Report {
     match level {
         Level::A => crate::fast::run(plan, keeps_trace),
         Level::B => crate::turmoil::run(plan, keeps_trace),
+        Level::C => crate::exhaustive::run(plan, keeps_trace),
     }
 }

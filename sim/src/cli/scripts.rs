@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::run_plan;
-use crate::script::{Level, read};
+use crate::script::load;
 
 /// Runs every script in `dir`, in the order of their names. Gives the exit code of the first that is not good.
 pub(super) fn run(dir: &Path) -> u8 {
@@ -32,9 +32,9 @@ fn scripts_in(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 fn run_one(path: &Path) -> u8 {
-    match read(path) {
-        Ok(plan) => {
-            let verdict = run_plan(Level::A, &plan, false).verdict;
+    match load(&path.display().to_string()) {
+        Ok((level, plan)) => {
+            let verdict = run_plan(level, &plan, false).verdict;
             if !verdict.is_good() {
                 println!("{}: {verdict}", path.display());
             }

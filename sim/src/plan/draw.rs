@@ -24,6 +24,7 @@ pub fn draw(seed: u64) -> Plan {
         workload: workload(&mut dice, replicas, busy_ms),
         faults,
         operations: Vec::new(),
+        steps: Vec::new(),
         calm_at_ms: busy_ms.max(over_ms) + 500,
         converge_within_ms: 60_000,
         knobs,

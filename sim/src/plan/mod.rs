@@ -46,6 +46,8 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// Single operations, beside what the workload draws.
     pub operations: Vec<Operation>,
+    /// The steps of a run of level C, in the words of [`crate::exhaustive::Action`]. Such a run follows them alone.
+    pub steps: Vec<String>,
     /// When the last fault is over and the clients stop.
     pub calm_at_ms: u64,
     /// How long the cluster may take from then on until it has converged.

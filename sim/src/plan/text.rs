@@ -11,7 +11,7 @@ pub fn to_text(plan: &Plan) -> Result<String, serde_yaml::Error> {
     let usual = serde_yaml::to_value(Plan::default())?;
     let mut text = String::new();
     if let (Value::Mapping(told), Value::Mapping(usual)) = (&mut told, &usual) {
-        let lists = ["faults", "operations"].map(|name| (name, told.remove(name)));
+        let lists = ["faults", "operations", "steps"].map(|name| (name, told.remove(name)));
         let always = ["version", "seed", "replicas"].map(|name| (Value::from(name), told.get(name).cloned()));
         drop_usual(told, usual);
         if plan.calm_at_ms == (Plan { calm_at_ms: 0, ..plan.clone() }).with_end().calm_at_ms {

@@ -38,6 +38,7 @@ impl Default for Plan {
             workload: Workload::default(),
             faults: Vec::new(),
             operations: Vec::new(),
+            steps: Vec::new(),
             calm_at_ms: 0,
             converge_within_ms: 60_000,
         }

@@ -78,6 +78,7 @@ impl<R: Fn(&Plan, bool) -> Report, T: FnMut(&str)> Shrinker<R, T> {
             self.fewer_clients();
             self.name_operations();
             self.fewer_operations();
+            self.fewer_steps();
             self.fewer_nodes();
             self.usual_settings();
             self.plainer_faults();
@@ -184,6 +185,15 @@ impl<R: Fn(&Plan, bool) -> Report, T: FnMut(&str)> Shrinker<R, T> {
             self.accept(plan)
         });
         self.tell("operations", before, self.plan.operations.len());
+    }
+
+    fn fewer_steps(&mut self) {
+        let before = self.plan.steps.len();
+        pieces::fewer(self.plan.steps.clone(), |steps| {
+            let plan = Plan { steps: steps.to_vec(), ..self.plan.clone() };
+            self.accept(plan)
+        });
+        self.tell("steps", before, self.plan.steps.len());
     }
 
     fn fewer_nodes(&mut self) {

@@ -1,0 +1,71 @@
+//! One number for all that decides what a node will do, so that a search over states knows one that it has seen.
+//! Nothing in production asks for it.
+
+use core::fmt::{self, Write as _};
+use core::hash::{Hash, Hasher};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::Node;
+
+impl Node {
+    /// Equal for nodes that will do the same with the same inputs. What only reports (counters, causes for people,
+    /// the published view) and what never changes (configuration, addresses) is left out.
+    pub fn digest(&self) -> u64 {
+        let Self {
+            config: _,
+            id,
+            me: _,
+            as_leader: _,
+            cluster,
+            promised,
+            process: _,
+            rng,
+            now,
+            log,
+            store,
+            applied,
+            committed,
+            shadow,
+            draft,
+            role,
+            ballot,
+            changes,
+            switching,
+            links,
+            held,
+            repair,
+            tainted,
+            snapshots,
+            marks,
+            proofs,
+            waiters,
+            reads,
+            linearizing,
+            counters: _,
+            flags,
+            shown,
+            why: _,
+            view: _,
+        } = self;
+        let mut sink = Sink(Xxh3::new());
+        (id, cluster, promised, rng.get_word_pos(), now.mono).hash(&mut sink.0);
+        (log, applied, committed, shadow).hash(&mut sink.0);
+        (ballot, changes, tainted, marks, proofs, flags, shown).hash(&mut sink.0);
+        store.hash().0.hash(&mut sink.0);
+        // What has no hash of its own is known by its printed form. The sink takes everything.
+        let _ = write!(sink, "{draft:?}{role:?}{switching:?}{links:?}{held:?}{repair:?}");
+        let _ = write!(sink, "{snapshots:?}{waiters:?}{reads:?}{linearizing:?}");
+        sink.0.finish()
+    }
+}
+
+/// Hashes what is printed into it.
+struct Sink(Xxh3);
+
+impl fmt::Write for Sink {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
+}
