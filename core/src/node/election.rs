@@ -42,6 +42,8 @@ pub(super) struct Candidate {
 struct Asked {
     node: NodeId,
     standing: Option<Standing>,
+    /// The master that it follows.
+    leader: Option<Leader>,
 }
 
 /// Why it campaigns.
@@ -183,7 +185,7 @@ impl Node {
             granted: BTreeSet::new(),
             refused: BTreeSet::new(),
             evidence: BTreeSet::new(),
-            above: epoch.number,
+            above: 0,
             until: self.now.mono + self.election_timeout() / 2,
         };
         let others: Vec<(NodeId, String)> = self
@@ -194,7 +196,7 @@ impl Node {
             .collect();
         for (node, address) in others {
             if let Some(link) = self.dial(address, out) {
-                candidate.asked.insert(link, Asked { node, standing: None });
+                candidate.asked.insert(link, Asked { node, standing: None, leader: None });
             }
         }
         self.tell(why);
@@ -223,6 +225,10 @@ impl Node {
         }
         let (leads, promised) = (welcome.standing.leads, welcome.standing.promised);
         asked.standing = Some(welcome.standing.clone());
+        asked.leader = match &welcome.verdict {
+            Verdict::Noted(leader) => leader.clone(),
+            _ => None,
+        };
         if leads && promised >= self.promised {
             self.ballot.wait_for_master(self.now.mono);
             self.end_campaign("a master answers", out);
@@ -239,6 +245,13 @@ impl Node {
             return;
         }
         self.canvass(link, out);
+    }
+
+    /// The master that a voter follows who is against this candidate: it may well be alive.
+    fn master_of_the_others(&self) -> Option<Leader> {
+        let Role::Candidate(candidate) = &self.role else { return None };
+        let against = candidate.asked.values().filter(|asked| candidate.refused.contains(&asked.node));
+        against.filter_map(|asked| asked.leader.clone()).find(|leader| leader.node != self.id)
     }
 
     /// Whether a voter's master is another than the one that we believe to be gone.
@@ -413,11 +426,22 @@ impl Node {
         self.counters.elections_lost += 1;
         let Role::Candidate(candidate) = &self.role else { return };
         let above = candidate.above;
+        let elsewhere = self.master_of_the_others().filter(|_| !self.ballot.has_evidence());
         self.end_campaign(why, out);
-        let timeout =
-            if self.ballot.has_evidence() { self.election_timeout() / 40 } else { self.election_timeout() / 4 };
-        let delay = timeout / 4 + Duration::from_micros(self.draw() % micros(timeout).max(1));
-        self.ballot.try_again(self.now.mono + delay, above);
+        let due = self.now.mono + self.retry_delay();
+        self.ballot.try_again(due, above);
+        if let Some(leader) = elsewhere {
+            self.ballot.wait_for_master(self.now.mono);
+            self.seek_at(leader.replication);
+        }
+    }
+
+    /// Drawn anew each time, so that two candidates do not get in each other's way for ever; short where the master is
+    /// known to be dead.
+    fn retry_delay(&mut self) -> Duration {
+        let part = if self.ballot.has_evidence() { 40 } else { 4 };
+        let spread = self.election_timeout() / part;
+        spread / 4 + Duration::from_micros(self.draw() % micros(spread).max(1))
     }
 
     /// Back to being a replica, which looks for a master at once.

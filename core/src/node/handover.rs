@@ -13,9 +13,12 @@ use crate::ids::{LinkId, NodeId, RequestId};
 use crate::message::{Canvass, Handover as Token, Message, Waiver};
 use crate::output::{Output, Refusal, Reply, SwitchedOver};
 use crate::time::Time;
+use crate::wal::Entry;
 
 /// Most writes that are held back during a switchover (INV-12).
 pub(super) const HELD_MAX: usize = 16_384;
+/// Most bytes that they take together, as records (INV-12).
+const HELD_BYTES_MAX: usize = 64 << 20;
 
 /// A mastership that is being handed over.
 #[derive(Clone, Debug)]
@@ -44,6 +47,7 @@ pub(super) struct Switching {
     request: Option<(RequestId, Time)>,
     /// Writes that came meanwhile: they go on here, or are sent to the new master.
     held: VecDeque<HeldWrite>,
+    bytes: usize,
 }
 
 /// A write that waits for the end of a switchover.
@@ -55,6 +59,12 @@ pub(super) struct HeldWrite {
     pub(super) deadline: Time,
 }
 
+impl HeldWrite {
+    fn bytes(&self) -> usize {
+        Entry::encoded_len(self.concern, &self.command)
+    }
+}
+
 impl Switching {
     pub(super) fn deadline(&self) -> Option<Time> {
         let held = self.held.iter().map(|write| write.deadline).min();
@@ -62,7 +72,19 @@ impl Switching {
     }
 
     pub(super) fn cancel(&mut self, id: RequestId) {
-        self.held.retain(|write| write.id != id);
+        if let Some(at) = self.held.iter().position(|write| write.id == id) {
+            self.bytes -= self.held.remove(at).map_or(0, |write| write.bytes());
+        }
+    }
+
+    fn take_held(&mut self) -> VecDeque<HeldWrite> {
+        self.bytes = 0;
+        core::mem::take(&mut self.held)
+    }
+
+    fn hold(&mut self, write: HeldWrite) {
+        self.bytes += write.bytes();
+        self.held.push_back(write);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -167,10 +189,10 @@ impl Node {
 
     /// A write that came during a switchover.
     pub(super) fn hold_write(&mut self, write: HeldWrite) -> Result<(), Refusal> {
-        if self.switching.held.len() >= HELD_MAX {
+        if self.switching.len() >= HELD_MAX || self.switching.bytes + write.bytes() > HELD_BYTES_MAX {
             return Err(Refusal::Busy);
         }
-        self.switching.held.push_back(write);
+        self.switching.hold(write);
         Ok(())
     }
 
@@ -250,7 +272,7 @@ impl Node {
         }
         let now = self.now.mono;
         if self.is_serving() {
-            for write in core::mem::take(&mut self.switching.held) {
+            for write in self.switching.take_held() {
                 self.write_held(write, out);
             }
         } else if let Some(leader) = self.leader().cloned().filter(|_| self.leader_serves()) {
@@ -258,7 +280,7 @@ impl Node {
                 let done = SwitchedOver { leader: leader.clone(), epoch: self.promised };
                 out.replies.push((id, Ok(Reply::SwitchedOver(done))));
             }
-            for write in core::mem::take(&mut self.switching.held) {
+            for write in self.switching.take_held() {
                 out.replies.push((write.id, Err(Refusal::NotMaster { leader: leader.clone() })));
             }
         }
@@ -272,11 +294,15 @@ impl Node {
     /// Nothing has become of them: they may be tried again elsewhere.
     fn refuse_late_writes(&mut self, out: &mut Output) {
         let now = self.now.mono;
-        let held = core::mem::take(&mut self.switching.held);
-        let (late, held): (VecDeque<_>, VecDeque<_>) = held.into_iter().partition(|write| write.deadline <= now);
-        self.switching.held = held;
-        for write in late {
-            out.replies.push((write.id, Err(self.not_master())));
+        if !self.switching.held.iter().any(|write| write.deadline <= now) {
+            return;
+        }
+        for write in self.switching.take_held() {
+            if write.deadline <= now {
+                out.replies.push((write.id, Err(self.not_master())));
+            } else {
+                self.switching.hold(write);
+            }
         }
     }
 

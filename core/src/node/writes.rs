@@ -55,6 +55,7 @@ impl Node {
         timeout: Duration,
         out: &mut Output,
     ) -> Result<(), Refusal> {
+        self.vet_write(command)?;
         if self.holds_writes() && !self.flags.stopping {
             let (command, deadline) = (command.clone(), self.now.mono + timeout.min(TIMEOUT_MAX));
             return self.hold_write(HeldWrite { id, command, concern, deadline });
@@ -83,11 +84,17 @@ impl Node {
         }
     }
 
-    fn admit_write(&self, command: &Command, concern: Concern) -> Result<(), Refusal> {
+    /// Whether it could ever be done.
+    fn vet_write(&self, command: &Command) -> Result<(), Refusal> {
         if !command.is_client() {
             return Err(Refusal::BadRequest { why: "only the log itself writes this" });
         }
         check_ticket(command)?;
+        self.check_sizes(command)
+    }
+
+    /// Whether it can be done now.
+    fn admit_write(&self, command: &Command, concern: Concern) -> Result<(), Refusal> {
         if self.flags.stopping {
             return Err(Refusal::ShuttingDown);
         }
@@ -98,7 +105,6 @@ impl Node {
         if self.flags.disk_full {
             return Err(Refusal::DiskFull);
         }
-        self.check_sizes(command)?;
         let memory_max = self.config.limits.memory_bytes_max;
         if memory_max > 0 && self.grows(command) && self.store.memory_bytes() >= memory_max {
             return Err(Refusal::OutOfMemory);

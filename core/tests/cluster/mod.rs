@@ -295,7 +295,8 @@ impl Cluster {
                 return;
             }
         }
-        panic!("the cluster does not come to rest");
+        let end: Vec<&String> = self.lines.iter().rev().take(30).collect();
+        panic!("the cluster does not come to rest: {end:#?}");
     }
 
     fn idle(&self) -> bool {
