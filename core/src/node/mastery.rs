@@ -379,6 +379,8 @@ impl Node {
     /// Dials members that are not connected, now and then: should one of them lead too, both must know.
     fn probe_absent(&mut self, out: &mut Output) {
         let now = self.now.mono;
+        // Twice while an emptied master waits, so that it joins instead of founding a cluster of its own.
+        let interval = self.config.reconnect_delay_max.min(self.config.election_timeout / 2);
         let Role::Master(master) = &self.role else { return };
         if now < master.next_probe || self.is_standalone() || self.flags.stopping {
             return;
@@ -400,7 +402,7 @@ impl Node {
         }
         if let Role::Master(master) = &mut self.role {
             master.probing = probing;
-            master.next_probe = now + self.config.reconnect_delay_max;
+            master.next_probe = now + interval;
         }
     }
 
