@@ -7,6 +7,7 @@ mod bounds;
 mod committed_never_changes;
 mod durable_ack;
 mod epochs;
+mod front_tells;
 mod history;
 mod lag_tells;
 mod leases;
@@ -36,6 +37,7 @@ use synap_core::status::Status;
 
 use crate::disk::ModelDisk;
 use crate::plan::Plan;
+pub use front_tells::Shown;
 pub use platter::Platter;
 pub use world_log::WorldLog;
 
@@ -140,6 +142,15 @@ pub enum Fact<'a> {
     Refused {
         /// What was asked.
         command: &'a Command,
+    },
+    /// A front showed how its node stands.
+    Shown {
+        /// Whose.
+        node: usize,
+        /// What it showed.
+        shown: Shown<'a>,
+        /// What the node said of itself since it was asked; one of these was to be shown.
+        said: &'a [Status],
     },
     /// A client's read was answered.
     Read {
@@ -259,6 +270,7 @@ impl Oracles {
             Box::new(epochs::Epochs::new(nodes)),
             Box::new(promised::Promised::new(nodes)),
             Box::new(history::ClientHistory::new(nodes)),
+            Box::new(front_tells::FrontTells::default()),
             Box::new(refused_is_not_done::RefusedIsNotDone::default()),
             Box::new(same_state::SameState::default()),
             Box::new(rollback_reported::RollbackReported::new(nodes)),

@@ -12,6 +12,7 @@ use synap_core::position::Index;
 use tokio::sync::mpsc;
 
 use super::http::{Answered, Call, Caller, NoAnswer};
+use super::inspector;
 use super::net::SimNet;
 use super::requests::{self, Meaning};
 use super::stage::{Stage, now_us};
@@ -41,6 +42,7 @@ pub(super) async fn run(stage: Arc<Stage>, mut orders: mpsc::UnboundedReceiver<O
     for number in 0..usize::from(stage.plan.workload.clients.max(named)) {
         tokio::spawn(Client::new(Arc::clone(&stage), number).run());
     }
+    tokio::spawn(inspector::run(Arc::clone(&stage)));
     while let Some(order) = orders.recv().await {
         tokio::spawn(carry_out(Arc::clone(&stage), order));
     }

@@ -50,7 +50,7 @@ pub(super) struct Seen {
     /// Each state that its front may have shown, by the position as clients are told it.
     pub(super) applied: BTreeMap<(u64, Index), Position>,
     /// What it last told of itself when asked, and when: newest last.
-    pub(super) told: VecDeque<(u64, Status)>,
+    told: VecDeque<(u64, Status)>,
     shown: Option<Standing>,
 }
 
@@ -108,8 +108,8 @@ impl Ledger {
     /// A process starts on a node.
     pub(super) fn starts(&mut self, node: usize) {
         // What its front said in an earlier life may still be on its way to a client.
-        let Seen { written, applied, .. } = std::mem::take(&mut self.nodes[node]);
-        self.nodes[node] = Seen { written, applied, ..Seen::default() };
+        let Seen { written, applied, told, .. } = std::mem::take(&mut self.nodes[node]);
+        self.nodes[node] = Seen { written, applied, told, ..Seen::default() };
         self.tally.starts += 1;
     }
 
@@ -169,5 +169,12 @@ impl Ledger {
             seen.shown = Some(standing.clone());
             self.trace.show(at, || Step::Stands { node, standing });
         }
+    }
+}
+
+impl Seen {
+    /// What the node said of itself since then.
+    pub(super) fn said_since(&self, at: u64) -> impl Iterator<Item = &Status> {
+        self.told.iter().filter(move |(said_at, _)| *said_at >= at).map(|(_, status)| status)
     }
 }

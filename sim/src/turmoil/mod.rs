@@ -3,12 +3,13 @@
 //!
 //! Owns the order of time: turmoil's steps of a millisecond, and the plan's events between them. What a machine runs
 //! is in [`host`], the seams in [`net`] and [`disk`], what is seen of it in [`tap`] and [`ledger`], clients in
-//! [`clients`], faults and the operator in [`operator`].
+//! [`clients`] and [`inspector`], faults and the operator in [`operator`].
 
 mod clients;
 mod disk;
 mod host;
 mod http;
+mod inspector;
 mod ledger;
 mod net;
 mod operator;

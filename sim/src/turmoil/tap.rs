@@ -114,7 +114,10 @@ impl Tap {
                     let fact = Fact::Written { node, life, command: &command, asked_at, written, voters: None };
                     ledger.see(&self.stage.plan, at, &fact);
                 }
-                (Ok(Reply::Status(status)), _) => ledger.told(at, node, status),
+                (Ok(Reply::Status(status)), _) => {
+                    ledger.told(at, node, status);
+                    ledger.see(&self.stage.plan, at, &Fact::Status { node, life, status });
+                }
                 (Ok(_) | Err(_), _) => {}
             }
         }
