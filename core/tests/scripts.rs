@@ -34,9 +34,10 @@ impl goldenscript::Runner for Script {
             }
             "set" => {
                 let concern = args.take_key("concern").map(String::from);
+                let ttl_ms = args.take_key("ttl_ms").map(str::parse).transpose()?;
                 for arg in args.by_ref() {
                     let Argument::KeyValue(key, value) = arg else { return Err("key=value".into()) };
-                    cluster.set(node()?, key, value, concern.as_deref());
+                    cluster.set(node()?, key, value, ttl_ms, concern.as_deref());
                 }
             }
             "incr" => {
@@ -64,6 +65,9 @@ impl goldenscript::Runner for Script {
             "rollback" => cluster.rollback_files(node()?),
             "stop-disk" => cluster.stop_disk(node()?, true),
             "go-disk" => cluster.stop_disk(node()?, false),
+            "fill-disk" => cluster.fill_disk(node()?, true),
+            "free-disk" => cluster.fill_disk(node()?, false),
+            "name" => cluster.name(node()?, args.next_pos().ok_or("which name?")?),
             name => return Err(format!("unknown command {name}").into()),
         }
         args.reject_next()?;

@@ -47,6 +47,7 @@ struct Server {
     disk_stopped: bool,
     wiped: u32,
     lives: u64,
+    name: String,
 }
 
 impl Cluster {
@@ -95,7 +96,10 @@ impl Cluster {
         let fresh = Recovered::empty(NodeId(u128::from(number + 100 * server.wiped)), server.role);
         let recovered = recovery.recovered.unwrap_or(fresh);
         server.journal = Some(recovery.journal);
-        let config = config(number, server.role, tail_bytes_max, mode);
+        let mut config = config(number, server.role, tail_bytes_max, mode);
+        if !server.name.is_empty() {
+            config.node_name.clone_from(&server.name);
+        }
         server.node = Some(Node::new(config, recovered, seed, now));
         self.turn(number, []);
     }
@@ -135,10 +139,23 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn set(&mut self, number: u32, key: &str, value: &str, concern: Option<&str>) {
+    pub(crate) fn set(&mut self, number: u32, key: &str, value: &str, ttl_ms: Option<u64>, concern: Option<&str>) {
         let value = Value { kind: ValueKind::Bytes, bytes: Bytes::copy_from_slice(value.as_bytes()) };
-        let pair = Pair { key: Bytes::copy_from_slice(key.as_bytes()), value, ttl_ms: None };
+        let pair = Pair { key: Bytes::copy_from_slice(key.as_bytes()), value, ttl_ms };
         self.write(number, Command::Set { pair, condition: Condition::Always }, concern);
+    }
+
+    /// Nothing new fits the disk: what is written waits there, and the node is told.
+    pub(crate) fn fill_disk(&mut self, number: u32, full: bool) {
+        self.stop_disk(number, full);
+        self.turn(number, [Input::DiskRoom(!full)]);
+    }
+
+    /// What people call a node from its next start on.
+    pub(crate) fn name(&mut self, number: u32, name: &str) {
+        if let Some(server) = self.servers.get_mut(&number) {
+            server.name = name.into();
+        }
     }
 
     pub(crate) fn incr(&mut self, number: u32, key: &str, by: i64, once: Option<&str>, concern: Option<&str>) {
@@ -413,6 +430,7 @@ impl Server {
             disk_stopped: false,
             wiped: 0,
             lives: 0,
+            name: String::new(),
         }
     }
 
