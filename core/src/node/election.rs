@@ -241,7 +241,7 @@ impl Node {
             let address = leader.replication.clone();
             self.ballot.wait_for_master(self.now.mono);
             self.end_campaign("a voter follows another master", out);
-            self.seek_at(address);
+            self.seek_at(address, self.now.mono);
             return;
         }
         self.canvass(link, out);
@@ -432,7 +432,7 @@ impl Node {
         self.ballot.try_again(due, above);
         if let Some(leader) = elsewhere {
             self.ballot.wait_for_master(self.now.mono);
-            self.seek_at(leader.replication);
+            self.seek_at(leader.replication, self.now.mono);
         }
     }
 

@@ -8,6 +8,7 @@ mod arming;
 mod check;
 mod digest;
 mod election;
+mod evidence;
 mod feeding;
 mod following;
 mod forks;

@@ -2,25 +2,21 @@
 
 use alloc::string::String;
 
+use super::evidence::Suspect;
 use super::following::{Following, Mode};
 use super::hello::{address_text, leader_of};
 use super::syncing::Syncing;
 use super::{Node, Role};
 use crate::event::Event;
 use crate::ids::{LinkId, NodeId};
-use crate::input::LinkLoss;
 use crate::message::{Intent, Leader, Reason, Resume, Standing, Verdict, Welcome};
 use crate::output::Output;
-use crate::position::{Epoch, Index, Position};
+use crate::position::{Index, Position};
 use crate::time::Time;
 use core::time::Duration;
 
 /// The shortest wait between two dials; it doubles after each round of all addresses.
 const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
-/// How often, and how soon again, a master whose connection broke is dialled to find out whether its process is dead: one
-/// that is about to end may still accept.
-const SUSPECT_DIALS_MAX: u32 = 10;
-const SUSPECT_DIAL_DELAY: Duration = Duration::from_millis(10);
 
 /// Follows a master, or looks for one.
 #[derive(Clone, Debug)]
@@ -37,18 +33,7 @@ pub(super) struct Replica {
     /// A snapshot transfer that broke off.
     pub(super) broken: Option<Syncing>,
     /// The master's connection broke: whether its process is dead is being found out.
-    suspect: Option<Suspect>,
-}
-
-/// A master whose connection broke.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Suspect {
-    leader: Leader,
-    epoch: Epoch,
-    process: u64,
-    /// The dial that will tell.
-    link: Option<LinkId>,
-    dials: u32,
+    pub(super) suspect: Option<Suspect>,
 }
 
 /// How far the search is.
@@ -149,60 +134,12 @@ impl Node {
             match link {
                 Some(link) => {
                     replica.seek = Seek::Dialling { link };
-                    if let Some(suspect) = replica.suspect.as_mut().filter(|it| it.leader.replication == address) {
-                        suspect.link = Some(link);
+                    if let Some(suspect) = &mut replica.suspect {
+                        suspect.dialled(&address, link);
                     }
                 }
                 None => self.seek_later(),
             }
-        }
-    }
-
-    /// A link broke or a dial failed. If the master's connection was closed, its address is dialled at once: a port that
-    /// refuses then has no process behind it, since a process closes its port only by ending.
-    pub(super) fn suspect(&mut self, link: LinkId, loss: LinkLoss) {
-        if self.armed_on_disk().is_none() || !self.config.crash_evidence {
-            return;
-        }
-        let Role::Replica(replica) = &mut self.role else { return };
-        if let Some(following) = replica.following().filter(|following| following.link == link) {
-            let (leader, epoch, process) = (following.leader.clone(), following.epoch, following.process);
-            let closed = loss == LinkLoss::Closed;
-            replica.suspect = closed.then_some(Suspect { leader, epoch, process, link: None, dials: 0 });
-            return;
-        }
-        let Some(suspect) = replica.suspect.as_mut().filter(|suspect| suspect.link == Some(link)) else { return };
-        suspect.link = None;
-        suspect.dials += 1;
-        match loss {
-            LinkLoss::ConnectRefused => {
-                let epoch = suspect.epoch;
-                replica.suspect = None;
-                self.note_end_of(epoch, false);
-            }
-            LinkLoss::Closed if suspect.dials < SUSPECT_DIALS_MAX => {}
-            LinkLoss::Closed | LinkLoss::ConnectFailed | LinkLoss::Garbage | LinkLoss::Stalled => {
-                replica.suspect = None;
-            }
-        }
-    }
-
-    /// The dial of a suspect comes soon, whatever the backoff says.
-    fn hurry_suspect(&mut self) {
-        let now = self.now.mono;
-        let Role::Replica(replica) = &mut self.role else { return };
-        if let (Some(suspect), Seek::Waiting { until }) = (&replica.suspect, &mut replica.seek) {
-            *until = Some(if suspect.dials == 0 { now } else { now + SUSPECT_DIAL_DELAY });
-            replica.hint = Some(suspect.leader.replication.clone());
-        }
-    }
-
-    /// Whom we suspected answers: the same process lives, another one proves the first one's end.
-    fn clear_suspect(&mut self, link: LinkId, peer: &Standing) {
-        let Role::Replica(replica) = &mut self.role else { return };
-        let Some(suspect) = replica.suspect.take_if(|suspect| suspect.link == Some(link)) else { return };
-        if suspect.leader.node == peer.node && suspect.process != peer.process {
-            self.note_end_of(suspect.epoch, false);
         }
     }
 
@@ -215,20 +152,24 @@ impl Node {
         }
     }
 
-    /// Looks for a master at this address first.
-    pub(super) fn seek_at(&mut self, address: String) {
+    /// Looks for a master at this address first, then.
+    pub(super) fn seek_at(&mut self, address: String, due: Time) {
         let Role::Replica(replica) = &mut self.role else { return };
-        if !replica.is_following() {
-            replica.hint = Some(address);
+        match &mut replica.seek {
+            Seek::Waiting { until } => {
+                *until = Some(due);
+                replica.hint = Some(address);
+            }
+            Seek::Dialling { .. } => replica.hint = Some(address),
+            Seek::Following(_) => {}
         }
-        self.seek_now();
     }
 
     /// Looks for a master at this member first.
     pub(super) fn look_at(&mut self, node: NodeId) {
         let address = self.log.membership().1.get(node).map(|member| member.replication.clone());
         if let Some(address) = address {
-            self.seek_at(address);
+            self.seek_at(address, self.now.mono);
         }
     }
 
@@ -281,15 +222,9 @@ impl Node {
 
     /// Somebody told us of a master.
     pub(super) fn hint_at(&mut self, leader: &Standing) {
-        let address = leader.replication.as_ref().map(address_text);
-        let Role::Replica(replica) = &mut self.role else { return };
-        match &mut replica.seek {
-            Seek::Waiting { until } => {
-                *until = Some(self.now.mono);
-                replica.hint = address;
-            }
-            Seek::Dialling { .. } => replica.hint = address,
-            Seek::Following(_) => {}
+        match leader.replication.as_ref().map(address_text) {
+            Some(address) => self.seek_at(address, self.now.mono),
+            None => self.seek_now(),
         }
     }
 
