@@ -51,6 +51,7 @@ impl goldenscript::Runner for Script {
             "sync" => cluster.sync(node()?),
             "run" => cluster.run(u64::from(first.unwrap_or(0))),
             "crash" => cluster.crash(node()?),
+            "stop" => cluster.stop(node()?),
             "start" => cluster.start(node()?, args.take_key("role")),
             "wipe" => cluster.wipe(node()?),
             "cut" => cluster.cut(node()?, args.next_pos().ok_or("and which other?")?.parse()?),

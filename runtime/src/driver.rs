@@ -57,6 +57,8 @@ const LINKS_PATIENCE: Duration = Duration::from_secs(1);
 pub enum Stop {
     /// Refuse new work and answer what is in flight.
     Gracefully,
+    /// Let the node finish what it must not leave half done, then as [`Stop::Now`]. The node bounds how long that takes.
+    WhenDrained,
     /// Write what is queued, close the log and end.
     Now,
 }
@@ -99,6 +101,8 @@ pub struct Driver<N> {
     waiters: Waiters,
     unwritten: Unwritten,
     inbox: Inbox,
+    /// It ends as soon as the node is drained.
+    ends: bool,
     alarm: Alarm,
     inputs: Vec<Input>,
     output: Output,
@@ -127,6 +131,7 @@ impl<N: Net> Driver<N> {
             waiters: Waiters::default(),
             unwritten: Unwritten::default(),
             inbox: Inbox::default(),
+            ends: false,
             inputs: Vec::new(),
             output: Output::default(),
         };
@@ -146,6 +151,7 @@ impl<N: Net> Driver<N> {
                     self.refuse_untaken();
                     return Ended::DiskFailed(error);
                 }
+                None if self.ends && self.parts.node.is_drained() => return self.stop().await,
                 None => {}
             }
         }
@@ -246,6 +252,7 @@ impl<N: Net> Driver<N> {
         for stop in self.inbox.stops.drain(..) {
             match stop {
                 Stop::Gracefully => self.inputs.push(Input::Shutdown),
+                Stop::WhenDrained => self.ends = true,
                 Stop::Now => return Some(Stopping::Now),
             }
         }

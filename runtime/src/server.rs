@@ -299,7 +299,7 @@ impl Assembly {
             tracing::warn!("some requests were not answered in time; their fate is unknown to who asked");
             self.front.abort();
         }
-        let _ = self.driver_stop.send(Stop::Now);
+        let _ = self.driver_stop.send(Stop::WhenDrained);
         match timeout(DISK_PATIENCE, &mut self.driver).await {
             Ok(ended) => ended,
             Err(_) => Ok(Ended::DiskFailed(io::Error::new(io::ErrorKind::TimedOut, "it takes nothing any more"))),

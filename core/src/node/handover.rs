@@ -182,6 +182,11 @@ impl Node {
         }
     }
 
+    /// Whether the process may end: a mastership that is being handed over is not to be left half way.
+    pub fn is_drained(&self) -> bool {
+        !self.holds_writes()
+    }
+
     /// Whether new writes wait.
     pub(super) fn holds_writes(&self) -> bool {
         matches!(&self.role, Role::Master(master) if master.handover.is_some())

@@ -93,7 +93,7 @@ impl Node {
             };
             *known = Link { peer_host: Some(peer_host), heard };
             self.greet(link, out);
-        } else if self.links.links.len() < LINKS_MAX && !self.flags.stopping {
+        } else if self.links.links.len() < LINKS_MAX && (!self.flags.stopping || self.holds_writes()) {
             self.links.links.insert(link, Link { peer_host: Some(peer_host), heard });
         } else {
             out.links.push(LinkAction::Close { link });

@@ -104,6 +104,11 @@ impl Cluster {
         self.turn(number, []);
     }
 
+    /// The process is asked to end.
+    pub(crate) fn stop(&mut self, number: u32) {
+        self.turn(number, [Input::Shutdown]);
+    }
+
     pub(crate) fn crash(&mut self, number: u32) {
         let Some(server) = self.servers.get_mut(&number) else { return };
         server.node = None;
