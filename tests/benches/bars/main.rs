@@ -5,6 +5,7 @@
 //! and ended here.
 
 mod etcd;
+mod failover;
 mod generator;
 mod hello;
 mod http;
@@ -48,9 +49,10 @@ enum Part {
     Group,
     Way,
     Million,
+    Failover,
 }
 
-const ALL: [Part; 5] = [Part::Http, Part::Quorum, Part::Group, Part::Way, Part::Million];
+const ALL: [Part; 6] = [Part::Http, Part::Quorum, Part::Group, Part::Way, Part::Million, Part::Failover];
 
 /// How much time is taken.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +90,27 @@ impl Pace {
         }
     }
 
+    fn kills(self) -> usize {
+        match self {
+            Self::Full => 30,
+            Self::Quick => 5,
+        }
+    }
+
+    fn silences(self) -> usize {
+        match self {
+            Self::Full => 5,
+            Self::Quick => 1,
+        }
+    }
+
+    fn switchovers(self) -> usize {
+        match self {
+            Self::Full => 20,
+            Self::Quick => 3,
+        }
+    }
+
     fn keys(self) -> u64 {
         match self {
             Self::Full => 1_000_000,
@@ -113,6 +136,7 @@ fn main() {
             Part::Group => quorum::group_commit(&mut report, pace),
             Part::Way => way::run(&mut report, pace),
             Part::Million => million::run(&mut report, pace),
+            Part::Failover => failover::run(&mut report, pace),
         }
     }
     report.print();
