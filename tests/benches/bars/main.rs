@@ -50,9 +50,11 @@ enum Part {
     Way,
     Million,
     Failover,
+    Switchover,
 }
 
-const ALL: [Part; 6] = [Part::Http, Part::Quorum, Part::Group, Part::Way, Part::Million, Part::Failover];
+const ALL: [Part; 7] =
+    [Part::Http, Part::Quorum, Part::Group, Part::Way, Part::Million, Part::Failover, Part::Switchover];
 
 /// How much time is taken.
 #[derive(Clone, Copy, Debug)]
@@ -137,6 +139,7 @@ fn main() {
             Part::Way => way::run(&mut report, pace),
             Part::Million => million::run(&mut report, pace),
             Part::Failover => failover::run(&mut report, pace),
+            Part::Switchover => failover::switchover(&mut report, pace),
         }
     }
     report.print();
