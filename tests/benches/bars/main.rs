@@ -129,6 +129,8 @@ fn main() {
     }
     let pace = if arguments.quick { Pace::Quick } else { Pace::Full };
     let parts = if arguments.parts.is_empty() { &ALL[..] } else { &arguments.parts };
+    // Built before anything is measured.
+    synap_tests::binary::synap();
     let begun = Instant::now();
     let mut report = Report::default();
     for part in parts {
