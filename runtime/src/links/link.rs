@@ -35,10 +35,20 @@ pub(super) async fn dial<N: Net>(shared: Shared<N>, link: LinkId, address: Strin
             let running = run(&shared, link, stream, Start::Dialled { peer_host: host_of(&address).to_owned() });
             return running.await;
         }
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => LinkLoss::ConnectRefused,
-        Ok(Err(_)) | Err(_) => LinkLoss::ConnectFailed,
+        Ok(Err(error)) => dial_loss(&error),
+        Err(_) => LinkLoss::ConnectFailed,
     };
     shared.report(link, News::Down(loss)).await;
+}
+
+/// Why a dial failed. A port of a process that dies may still take a connection and reset it before we have seen it stand:
+/// that is a connection that was closed, and not a port that nobody can reach.
+fn dial_loss(error: &io::Error) -> LinkLoss {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => LinkLoss::ConnectRefused,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => LinkLoss::Closed,
+        _ => LinkLoss::ConnectFailed,
+    }
 }
 
 /// Runs a link that a peer has dialled. The node hears of it only when its first message has come.
@@ -162,5 +172,18 @@ impl<N> Shared<N> {
     async fn report(&self, link: LinkId, news: News) {
         // A driver that is gone wants no news.
         let _ = self.reports.send(LinkReport { link, news }).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dial_that_was_reset_is_a_connection_that_was_closed() {
+        let loss = |kind: io::ErrorKind| dial_loss(&kind.into());
+        assert_eq!(loss(io::ErrorKind::ConnectionReset), LinkLoss::Closed);
+        assert_eq!(loss(io::ErrorKind::ConnectionRefused), LinkLoss::ConnectRefused);
+        assert_eq!(loss(io::ErrorKind::HostUnreachable), LinkLoss::ConnectFailed);
     }
 }
