@@ -21,6 +21,7 @@ pub mod recording;
 pub mod run;
 pub mod script;
 pub mod shrink;
+mod steward;
 pub mod trace;
 pub mod turmoil;
 pub mod view;

@@ -63,6 +63,14 @@ pub fn token(level: Level, seed: u64, planted: Option<&str>) -> String {
     format!("{level:?}{PLAN_VERSION}:{seed}{bug}")
 }
 
+/// The plan of a seed on a level.
+pub fn drawn(level: Level, seed: u64) -> Plan {
+    match level {
+        Level::A | Level::C => plan::draw(seed),
+        Level::B => plan::with_front(plan::draw(seed)),
+    }
+}
+
 /// The plan that a token or a file means.
 pub fn load(what: &str) -> Result<(Level, Plan), ScriptError> {
     if Path::new(what).exists() {
@@ -83,7 +91,7 @@ pub fn load(what: &str) -> Result<(Level, Plan), ScriptError> {
         return Err(ScriptError::Version { token: what.to_owned(), version });
     }
     let planted = parts.next().map(str::to_owned);
-    let plan = Plan { planted, ..plan::draw(seed) };
+    let plan = Plan { planted, ..drawn(level, seed) };
     plan.check().map_err(|error| ScriptError::Plan { path: what.to_owned(), error })?;
     Ok((level, plan))
 }

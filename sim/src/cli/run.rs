@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::failure::message;
 use super::run_plan;
-use crate::plan::{self, Plan};
+use crate::plan::Plan;
 use crate::run::{Tally, Verdict};
-use crate::script::{Level, token, write};
+use crate::script::{Level, drawn, token, write};
 use crate::trace::Record;
 
 #[derive(Debug, clap::Args)]
@@ -97,7 +97,7 @@ impl Shared<'_> {
     }
 
     fn plan(&self, seed: u64) -> Plan {
-        Plan { planted: self.args.bug.clone(), ..plan::draw(seed) }
+        Plan { planted: self.args.bug.clone(), ..drawn(self.args.level, seed) }
     }
 
     fn run_seed(&self, seed: u64) -> Verdict {

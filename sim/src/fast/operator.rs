@@ -14,16 +14,13 @@ use crate::dice::mix;
 use crate::oracle::Fact;
 use crate::plan::What;
 use crate::run::Verdict;
+use crate::steward::{Promote, Repoint, Steward};
 use crate::trace::Step;
 
 /// What the operator has in hand.
 #[derive(Debug, Default)]
 pub(super) struct Operator {
-    /// Since when no node is a master.
-    headless_since: Option<u64>,
-    /// Since when more than one is.
-    forked_since: Option<u64>,
-    promotions: u32,
+    steward: Steward,
     probing_since: Option<u64>,
     /// The last write was answered.
     pub(super) probed: bool,
@@ -31,12 +28,6 @@ pub(super) struct Operator {
 
 /// How often everything is looked at.
 const WATCH_US: u64 = 100_000;
-
-/// How long the operator waits for a master to come back before promoting another.
-const HEADLESS_US: u64 = 5_000_000;
-
-/// How long the operator leaves two masters to find each other.
-const FORKED_US: u64 = 15_000_000;
 
 /// Fewer answers than this, with clients at work for seconds, and a run has shown nothing.
 const ANSWERS_MIN: u64 = 5;
@@ -83,6 +74,11 @@ impl World<'_> {
                 }
             }
             What::Snapshot(host) => self.operate(host.into(), Request::Snapshot),
+            // There is no process to stop and no port to call at: left out, and counted.
+            What::Stop(_) | What::Strangers(_) => {
+                self.tally.skipped += 1;
+                return;
+            }
             What::Switchover(host) => {
                 let timeout = Duration::from_millis(self.plan.workload.timeout_ms);
                 self.operate(host.into(), Request::Switchover { to: None, timeout });
@@ -123,6 +119,8 @@ impl World<'_> {
             | What::WallJump(..)
             | What::Promote(..)
             | What::Snapshot(_)
+            | What::Stop(_)
+            | What::Strangers(_)
             | What::Switchover(_) => {}
         }
     }
@@ -233,26 +231,17 @@ impl World<'_> {
             self.verdict = Some(Verdict::Liveness { at: self.now, cause: self.standing() });
             return;
         }
-        self.promote_if_headless(&statuses);
-        self.mend_fork(&statuses);
+        self.mend(&statuses);
     }
 
-    /// Unarmed, two promoted masters may know of no member that both have: an operator does the guide's last two steps
-    /// again, and writes the master's address into the others' files.
-    fn mend_fork(&mut self, statuses: &[Option<Status>]) {
-        let leads: Vec<usize> = (0..statuses.len()).filter(|host| self.is_serving(*host)).collect();
-        if leads.len() < 2 {
-            self.operator.forked_since = None;
-            return;
+    /// Carries out what the steward decides.
+    fn mend(&mut self, statuses: &[Option<Status>]) {
+        if let Some(Promote { node, force }) = self.operator.steward.headless(self.plan, self.now, statuses) {
+            let promotion = Promotion { force, accept_data_loss: force, expect_last: None };
+            self.operate(node, Request::Promote(promotion));
         }
-        let since = *self.operator.forked_since.get_or_insert(self.now);
-        if self.now < since + FORKED_US {
-            return;
-        }
-        self.operator.forked_since = Some(self.now);
-        let epoch = |host: &usize| statuses[*host].as_ref().map(|status| status.epoch);
-        let Some(master) = leads.iter().copied().max_by_key(epoch) else { return };
-        for host in leads.into_iter().filter(|host| *host != master) {
+        let Some(Repoint { master, others }) = self.operator.steward.forked(self.now, statuses) else { return };
+        for host in others {
             self.end(host, false, "stopped by the operator");
             let machine = &mut self.hosts[host];
             (machine.role, machine.master) = (RoleHint::Replica, master);
@@ -286,30 +275,6 @@ impl World<'_> {
             }
             None => Verdict::Good,
         });
-    }
-
-    /// Unarmed, a master that is gone for good is replaced by an operator. Only where the plan makes that needful.
-    fn promote_if_headless(&mut self, statuses: &[Option<Status>]) {
-        let up = statuses.iter().flatten();
-        let elects = up.clone().any(|status| status.failover.armed);
-        if elects || up.clone().any(|status| status.role == Role::Master) || !self.plan.changes_master() {
-            self.operator.headless_since = None;
-            return;
-        }
-        let since = *self.operator.headless_since.get_or_insert(self.now);
-        if self.now < since + HEADLESS_US {
-            return;
-        }
-        self.operator.headless_since = Some(self.now);
-        self.operator.promotions += 1;
-        // The longest log first; by force when asking nicely did not help.
-        let best = (0..statuses.len())
-            .filter(|host| statuses[*host].as_ref().is_some_and(|status| status.cluster.is_some()))
-            .max_by_key(|host| statuses[*host].as_ref().map(|status| status.positions.last));
-        let Some(best) = best else { return };
-        let force = self.operator.promotions > 2;
-        let promotion = Promotion { force, accept_data_loss: force, expect_last: None };
-        self.operate(best, Request::Promote(promotion));
     }
 
     /// How the nodes stand, in one line.

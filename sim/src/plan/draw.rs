@@ -37,6 +37,23 @@ fn busy_ms(dice: &mut Dice) -> u64 {
     if dice.chance(150) { dice.between(1_500, 6_000) } else { dice.between(15_000, 28_000) }
 }
 
+/// The same plan with what only a whole server can meet, in half of all plans.
+pub fn with_front(mut plan: Plan) -> Plan {
+    let mut dice = Dice::named(plan.seed, "front");
+    if dice.chance(500) {
+        return plan;
+    }
+    for _ in 0..dice.between(1, 3) {
+        let node = dice.below(plan.nodes() as u64) as u8;
+        let for_ms = *dice.pick(&[50, 500, 2_000]);
+        let at_ms = dice.between(600, plan.calm_at_ms.saturating_sub(for_ms + 500));
+        let what = if dice.chance(500) { What::Stop(node) } else { What::Strangers(node) };
+        plan.faults.push(Fault { at_ms, for_ms, what });
+    }
+    plan.faults.sort_by_key(|fault| fault.at_ms);
+    plan
+}
+
 fn knobs(dice: &mut Dice, busy_ms: u64) -> Knobs {
     let absurd = dice.chance(300);
     let heartbeats = if busy_ms < 10_000 { &[50, 100, 100, 200] } else { &[200, 500, 500, 1_000] };

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk::DiskProfile;
 pub use ask::{Ask, AskError, PAD, concern_of, once};
 pub use check::PlanError;
-pub use draw::draw;
+pub use draw::{draw, with_front};
 pub use text::to_text;
 
 /// The version of this format, and of what a bare seed means.
@@ -189,6 +189,10 @@ pub enum What {
     EditRole(u8),
     /// The operator asks for a snapshot.
     Snapshot(u8),
+    /// The process is asked to end in good order, and started again when the fault ends (level B).
+    Stop(u8),
+    /// Strangers call at the node's ports and behave badly (level B).
+    Strangers(u8),
     /// The operator asks this node to hand its mastership over, to whoever holds most.
     Switchover(u8),
 }
@@ -211,6 +215,8 @@ impl What {
             | Self::Promote(node, _)
             | Self::EditRole(node)
             | Self::Snapshot(node)
+            | Self::Stop(node)
+            | Self::Strangers(node)
             | Self::Switchover(node) => vec![usize::from(*node)],
             Self::OneWay(from, to) => vec![usize::from(*from), usize::from(*to)],
             Self::Partition(side) => side.iter().copied().map(usize::from).collect(),

@@ -47,6 +47,8 @@ fn without_in(what: &What, moved: impl Fn(u8) -> Option<u8>) -> Option<What> {
         What::Promote(node, force) => What::Promote(moved(*node)?, *force),
         What::EditRole(node) => What::EditRole(moved(*node)?),
         What::Snapshot(node) => What::Snapshot(moved(*node)?),
+        What::Stop(node) => What::Stop(moved(*node)?),
+        What::Strangers(node) => What::Strangers(moved(*node)?),
         What::Switchover(node) => What::Switchover(moved(*node)?),
     })
 }

@@ -84,6 +84,8 @@ pub(super) fn plainer(what: &What, nodes: usize) -> Vec<What> {
         | What::Promote(_, false)
         | What::EditRole(_)
         | What::Snapshot(_)
+        | What::Stop(_)
+        | What::Strangers(_)
         | What::Switchover(_) => Vec::new(),
     }
 }

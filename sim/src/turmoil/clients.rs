@@ -16,6 +16,7 @@ use super::inspector;
 use super::net::SimNet;
 use super::requests::{self, Meaning};
 use super::stage::{Stage, now_us};
+use super::strangers;
 use crate::oracle::Fact;
 use crate::plan::{Ask, Operation};
 use crate::trace::{Answer, Step};
@@ -28,6 +29,8 @@ pub(super) enum Order {
     Call(usize, Call),
     /// The last write, on so many replicas besides the master: it shows that the cluster serves.
     Probe(usize, u32),
+    /// Strangers call at the node's ports, for so long.
+    Strangers(usize, Duration),
 }
 
 /// How long an operator waits.
@@ -262,6 +265,7 @@ async fn carry_out(stage: Arc<Stage>, order: Order) {
     let mut caller = caller(&stage);
     let (node, call, is_probe) = match order {
         Order::Call(node, call) => (node, call, false),
+        Order::Strangers(node, lasts) => return strangers::call(stage, node, lasts).await,
         Order::Probe(node, replicas) => {
             let body = format!("{{\"key\":\"probe\",\"value\":\"probe {}\"}}", now_us());
             (node, Call::post(format!("/kv/set?concern={replicas}"), body), true)

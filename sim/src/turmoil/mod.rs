@@ -3,7 +3,7 @@
 //!
 //! Owns the order of time: turmoil's steps of a millisecond, and the plan's events between them. What a machine runs
 //! is in [`host`], the seams in [`net`] and [`disk`], what is seen of it in [`tap`] and [`ledger`], clients in
-//! [`clients`] and [`inspector`], faults and the operator in [`operator`].
+//! [`clients`], [`inspector`] and [`strangers`], faults and the operator in [`operator`].
 
 mod clients;
 mod disk;
@@ -15,6 +15,7 @@ mod net;
 mod operator;
 mod requests;
 mod stage;
+mod strangers;
 mod tap;
 
 use std::collections::BTreeMap;

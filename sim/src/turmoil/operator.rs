@@ -15,22 +15,18 @@ use crate::dice::mix;
 use crate::oracle::Fact;
 use crate::plan::What;
 use crate::run::Verdict;
+use crate::steward::{Promote, Repoint, Steward};
 use crate::trace::Step;
 
 /// What the operator has in hand.
 #[derive(Debug, Default)]
 pub(super) struct Operator {
-    /// Since when no node is a master.
-    headless_since: Option<u64>,
-    promotions: u32,
+    steward: Steward,
     probing_since: Option<u64>,
 }
 
 /// How often everything is looked at.
 const WATCH_US: u64 = 100_000;
-
-/// How long the operator waits for a master to come back before promoting another.
-const HEADLESS_US: u64 = 5_000_000;
 
 /// How long a supervisor takes to start a process that ended by itself.
 const SUPERVISOR_US: u64 = 200_000;
@@ -82,6 +78,17 @@ impl Run {
                 }
             }
             What::Snapshot(node) => self.order(node.into(), Call::post("/snapshot", "")),
+            What::Stop(node) => {
+                let stop = self.machine(node.into(), |machine| {
+                    machine.held += 1;
+                    machine.stop.clone()
+                });
+                stop.cancel();
+            }
+            What::Strangers(node) => {
+                let lasts = Duration::from_millis(self.stage.plan.faults[number].for_ms);
+                self.give(Order::Strangers(node.into(), lasts));
+            }
             What::Switchover(node) => self.order(node.into(), Call::post("/replication/switchover", "{}")),
         }
         self.stage.ledger().tally.faults += 1;
@@ -91,7 +98,11 @@ impl Run {
         let what = self.stage.plan.faults[number].what.clone();
         self.note(&[41, number as u64], || Step::FaultEnded { fault: number });
         match what {
-            What::Kill(node) | What::PowerCut(node) | What::Wipe(node) | What::EditRole(node) => {
+            What::Kill(node)
+            | What::PowerCut(node)
+            | What::Wipe(node)
+            | What::EditRole(node)
+            | What::Stop(node) => {
                 self.release(node.into(), 0);
             }
             What::PowerCutAll => {
@@ -113,6 +124,7 @@ impl Run {
             | What::WallJump(..)
             | What::Promote(..)
             | What::Snapshot(_)
+            | What::Strangers(_)
             | What::Switchover(_) => {}
         }
     }
@@ -252,7 +264,11 @@ impl Run {
         for node in 0..self.nodes() {
             let Some(exit) = self.machine(node, |machine| machine.exit.take()) else { continue };
             match exit {
-                Exit::Stopped => self.end(node, false, "exit 0"),
+                Exit::Stopped => {
+                    self.end(node, false, "exit 0");
+                    // The fault that stopped it may be over by now.
+                    self.after(0, Due::Start(node));
+                }
                 Exit::DiskFailed(why) => {
                     self.end(node, false, &format!("exit 74, {why}"));
                     self.after(SUPERVISOR_US, Due::Start(node));
@@ -341,7 +357,7 @@ impl Run {
             let verdict = Verdict::Liveness { at: now, cause: standing(&statuses) };
             return self.stage.ledger().end(verdict);
         }
-        self.promote_if_headless(&statuses);
+        self.mend(&statuses);
     }
 
     /// The last write, for everybody; once it is answered and everybody has it, the oracles have the last word.
@@ -372,26 +388,17 @@ impl Run {
         });
     }
 
-    /// Unarmed, a master that is gone for good is replaced by an operator. Only where the plan makes that needful.
-    fn promote_if_headless(&mut self, statuses: &[Option<Status>]) {
-        let mut up = statuses.iter().flatten();
-        if up.any(|status| status.role == Role::Master) || !self.stage.plan.changes_master() {
-            self.operator.headless_since = None;
-            return;
-        }
+    /// Carries out what the steward decides.
+    fn mend(&mut self, statuses: &[Option<Status>]) {
         let now = self.now();
-        let since = *self.operator.headless_since.get_or_insert(now);
-        if now < since + HEADLESS_US {
-            return;
+        if let Some(Promote { node, force }) = self.operator.steward.headless(&self.stage.plan, now, statuses) {
+            self.promote(node, force);
         }
-        self.operator.headless_since = Some(now);
-        self.operator.promotions += 1;
-        // The longest log first; by force when asking nicely did not help.
-        let best = (0..statuses.len())
-            .filter(|node| statuses[*node].as_ref().is_some_and(|status| status.cluster.is_some()))
-            .max_by_key(|node| statuses[*node].as_ref().map(|status| status.positions.last));
-        if let Some(best) = best {
-            self.promote(best, self.operator.promotions > 2);
+        let Some(Repoint { master, others }) = self.operator.steward.forked(now, statuses) else { return };
+        for node in others {
+            self.end(node, false, "stopped by the operator");
+            self.machine(node, |machine| (machine.role, machine.master) = (RoleHint::Replica, master));
+            self.after(100_000, Due::Start(node));
         }
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use synap_core::config::Config;
 use synap_core::event::{Event, Level};
-use synap_core::ids::LinkId;
+use synap_core::ids::{LinkId, NodeId};
 use synap_core::input::{Input, LinkChange, Request};
 use synap_core::node::Node;
 use synap_core::output::{LinkAction, Output, Reply};
 use synap_core::position::Position;
 use synap_core::recovered::Recovered;
 use synap_core::time::{Now, Time};
+use synap_core::view::Proof;
 use synap_core::wal::WriteBatch;
 use synap_runtime::observe::Watch;
 
@@ -32,6 +33,8 @@ pub(super) struct Tap {
     recording: Option<Recording>,
     /// The time of the last turn, and how many turns it has had.
     spins: (Time, u32),
+    /// Whether it held a lease after its last turn.
+    leased: bool,
 }
 
 /// Turns that one instant may have. The clock of a simulation stands still while anybody has something to do: a node
@@ -40,7 +43,7 @@ const SPINS_MAX: u32 = 2_000;
 
 impl Tap {
     pub(super) fn new(stage: Arc<Stage>, node: usize, life: u32) -> Self {
-        Self { stage, node, life, recording: None, spins: (Time(0), 0) }
+        Self { stage, node, life, recording: None, spins: (Time(0), 0), leased: false }
     }
 
     fn heard(&self, ledger: &mut Ledger, at: u64, input: &Input) {
@@ -103,7 +106,7 @@ impl Tap {
         ledger.see(&self.stage.plan, at, &Fact::Happened { node, event });
     }
 
-    fn said(&self, ledger: &mut Ledger, at: u64, output: &Output) {
+    fn said(&self, ledger: &mut Ledger, at: u64, voters: Option<Vec<NodeId>>, output: &Output) {
         let (node, life) = (self.node, self.life);
         for (id, reply) in &output.replies {
             let asked = ledger.nodes[node].writes.remove(id);
@@ -111,7 +114,8 @@ impl Tap {
                 (Ok(Reply::Written(written)), Some((command, asked_at))) => {
                     let position = (written.position.epoch.number, written.position.index);
                     ledger.nodes[node].written.entry(position).or_default().push(written.clone());
-                    let fact = Fact::Written { node, life, command: &command, asked_at, written, voters: None };
+                    let fact =
+                        Fact::Written { node, life, command: &command, asked_at, written, voters: voters.clone() };
                     ledger.see(&self.stage.plan, at, &fact);
                 }
                 (Ok(Reply::Status(status)), _) => {
@@ -120,6 +124,30 @@ impl Tap {
                 }
                 (Ok(_) | Err(_), _) => {}
             }
+        }
+    }
+
+    /// Who votes, by the word of a master that held its lease before this turn; none if it answered no write.
+    fn voters(&self, now: Now, node: &Node, output: &Output) -> Option<Vec<NodeId>> {
+        let written = |(_, reply): &(_, Result<Reply, _>)| matches!(reply, Ok(Reply::Written(_)));
+        if !self.leased || !output.replies.iter().any(written) {
+            return None;
+        }
+        let members = node.status(now.mono).members;
+        Some(members.iter().filter(|member| member.voter).map(|member| member.node).collect())
+    }
+
+    /// Tells until when a master leads by its lease, and once that it no longer does.
+    fn tell_lease(&mut self, ledger: &mut Ledger, at: u64, now: Now, node: &Node) {
+        let view = node.view();
+        let until = match view.proof {
+            Some(Proof::Lease { until, .. }) => Some((at + until.0).saturating_sub(now.mono.0)),
+            Some(Proof::Master | Proof::At(_)) | None => None,
+        };
+        let told = std::mem::replace(&mut self.leased, until.is_some());
+        if told || until.is_some() {
+            let fact = Fact::Leads { node: self.node, epoch: view.applied.epoch, until };
+            ledger.see(&self.stage.plan, at, &fact);
         }
     }
 
@@ -196,7 +224,8 @@ impl Watch for Tap {
             recording.ends(print);
         }
         let at = now_us();
-        let mut ledger = self.stage.ledger();
+        let stage = Arc::clone(&self.stage);
+        let mut ledger = stage.ledger();
         ledger.trace.cover(at, &[8, self.node as u64, print.number()]);
         output.events.iter().for_each(|event| self.happened(&mut ledger, at, event));
         if let Some(batch) = &output.write {
@@ -225,7 +254,8 @@ impl Watch for Tap {
             ledger.sent(at, self.node, *link, message);
             ledger.see(&self.stage.plan, at, &Fact::Sent { node: self.node, life: self.life, message });
         }
-        self.said(&mut ledger, at, output);
+        self.said(&mut ledger, at, self.voters(now, node, output), output);
+        self.tell_lease(&mut ledger, at, now, node);
         self.look(&mut ledger, at, now, node);
         drop(ledger);
         self.count_spins(now, node, due);

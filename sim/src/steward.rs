@@ -1,0 +1,86 @@
+//! What an operator decides from how the nodes stand, where no machine mends it by itself. Looks and decides; whoever
+//! runs a level carries it out.
+
+use synap_core::status::{Role, State, Status};
+
+use crate::plan::Plan;
+
+/// What an operator has in mind.
+#[derive(Debug, Default)]
+pub(crate) struct Steward {
+    /// Since when no node is a master.
+    headless_since: Option<u64>,
+    /// Since when more than one is.
+    forked_since: Option<u64>,
+    promotions: u32,
+}
+
+/// A node to be promoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Promote {
+    pub(crate) node: usize,
+    pub(crate) force: bool,
+}
+
+/// Masters that are to follow another one from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Repoint {
+    pub(crate) master: usize,
+    pub(crate) others: Vec<usize>,
+}
+
+/// How long the operator waits for a master to come back before promoting another.
+const HEADLESS_US: u64 = 5_000_000;
+
+/// How long the operator leaves two masters to find each other.
+const FORKED_US: u64 = 15_000_000;
+
+impl Steward {
+    /// Unarmed, a master that is gone for good is replaced by an operator. Only where the plan makes that needful.
+    pub(crate) fn headless(&mut self, plan: &Plan, now: u64, statuses: &[Option<Status>]) -> Option<Promote> {
+        let up = statuses.iter().flatten();
+        let elects = up.clone().any(|status| status.failover.armed);
+        if elects || up.clone().any(|status| status.role == Role::Master) || !plan.changes_master() {
+            self.headless_since = None;
+            return None;
+        }
+        if !has_lasted(&mut self.headless_since, now, HEADLESS_US) {
+            return None;
+        }
+        self.promotions += 1;
+        // The longest log first; by force when asking nicely did not help.
+        let best = (0..statuses.len())
+            .filter(|node| statuses[*node].as_ref().is_some_and(|status| status.cluster.is_some()))
+            .max_by_key(|node| statuses[*node].as_ref().map(|status| status.positions.last));
+        best.map(|node| Promote { node, force: self.promotions > 2 })
+    }
+
+    /// Unarmed, two promoted masters may know of no member that both have: an operator does the guide's last two steps
+    /// again, and writes the master's address into the others' files.
+    pub(crate) fn forked(&mut self, now: u64, statuses: &[Option<Status>]) -> Option<Repoint> {
+        let serves = |status: &Status| status.role == Role::Master && status.state == State::Serving;
+        let leads = (0..statuses.len()).filter(|node| statuses[*node].as_ref().is_some_and(serves));
+        let mut leads: Vec<usize> = leads.collect();
+        if leads.len() < 2 {
+            self.forked_since = None;
+            return None;
+        }
+        if !has_lasted(&mut self.forked_since, now, FORKED_US) {
+            return None;
+        }
+        let epoch = |node: &usize| statuses[*node].as_ref().map(|status| status.epoch);
+        let master = leads.iter().copied().max_by_key(epoch)?;
+        leads.retain(|node| *node != master);
+        Some(Repoint { master, others: leads })
+    }
+}
+
+/// Whether it has been so for so long; then the wait begins anew.
+fn has_lasted(since: &mut Option<u64>, now: u64, us: u64) -> bool {
+    let began = *since.get_or_insert(now);
+    let lasted = now >= began + us;
+    if lasted {
+        *since = Some(now);
+    }
+    lasted
+}
