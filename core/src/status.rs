@@ -121,7 +121,9 @@ pub struct Status {
     pub started: bool,
     /// Keys in the store.
     pub keys: u64,
-    /// Bytes that they take.
+    /// Results remembered for retries.
+    pub results: u64,
+    /// Bytes that both take.
     pub memory_bytes: u64,
     /// The state at `positions.applied`.
     pub hash: StateHash,

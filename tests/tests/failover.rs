@@ -88,6 +88,41 @@ fn a_switchover_loses_nothing_at_any_concern() {
     assert!(unconfirmed.stderr.contains("Nothing is lost at any concern"), "{}", unconfirmed.stderr);
 }
 
+/// SIGTERM is no crash: the successor leads before the old master is gone.
+#[test]
+fn a_graceful_stop_hands_over_and_loses_nothing() {
+    let mut cluster = armed(2);
+    let mut client = cluster.servers[0].client();
+    let stopping = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut acked = Vec::new();
+            for number in 0_u32.. {
+                let body = json!({ "key": format!("along-{number}"), "value": number });
+                match client.post("/kv/set?concern=async", &body) {
+                    Ok(answer) if answer.status == 200 => acked.push(number),
+                    Ok(_) | Err(_) => break,
+                }
+            }
+            acked
+        });
+        thread::sleep(Duration::from_millis(50));
+        shell::signal(cluster.servers[0].pid(), "TERM");
+        writer.join().expect("the writer ends")
+    });
+    assert_eq!(cluster.servers[0].await_exit(), 0);
+    assert!(!stopping.is_empty(), "something was written meanwhile");
+    let master = await_new_master(&cluster, 0);
+    let kind =
+        cluster.servers[master].status()["failover"]["history"].as_array().expect("a history").last().cloned();
+    assert_eq!(kind.expect("a change")["kind"], "switchover");
+    for number in stopping {
+        assert!(
+            cluster.servers[master].value(&format!("along-{number}")).is_some(),
+            "along-{number} was answered"
+        );
+    }
+}
+
 #[test]
 fn a_pause_keeps_replicas_from_campaigning_until_it_ends() {
     let mut cluster = armed(2);

@@ -32,6 +32,7 @@ fn every_kind_of_write_is_done_once() {
         assert_eq!(again.header("etag"), first.header("etag"), "{path}");
     }
     assert_eq!(master.value("n"), Some(json!(2)));
+    assert_eq!(master.metric("synap_kv_idempotency_keys", &[]), writes.len() as f64);
     assert_eq!(master.metric("synap_kv_operations_total", &[("operation", "incr"), ("result", "replayed")]), 2.0);
 }
 

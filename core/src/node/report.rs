@@ -50,6 +50,7 @@ impl Node {
             ready: self.is_ready(now),
             started: self.is_settled(),
             keys: self.store.keys(),
+            results: self.store.results(),
             memory_bytes: self.store.memory_bytes(),
             hash: self.store.hash(),
             snapshot: self.snapshots.newest(),

@@ -127,7 +127,12 @@ fn state(status: &Status) -> Vec<MetricFamily> {
         gauge("synap_replication_tail_bytes", "Log kept in memory, in bytes", status.tail_bytes as f64),
         gauge("synap_requests_waiting", "Requests that wait for an answer", status.waiting as f64),
         gauge("synap_kv_keys", "Keys in the store", status.keys as f64),
-        gauge("synap_kv_memory_bytes", "Bytes that they take", status.memory_bytes as f64),
+        gauge(
+            "synap_kv_idempotency_keys",
+            "Idempotency keys whose results are remembered for retries",
+            status.results as f64,
+        ),
+        gauge("synap_kv_memory_bytes", "Bytes that both take", status.memory_bytes as f64),
     ]
 }
 
