@@ -15,6 +15,10 @@ fix:
 dev:
     cargo run --release -- dev
 
+# Ratios beside a bare HTTP server, Redis and etcd.
+bench:
+    cargo bench -p synap-tests
+
 # Everything that CI does.
 ci:
     bash .ci/run
