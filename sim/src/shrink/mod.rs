@@ -246,7 +246,7 @@ impl<R: Fn(&Plan, bool) -> Report, T: FnMut(&str)> Shrinker<R, T> {
             }
         }
         for at in 0..self.plan.operations.len() {
-            for operation in simpler::rounder_operation(&self.plan.operations[at]) {
+            for operation in simpler::simpler_operation(&self.plan.operations[at]) {
                 let mut plan = self.plan.clone();
                 plan.operations[at] = operation;
                 if self.accept(plan) {

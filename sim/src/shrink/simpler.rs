@@ -2,7 +2,7 @@
 
 use serde_yaml::Value;
 
-use crate::plan::{Fault, Operation, Plan, What};
+use crate::plan::{Ask, Fault, Operation, Plan, What};
 
 /// Settings that a shrinker may make usual, by the group that they stand in. Not among them: what says how long a run
 /// may take to converge (with less of it everything fails), and what is a list.
@@ -117,12 +117,18 @@ pub(super) fn rounder_fault(fault: &Fault) -> Vec<Fault> {
     rounder
 }
 
-/// The same operation at a rounder time.
-pub(super) fn rounder_operation(operation: &Operation) -> Vec<Operation> {
+/// The same operation at a rounder time, and a plainer one at the same.
+pub(super) fn simpler_operation(operation: &Operation) -> Vec<Operation> {
     let at = |us| Operation { at_us: down(operation.at_us, us), ..operation.clone() };
-    let mut rounder: Vec<Operation> = [1_000_000, 500_000, 100_000, 10_000, 1_000].map(at).into();
-    rounder.retain(|rounded| rounded != operation);
-    rounder
+    let mut simpler: Vec<Operation> = [1_000_000, 500_000, 100_000, 10_000, 1_000].map(at).into();
+    let plainest: Result<Ask, _> = "set k=v".parse();
+    let plain_value = operation.ask.to_string().split(['*', '@']).next().map(str::parse::<Ask>);
+    for ask in [plainest, plain_value.unwrap_or_else(|| Ok(operation.ask.clone()))].into_iter().flatten() {
+        simpler.push(Operation { client: 0, ask: ask.clone(), ..operation.clone() });
+        simpler.push(Operation { ask, ..operation.clone() });
+    }
+    simpler.retain(|simpler| simpler != operation);
+    simpler
 }
 
 /// Rounded down, but not to the very beginning: nothing runs yet.
