@@ -41,20 +41,31 @@ pub struct Found {
     pub failure: Option<(Plan, Verdict)>,
 }
 
-/// A state that is known by how it is reached: from `from`, by `action`. It is made when its turn comes.
+/// A state that is known by how it is reached: from a state that is kept, by the steps to it. It is made when its turn
+/// comes, since a state takes kilobytes, and millions wait.
+#[derive(Clone)]
 struct Ahead {
     from: Arc<State>,
-    action: Action,
-    /// Its place among the parents.
+    /// The place of `from` among the parents.
+    root: u32,
+    /// Its own place.
     place: u32,
 }
 
-/// What one state leads to.
+/// What one state leads to: each next state by the step to it from `here`.
 struct Tried {
-    state: Arc<State>,
-    place: u32,
+    here: Ahead,
     next: Vec<(Action, Result<u64, Verdict>)>,
 }
+
+/// The step to each state, and the state before it.
+type Parents = Vec<(u32, Action)>;
+
+/// The place of the first state.
+const FIRST: u32 = u32::MAX;
+
+/// States of levels up to this many are kept; those of larger ones are made from them again.
+const KEPT_MAX: usize = 20_000;
 
 /// States that one worker takes at a time.
 const CHUNK: usize = 512;
@@ -72,8 +83,9 @@ pub fn search(scope: &Scope, planted: Option<&str>, limits: Limits, mut tell: im
         Err(verdict) => return Found { failure: Some((plan, verdict)), ..found },
     };
     let mut seen: HashSet<u64> = HashSet::from([first.digest()]);
-    let mut parents: Vec<(u32, Action)> = Vec::new();
-    let mut level = merge(vec![expand(&plan, scope, first, u32::MAX)], &mut seen, &mut parents, &mut found);
+    let mut parents = Parents::new();
+    let here = Ahead { from: first, root: FIRST, place: FIRST };
+    let mut level = merge(vec![expand(&plan, scope, here, &parents, true)], &mut seen, &mut parents, &mut found);
     while let Ok(ahead) = &mut level {
         found.depth += 1;
         tell(&found);
@@ -87,7 +99,8 @@ pub fn search(scope: &Scope, planted: Option<&str>, limits: Limits, mut tell: im
         level = next_level(&plan, scope, limits, std::mem::take(ahead), &mut seen, &mut parents, &mut found);
     }
     if let Err((place, action, verdict)) = level {
-        let steps = path(&parents, place, action).iter().map(Action::to_string).collect();
+        let steps =
+            path(&parents, FIRST, place).into_iter().chain([action]).map(|step| step.to_string()).collect();
         found.failure = Some((Plan { steps, ..plan }, verdict));
     }
     found
@@ -102,16 +115,18 @@ fn next_level(
     limits: Limits,
     ahead: Vec<Ahead>,
     seen: &mut HashSet<u64>,
-    parents: &mut Vec<(u32, Action)>,
+    parents: &mut Parents,
     found: &mut Found,
 ) -> Result<Vec<Ahead>, Failure> {
+    let keeps = ahead.len() <= KEPT_MAX;
     let mut next = Vec::new();
     let mut ahead = ahead.into_iter().peekable();
     while ahead.peek().is_some() && seen.len() < limits.states_max {
         let chunks: Vec<Vec<Ahead>> =
             (0..limits.jobs.max(1)).map(|_| ahead.by_ref().take(CHUNK).collect()).collect();
-        let work =
-            |chunk: Vec<Ahead>| chunk.into_iter().map(|one| reach(plan, scope, &one)).collect::<Vec<Tried>>();
+        let known: &Parents = parents;
+        let expanded = |ahead: Ahead| expand(plan, scope, ahead, known, keeps);
+        let work = |chunk: Vec<Ahead>| chunk.into_iter().map(expanded).collect::<Vec<Tried>>();
         let tried: Vec<Tried> = std::thread::scope(|threads| {
             let workers: Vec<_> = chunks.into_iter().map(|chunk| threads.spawn(|| work(chunk))).collect();
             // A worker guards every step: it does not panic.
@@ -123,21 +138,20 @@ fn next_level(
 }
 
 /// Makes a state and tries what can follow. That it can be made is known: it was, when it was found.
-fn reach(plan: &Plan, scope: &Scope, ahead: &Ahead) -> Tried {
+fn expand(plan: &Plan, scope: &Scope, ahead: Ahead, parents: &Parents, keeps: bool) -> Tried {
     let mut state = State::clone(&ahead.from);
-    let made = guarded(|| state.take(plan, &ahead.action, &mut Trace::new(false)));
-    debug_assert!(made.is_ok(), "a step that was good is bad the second time");
-    expand(plan, scope, Arc::new(state), ahead.place)
-}
-
-fn expand(plan: &Plan, scope: &Scope, state: Arc<State>, place: u32) -> Tried {
+    for action in path(parents, ahead.root, ahead.place) {
+        let made = guarded(|| state.take(plan, &action, &mut Trace::new(false)));
+        debug_assert!(made.is_ok(), "a step that was good is bad the second time");
+    }
     let try_one = |action: Action| {
-        let mut next = State::clone(&state);
+        let mut next = state.clone();
         let taken = guarded(|| next.take(plan, &action, &mut Trace::new(false)));
         (action, taken.map(|()| next.digest()))
     };
     let next = choices(scope, &state).into_iter().map(try_one).collect();
-    Tried { state, place, next }
+    let here = if keeps { Ahead { from: Arc::new(state), root: ahead.place, ..ahead } } else { ahead };
+    Tried { here, next }
 }
 
 /// Every step that is possible, in a fixed order.
@@ -162,19 +176,19 @@ fn choices(scope: &Scope, state: &State) -> Vec<Action> {
 fn merge(
     tried: Vec<Tried>,
     seen: &mut HashSet<u64>,
-    parents: &mut Vec<(u32, Action)>,
+    parents: &mut Parents,
     found: &mut Found,
 ) -> Result<Vec<Ahead>, Failure> {
     let mut ahead = Vec::new();
-    for Tried { state, place, next } in tried {
+    for Tried { here, next } in tried {
         for (action, result) in next {
             found.steps += 1;
             *found.kinds.entry(kind_of(action)).or_default() += 1;
-            let digest = result.map_err(|verdict| (place, action, verdict))?;
+            let digest = result.map_err(|verdict| (here.place, action, verdict))?;
             if seen.insert(digest) {
                 let new = u32::try_from(parents.len()).unwrap_or(u32::MAX);
-                parents.push((place, action));
-                ahead.push(Ahead { from: Arc::clone(&state), action, place: new });
+                parents.push((here.place, action));
+                ahead.push(Ahead { place: new, ..here.clone() });
             }
         }
     }
@@ -182,11 +196,11 @@ fn merge(
     Ok(ahead)
 }
 
-/// The steps that lead to a state, and one more.
-fn path(parents: &[(u32, Action)], place: u32, last: Action) -> Vec<Action> {
-    let mut steps = vec![last];
+/// The steps from the state at `root` to the one at `place`.
+fn path(parents: &Parents, root: u32, place: u32) -> Vec<Action> {
+    let mut steps = Vec::new();
     let mut place = place;
-    while let Some((before, action)) = parents.get(place as usize) {
+    while let Some((before, action)) = parents.get(place as usize).filter(|_| place != root) {
         steps.push(*action);
         place = *before;
     }
