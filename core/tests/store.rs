@@ -422,6 +422,24 @@ fn results_belong_to_the_state() {
 }
 
 #[test]
+fn the_window_holds_the_newest_results_and_no_more() {
+    let incr =
+        |number: u64| once(&format!("{number:036}"), Command::Incr { key: Bytes::from_static(b"n"), by: 1 });
+    let mut store = Store::default();
+    let last = WINDOW.results_max + 1_000;
+    for number in 1..=last {
+        store.apply(Index(number), WallMs(number), &incr(number));
+    }
+    assert_eq!(store.results(), WINDOW.results_max);
+    assert!(store.memory_bytes() <= WINDOW.bytes_max, "{} bytes of short results", store.memory_bytes());
+    println!("{} bytes a result", store.memory_bytes() / store.results());
+    let outcome = |number: u64| store.clone().apply(Index(last + 1), WallMs(last), &incr(number)).outcome;
+    assert!(matches!(outcome(1_001), Outcome::Replayed { first: Index(1_001), .. }));
+    assert_eq!(outcome(1_000), Outcome::Number(last as i64 + 1), "forgotten, and done anew");
+    store.check();
+}
+
+#[test]
 fn a_result_is_forgotten_after_a_day_of_log_time() {
     let incr = || once("a", Command::Incr { key: Bytes::from_static(b"n"), by: 1 });
     let mut store = Store::default();
