@@ -60,6 +60,14 @@ fn a_server_stops_in_good_order_and_strangers_do_not_keep_it_from_its_work() {
     assert!(report.tally.starts >= 5, "{:?}", report.tally);
 }
 
+/// A stopping master waited for a deadline that it never tended: it made turn after turn until its process was gone.
+#[test]
+fn a_master_that_stops_lets_time_pass() {
+    let mut plan = with_faults(vec![fault(4_000, 500, What::Stop(0))]);
+    plan.knobs.automatic = true;
+    assert!(run(&plan).tally.starts >= 4);
+}
+
 #[test]
 fn what_this_level_cannot_express_is_counted() {
     let report = run(&with_faults(vec![fault(1_500, 200, What::Pause(1))]));

@@ -376,13 +376,19 @@ impl Node {
         }
     }
 
+    /// Whether this master dials members at all. Where it does not, its deadline must not be waited for: it would have
+    /// come long ago, and for ever.
+    pub(super) fn probes_absent(&self) -> bool {
+        !self.is_standalone() && !self.flags.stopping
+    }
+
     /// Dials members that are not connected, now and then: should one of them lead too, both must know.
     fn probe_absent(&mut self, out: &mut Output) {
         let now = self.now.mono;
         // Twice while an emptied master waits, so that it joins instead of founding a cluster of its own.
         let interval = self.config.reconnect_delay_max.min(self.config.election_timeout / 2);
         let Role::Master(master) = &self.role else { return };
-        if now < master.next_probe || self.is_standalone() || self.flags.stopping {
+        if now < master.next_probe || !self.probes_absent() {
             return;
         }
         let present: BTreeSet<NodeId> = master.feeds.values().map(|feed| feed.node).collect();

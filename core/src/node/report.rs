@@ -308,7 +308,7 @@ impl Node {
                 let interval = self.round_interval();
                 let silent = master.handover.as_ref().is_some_and(Handover::has_left);
                 let feeds = master.feeds.values().map(|feed| feed.sent_at + interval).min().filter(|_| !silent);
-                let probe = self.is_settled().then_some(master.next_probe);
+                let probe = (self.is_settled() && self.probes_absent()).then_some(master.next_probe);
                 let held = (!self.held.is_empty() && self.is_settled()).then_some(now);
                 let handover = master.handover.as_ref().map(Handover::deadline);
                 [feeds, probe, held, handover, self.lease_deadline()].into_iter().flatten().min()
