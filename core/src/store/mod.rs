@@ -70,9 +70,9 @@ pub struct StoreView {
     log_time: WallMs,
 }
 
-/// What an item takes beside its own allocation: its slot in a leaf that is about 70 % full, and its share of
+/// What an item takes beside its own allocation: its slot and tag in a leaf that is about 70 % full, and its share of
 /// the nodes above.
-const SLOT_BYTES: u64 = 28;
+const SLOT_BYTES: u64 = 30;
 
 impl Store {
     /// The state as it is now, for readers elsewhere; constant work.

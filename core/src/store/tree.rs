@@ -11,6 +11,7 @@ use core::ops::Bound;
 use core::slice;
 
 use arrayvec::ArrayVec;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::item::Item;
 use super::separator::Separator;
@@ -40,6 +41,9 @@ enum Node {
 /// Ascending by key.
 #[derive(Clone, Default)]
 struct Leaf {
+    /// A byte of hash for each item, side by side: a key is found without a look at the other items, each of which
+    /// would be a miss of the cache.
+    tags: ArrayVec<u8, LEAF_MAX>,
     items: ArrayVec<Item, LEAF_MAX>,
 }
 
@@ -77,7 +81,7 @@ impl Tree {
         let mut node = &self.root;
         loop {
             match node {
-                Node::Leaf(leaf) => return leaf.find(key).ok().and_then(|at| leaf.items.get(at)),
+                Node::Leaf(leaf) => return leaf.find(key).and_then(|at| leaf.items.get(at)),
                 Node::Inner(inner) => node = &inner.branches.get(inner.route(key))?.node,
             }
         }
@@ -205,7 +209,7 @@ impl Node {
     fn absorb(&mut self, low: Separator, right: Self) {
         match (self, right) {
             (Self::Leaf(left), Self::Leaf(right)) => {
-                Arc::make_mut(left).items.extend(Arc::unwrap_or_clone(right).items);
+                Arc::make_mut(left).extend(Arc::unwrap_or_clone(right));
             }
             (Self::Inner(left), Self::Inner(right)) => {
                 let mut branches = Arc::unwrap_or_clone(right).branches;
@@ -223,42 +227,61 @@ impl Node {
 }
 
 impl Leaf {
-    fn find(&self, key: &[u8]) -> Result<usize, usize> {
-        self.items.binary_search_by(|item| item.key().cmp(key))
+    fn find(&self, key: &[u8]) -> Option<usize> {
+        let tag = tag(key);
+        let is_there = |at: &usize| self.items.get(*at).is_some_and(|item| item.key() == key);
+        let mut same = self.tags.iter().enumerate().filter(|(_, known)| **known == tag).map(|(at, _)| at);
+        same.find(is_there)
     }
 
     fn insert(&mut self, item: Item) -> Inserted {
-        match self.find(item.key()) {
-            Ok(at) => match self.items.get_mut(at) {
-                Some(slot) => Inserted::Replaced(mem::replace(slot, item)),
-                None => Inserted::Added,
-            },
-            Err(at) if self.items.is_full() => Inserted::Split(self.split(at, item)),
-            Err(at) => {
-                self.items.insert(at, item);
-                Inserted::Added
-            }
+        if let Some(slot) = self.find(item.key()).and_then(|at| self.items.get_mut(at)) {
+            return Inserted::Replaced(mem::replace(slot, item));
         }
+        let at = self.items.partition_point(|known| known.key() < item.key());
+        if self.items.is_full() {
+            return Inserted::Split(self.split(at, item));
+        }
+        self.put(at, item);
+        Inserted::Added
     }
 
     /// Gives the upper part away and puts `item` at `at`, counted before.
     fn split(&mut self, at: usize, item: Item) -> Branch {
         let cut = cut_at(at, self.items.len());
-        let mut right: ArrayVec<Item, LEAF_MAX> = self.items.drain(cut..).collect();
+        let mut right = Self { tags: self.tags.drain(cut..).collect(), items: self.items.drain(cut..).collect() };
         match at.checked_sub(cut) {
-            Some(beyond) if beyond > 0 || right.is_empty() => right.insert(beyond, item),
-            Some(_) | None => self.items.insert(at, item),
+            Some(beyond) if beyond > 0 || right.items.is_empty() => right.put(beyond, item),
+            Some(_) | None => self.put(at, item),
         }
-        let low = match (self.items.last(), right.first()) {
+        let low = match (self.items.last(), right.items.first()) {
             (Some(left), Some(right)) => Separator::between(left.key(), right.key()),
             (None, _) | (_, None) => Separator::LOWEST,
         };
-        Branch { low, node: Node::Leaf(Arc::new(Self { items: right })) }
+        Branch { low, node: Node::Leaf(Arc::new(right)) }
     }
 
     fn remove(&mut self, key: &[u8]) -> Option<Item> {
-        self.find(key).ok().and_then(|at| self.items.pop_at(at))
+        let at = self.find(key)?;
+        self.tags.pop_at(at);
+        self.items.pop_at(at)
     }
+
+    fn put(&mut self, at: usize, item: Item) {
+        self.tags.insert(at, tag(item.key()));
+        self.items.insert(at, item);
+    }
+
+    fn extend(&mut self, right: Self) {
+        self.tags.extend(right.tags);
+        self.items.extend(right.items);
+    }
+}
+
+/// A byte that tells most keys apart.
+fn tag(key: &[u8]) -> u8 {
+    let [tag, ..] = xxh3_64(key).to_le_bytes();
+    tag
 }
 
 impl Inner {
