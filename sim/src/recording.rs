@@ -16,7 +16,8 @@ use synap_core::wal::{FileWrite, Lane, WriteBatch};
 use synap_core::wire;
 
 use crate::dice::mix;
-use crate::trace::fingerprint;
+use crate::trace::{fingerprint, kind_of, line_of};
+use crate::workload::said;
 
 /// One life of a node.
 #[derive(Clone, Debug)]
@@ -93,11 +94,6 @@ impl Recording {
         }
     }
 
-    /// Turns so far.
-    pub fn turns(&self) -> usize {
-        self.turns.len()
-    }
-
     /// Lives it again, up to a turn that did not end. Gives how many turns were the same, or the first that was not.
     pub fn replay(&self) -> Result<usize, Box<Difference>> {
         let mut node = Node::new(self.config.clone(), self.recovered.clone(), self.seed, self.born);
@@ -120,6 +116,46 @@ impl Recording {
         }
         Ok(self.turns.len())
     }
+}
+
+impl Recording {
+    /// Lives it again and tells each turn, in lines: what it is told and what it says. A turn that did not end when it
+    /// was recorded is taken as well, and panics again.
+    pub fn tell(&self, mut line: impl FnMut(String)) {
+        let mut node = Node::new(self.config.clone(), self.recovered.clone(), self.seed, self.born);
+        let mut batches = Batches::default();
+        for (number, turn) in self.turns.iter().enumerate() {
+            line(format!("turn {number} at {}", turn.now.mono));
+            turn.inputs.iter().for_each(|told| line(format!("  < {told}")));
+            let inputs: Vec<Input> = turn.inputs.iter().filter_map(|told| told.again(&mut batches)).collect();
+            let mut output = Output::default();
+            let due = node.turn(turn.now, inputs, &mut output);
+            tell_output(&output, &mut line);
+            let changed = turn.print.is_some_and(|print| print != Print::of(&output, due));
+            let changed = if changed { ", not as it was" } else { "" };
+            line(format!("  next by {}{changed}", due.map_or("nothing".to_owned(), |due| due.to_string())));
+            batches.keep(output);
+        }
+    }
+}
+
+fn tell_output(output: &Output, line: &mut impl FnMut(String)) {
+    let Output { write, snapshot, sends, links, replies, events } = output;
+    for batch in write.iter().chain(snapshot) {
+        line(format!(
+            "  > {:?} batch #{}, {} records up to {}",
+            batch.lane(),
+            batch.id(),
+            batch.records.len(),
+            batch.last
+        ));
+    }
+    sends.iter().for_each(|(link, message)| {
+        line(format!("  > {link} {} {}", kind_of(message), line_of(message)));
+    });
+    links.iter().for_each(|action| line(format!("  > {action:?}")));
+    replies.iter().for_each(|(id, reply)| line(format!("  > {id} {}", said(reply).1)));
+    events.iter().for_each(|event| line(format!("  ! {event}")));
 }
 
 /// Batches that wait for their receipt.
@@ -245,6 +281,21 @@ fn mix_bytes(hash: u64, bytes: &[u8]) -> u64 {
         u64::from_le_bytes(word)
     });
     words.fold(mix(&[hash, bytes.len() as u64]), |hash, word| mix(&[hash, word]))
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alarm => f.write_str("alarm"),
+            Self::Request(id, request) => write!(f, "{id} {request:?}"),
+            Self::Cancel(id) => write!(f, "{id} is waited for no more"),
+            Self::Message(link, message) => write!(f, "{link} {} {}", kind_of(message), line_of(message)),
+            Self::Durable(lane, id) => write!(f, "{lane:?} batch #{id} is durable"),
+            Self::Link(link, change) => write!(f, "{link} {change:?}"),
+            Self::DiskRoom(room) => write!(f, "the disk has {}", if *room { "room" } else { "no room" }),
+            Self::Shutdown => f.write_str("shut down"),
+        }
+    }
 }
 
 impl fmt::Display for Difference {

@@ -1,8 +1,12 @@
 //! `synap-sim replay`: one plan again, with its whole trace, twice over to see that it is the same.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::failure::message;
 use super::run::first_difference;
 use super::run_plan;
+use crate::panics;
+use crate::plan::Plan;
 use crate::run::Verdict;
 use crate::script::{Level, load, write};
 
@@ -22,6 +26,9 @@ pub(super) struct Args {
     /// Writes the plan to this file as a script.
     #[arg(long)]
     save: Option<std::path::PathBuf>,
+    /// Level B: tells, turn by turn, what this node's core was told and what it said, as the core alone lives it again.
+    #[arg(long, value_name = "NODE")]
+    core: Option<usize>,
 }
 
 pub(super) fn run(args: &Args) -> u8 {
@@ -36,6 +43,9 @@ pub(super) fn run(args: &Args) -> u8 {
     if let Some(Err(error)) = args.save.as_ref().map(|path| write(path, &plan)) {
         eprintln!("{error}");
         return 2;
+    }
+    if let Some(node) = args.core {
+        return live_again(&plan, node);
     }
     let report = run_plan(level, &plan, true);
     let again = run_plan(level, &plan, false);
@@ -54,4 +64,18 @@ pub(super) fn run(args: &Args) -> u8 {
         print!("{}", message(&args.what, level, &plan, &verdict));
     }
     verdict.exit_code()
+}
+
+/// Each life of a node, as the core alone lives it again. Gives 14 if one ends in a panic.
+fn live_again(plan: &Plan, node: usize) -> u8 {
+    let lives = crate::turmoil::lives(plan);
+    for lived in lives.iter().filter(|lived| lived.node == node) {
+        println!("n{node}, life {}", lived.life);
+        let told = catch_unwind(AssertUnwindSafe(|| lived.recording.tell(|line| println!("{line}"))));
+        if let Err(panic) = told {
+            println!("  panics: {}", panics::message_of(&*panic));
+            return 14;
+        }
+    }
+    0
 }

@@ -15,6 +15,7 @@ use synap_core::view::View;
 use crate::disk::ModelDisk;
 use crate::oracle::{Fact, Oracles, Violation};
 use crate::plan::Plan;
+use crate::recording::Recording;
 use crate::run::{Tally, Verdict};
 use crate::trace::{Standing, Step, Trace, kind_of, line_of, summary};
 
@@ -29,10 +30,23 @@ pub(super) struct Ledger {
     pub(super) nodes: Vec<Seen>,
     /// The last write was answered.
     pub(super) probed: bool,
+    /// Every life that is over, where records are kept.
+    pub(super) lives: Vec<Life>,
     ops: usize,
     messages: u64,
     /// Messages under way, by way and content: their numbers.
     under_way: BTreeMap<(usize, usize, u64), VecDeque<u64>>,
+}
+
+/// A life that is over.
+#[derive(Debug)]
+pub struct Life {
+    /// Whose.
+    pub node: usize,
+    /// Which of its lives.
+    pub life: u32,
+    /// All of it.
+    pub recording: Recording,
 }
 
 /// What is known of a node's present life.
@@ -66,6 +80,7 @@ impl Ledger {
             tally: Tally::default(),
             verdict: None,
             probed: false,
+            lives: Vec::new(),
             ops: 0,
             messages: 0,
             under_way: BTreeMap::new(),

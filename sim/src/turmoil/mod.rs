@@ -33,6 +33,7 @@ use crate::plan::Plan;
 use crate::run::{Report, Tally, Verdict};
 use crate::trace::{Record, Step, Trace};
 use clients::Order;
+pub use ledger::Life;
 use operator::Operator;
 use stage::{Stage, name_of};
 
@@ -50,9 +51,19 @@ const TCP_SEGMENTS_MAX: usize = 65_536;
 
 /// Runs a plan. With `keeps_trace` the report has the records of the trace.
 pub fn run(plan: &Plan, keeps_trace: bool) -> Report {
-    let stage = Stage::new(plan.clone(), keeps_trace);
+    run_on(&Stage::new(plan.clone(), keeps_trace))
+}
+
+/// Runs a plan for the lives that its nodes live in it, in the order of their ends.
+pub fn lives(plan: &Plan) -> Vec<Life> {
+    let stage = Stage::new(plan.clone(), true);
+    run_on(&stage);
+    std::mem::take(&mut stage.ledger().lives)
+}
+
+fn run_on(stage: &Arc<Stage>) -> Report {
     panics::forget();
-    let ran = catch_unwind(AssertUnwindSafe(|| Run::new(&stage).run()));
+    let ran = catch_unwind(AssertUnwindSafe(|| Run::new(stage).run()));
     let mut ledger = stage.ledger();
     // What the machines' end has shown, when their lives were lived again.
     let afterwards = ledger.verdict.take();
@@ -61,7 +72,7 @@ pub fn run(plan: &Plan, keeps_trace: bool) -> Report {
         Ok(verdict) => verdict,
         Err(panic) => Verdict::Panic { cause: panics::first().unwrap_or_else(|| panics::message_of(&*panic)) },
     };
-    let dirty_power_cuts = (0..plan.nodes()).map(|node| stage.disk(node).counts().dirty_power_cuts).sum();
+    let dirty_power_cuts = (0..stage.plan.nodes()).map(|node| stage.disk(node).counts().dirty_power_cuts).sum();
     let compared = ledger.compared();
     let tally = Tally { events: ledger.trace.events(), dirty_power_cuts, compared, ..ledger.tally };
     let trace = std::mem::replace(&mut ledger.trace, Trace::new(false));

@@ -16,7 +16,7 @@ use synap_core::view::Proof;
 use synap_core::wal::WriteBatch;
 use synap_runtime::observe::Watch;
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Life};
 use super::stage::{Stage, now_us};
 use crate::dice::mix;
 use crate::oracle::Fact;
@@ -263,13 +263,10 @@ impl Watch for Tap {
 }
 
 impl Drop for Tap {
-    /// The life is over: the core alone must live it again, bit for bit.
+    /// The life is over: the core alone must live it again, bit for bit. One that ended in a panic is merely kept.
     fn drop(&mut self) {
         let Some(recording) = self.recording.take() else { return };
-        if std::thread::panicking() {
-            return;
-        }
-        let replayed = recording.replay();
+        let replayed = if std::thread::panicking() { Ok(0) } else { recording.replay() };
         let mut ledger = self.stage.ledger();
         match replayed {
             Ok(turns) => ledger.tally.turns_replayed += turns as u64,
@@ -277,6 +274,9 @@ impl Drop for Tap {
                 let cause = format!("n{} in life {}, lived again: {difference}", self.node, self.life);
                 ledger.end(Verdict::Nondeterminism { cause });
             }
+        }
+        if ledger.trace.keeps() {
+            ledger.lives.push(Life { node: self.node, life: self.life, recording });
         }
     }
 }
