@@ -51,7 +51,7 @@ async fn serve(loaded: &Loaded, until_stdin_closes: bool) -> Outcome {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         http = %running.http_address(),
-        replication = ?running.replication_address(),
+        replication = running.replication_address().map(tracing::field::display),
         "listening"
     );
     tell_supervisor(NotifyState::Ready);
