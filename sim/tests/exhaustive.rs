@@ -34,7 +34,7 @@ fn planted_bugs_are_found_and_become_scripts_that_fail_alike() {
     for (bug, scope, oracle) in
         [("ack_before_durable", "pair", "INV-2"), ("snapshot_index_off_by_one", "snapshot", "INV-9")]
     {
-        let (plan, verdict) = searched(scope, Some(bug), 50_000, 2).failure.unwrap_or_else(|| panic!("{bug}"));
+        let (plan, verdict) = searched(scope, Some(bug), 100_000, 2).failure.unwrap_or_else(|| panic!("{bug}"));
         assert!(verdict.signature().contains(oracle), "{bug}: {verdict}");
         let text = to_text(&plan).expect("it prints");
         let script: Plan = serde_yaml::from_str(&text).expect("a script");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::failure::message;
-use crate::exhaustive::{Found, Limits, SCOPES, Scope, search};
+use crate::exhaustive::{EVERY_ORDER, Found, Limits, SCOPES, Scope, search};
 use crate::plan::Plan;
 use crate::run::Verdict;
 use crate::script::{Level, write_with};
@@ -52,11 +52,12 @@ fn run_scope(args: &Args, scope: &Scope) -> u8 {
     let seconds = began.elapsed().as_secs_f64();
     let end = if found.complete { "all there are" } else { "the scope has more" };
     println!(
-        "{:<10} {} states, {end}; {} steps tried, up to {} deep; {seconds:.1} s, {:.0} states/s",
+        "{:<10} {} states, {end}; {} steps tried, up to {} deep, epoch {} at most; {seconds:.1} s, {:.0} states/s",
         scope.name,
         found.states,
         found.steps,
         found.depth,
+        found.reign,
         found.states as f64 / seconds.max(0.001),
     );
     let kinds: Vec<String> = found.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
@@ -92,6 +93,11 @@ fn missing(scope: &Scope, found: &Found) -> u8 {
         ("sync", 1),
         ("deliver", 1),
     ];
+    // With delays bounded, a search must reach the end of what it is for: another master that serves.
+    if budget.delays != EVERY_ORDER && found.reign < 2 {
+        println!("FAILED  vacuous: nobody but the first master served in scope {}", scope.name);
+        return Verdict::Vacuous { cause: String::new() }.exit_code();
+    }
     let never = wanted.into_iter().find(|(kind, times)| *times > 0 && !found.kinds.contains_key(kind));
     match never {
         Some((kind, _)) => {

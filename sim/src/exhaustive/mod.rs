@@ -2,6 +2,9 @@
 //! a broken connection, a promotion, a snapshot; each delivery of a message and each sync of a disk is a step of its
 //! own, and all orders of them are tried. What is found is found by the fewest steps.
 //!
+//! Where every order is too many, a scope bounds how often the order differs from the plainest one: then whole
+//! elections are seen, under every such order.
+//!
 //! Time stands still between steps; that it moves on to the next deadline of any node is a step too. Connections are
 //! ordered and lose nothing in the middle, as TCP's are, so what can be lost is the end of a stream, by breaking it,
 //! and nothing arrives twice. A disk is a list of batches: at a crash, those without a receipt survive up to any one
@@ -26,7 +29,7 @@ use crate::plan::Plan;
 use crate::run::{Report, Tally, Verdict};
 use crate::trace::Trace;
 pub use action::{Action, ActionError};
-pub use scope::{SCOPES, Scope};
+pub use scope::{Budget, EVERY_ORDER, SCOPES, Scope};
 pub use search::{Found, Limits, search};
 use state::State;
 

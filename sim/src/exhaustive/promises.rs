@@ -21,6 +21,8 @@ pub(super) struct Ledger {
     committed: BTreeMap<Index, Epoch>,
     /// Who was seen to serve under each number of an epoch, armed.
     served: BTreeMap<u64, NodeId>,
+    /// The highest epoch in which anybody served.
+    pub(super) reign: u64,
     /// An operator changed the master: then what the old one answered may be left behind, and is reported.
     pub(super) promoted: bool,
 }
@@ -114,6 +116,9 @@ impl Ledger {
     pub(super) fn stands(&mut self, host: usize, node: &Node, status: &Status) -> Result<(), Broken> {
         let armed = status.failover.armed;
         let serves = status.role == Role::Master && status.state == NodeState::Serving;
+        if serves {
+            self.reign = self.reign.max(status.epoch.number);
+        }
         if serves && armed {
             let first = *self.served.entry(status.epoch.number).or_insert(status.node);
             if first != status.node {

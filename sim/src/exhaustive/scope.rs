@@ -38,10 +38,16 @@ pub struct Budget {
     pub snapshots: u8,
     /// Steps of time.
     pub ticks: u8,
+    /// Of what happens by itself (dials, deliveries, syncs, time when all is quiet), how often something else than the
+    /// plainest next step may come first. [`EVERY_ORDER`] means as often as there is a choice.
+    pub delays: u8,
 }
 
+/// All orders: such a search is complete as deep as it reaches. With a few delays instead, it reaches much deeper.
+pub const EVERY_ORDER: u8 = u8::MAX;
+
 /// All scopes.
-pub const SCOPES: [Scope; 4] = [
+pub const SCOPES: [Scope; 6] = [
     Scope {
         name: "pair",
         about: "two nodes: writes, a crash, a broken connection, a promotion",
@@ -49,7 +55,15 @@ pub const SCOPES: [Scope; 4] = [
         automatic: false,
         short_tail: false,
         concerns: &[Concern::Quorum, Concern::Replicas(1)],
-        budget: Budget { writes: 2, crashes: 1, breaks: 1, promotions: 1, snapshots: 0, ticks: 2 },
+        budget: Budget {
+            writes: 2,
+            crashes: 1,
+            breaks: 1,
+            promotions: 1,
+            snapshots: 0,
+            ticks: 2,
+            delays: EVERY_ORDER,
+        },
     },
     Scope {
         name: "snapshot",
@@ -58,7 +72,15 @@ pub const SCOPES: [Scope; 4] = [
         automatic: false,
         short_tail: true,
         concerns: &[Concern::Quorum],
-        budget: Budget { writes: 2, crashes: 1, breaks: 1, promotions: 0, snapshots: 1, ticks: 2 },
+        budget: Budget {
+            writes: 2,
+            crashes: 1,
+            breaks: 1,
+            promotions: 0,
+            snapshots: 1,
+            ticks: 2,
+            delays: EVERY_ORDER,
+        },
     },
     Scope {
         name: "trio",
@@ -67,16 +89,50 @@ pub const SCOPES: [Scope; 4] = [
         automatic: false,
         short_tail: false,
         concerns: &[Concern::Quorum, Concern::Replicas(1)],
-        budget: Budget { writes: 2, crashes: 1, breaks: 0, promotions: 1, snapshots: 0, ticks: 1 },
+        budget: Budget {
+            writes: 2,
+            crashes: 1,
+            breaks: 1,
+            promotions: 1,
+            snapshots: 0,
+            ticks: 1,
+            delays: EVERY_ORDER,
+        },
     },
     Scope {
-        name: "election",
-        about: "three nodes, armed: a write, a crash, elections",
+        name: "armed",
+        about: "three nodes, armed: writes, a crash, the first steps of an election",
         replicas: 2,
         automatic: true,
         short_tail: false,
         concerns: &[Concern::Quorum],
-        budget: Budget { writes: 2, crashes: 1, breaks: 0, promotions: 0, snapshots: 0, ticks: 3 },
+        budget: Budget {
+            writes: 2,
+            crashes: 1,
+            breaks: 1,
+            promotions: 0,
+            snapshots: 0,
+            ticks: 3,
+            delays: EVERY_ORDER,
+        },
+    },
+    Scope {
+        name: "failover",
+        about: "two nodes, in nearly the plainest order: promotions to their end, a tail that is rolled back",
+        replicas: 1,
+        automatic: false,
+        short_tail: true,
+        concerns: &[Concern::Quorum],
+        budget: Budget { writes: 1, crashes: 0, breaks: 1, promotions: 1, snapshots: 0, ticks: 12, delays: 1 },
+    },
+    Scope {
+        name: "election",
+        about: "three armed nodes, in nearly the plainest order: elections to their end, and the old master's return",
+        replicas: 2,
+        automatic: true,
+        short_tail: false,
+        concerns: &[Concern::Quorum],
+        budget: Budget { writes: 1, crashes: 1, breaks: 0, promotions: 0, snapshots: 0, ticks: 20, delays: 0 },
     },
 ];
 

@@ -22,7 +22,7 @@ use synap_core::wal::{Lane, WriteBatch};
 use super::action::Action;
 use super::disk::{Disk, Holds};
 use super::promises::{self, Broken, Ledger};
-use super::scope::Budget;
+use super::scope::{Budget, EVERY_ORDER};
 use super::wire::{Conn, End, Item};
 use crate::dice::mix;
 use crate::oracle::Violation;
@@ -74,7 +74,15 @@ impl State {
     /// A cluster that has founded itself and come to rest, by the plainest order of steps.
     pub(super) fn settled(plan: &Plan, trace: &mut Trace) -> Result<Self, Violation> {
         let all = u8::MAX;
-        let left = Budget { writes: all, crashes: all, breaks: all, promotions: all, snapshots: all, ticks: all };
+        let left = Budget {
+            writes: all,
+            crashes: all,
+            breaks: all,
+            promotions: all,
+            snapshots: all,
+            ticks: all,
+            delays: all,
+        };
         let mut state = Self {
             now: 1_000_000,
             hosts: (0..plan.nodes()).map(|number| Arc::new(Host::new(number))).collect(),
@@ -90,7 +98,7 @@ impl State {
             state.take(plan, &Action::Start { node }, trace)?;
         }
         while !state.is_settled(plan) {
-            let next = state.quiet_steps().next().unwrap_or(Action::Tick);
+            let next = state.plainest();
             state.take(plan, &next, trace)?;
             state.left = left;
             assert!(state.now < SETTLED_WITHIN_US, "the cluster does not come to rest");
@@ -129,6 +137,33 @@ impl State {
         own.chain(deliver)
     }
 
+    /// The plainest next step of what happens by itself.
+    fn plainest(&self) -> Action {
+        self.quiet_steps().next().unwrap_or(Action::Tick)
+    }
+
+    /// Whether a step comes before the plainest one, of those that happen by themselves.
+    fn is_delay(&self, action: &Action) -> bool {
+        match action {
+            Action::Deliver { .. }
+            | Action::Connect { .. }
+            | Action::Sync { .. }
+            | Action::SyncSnapshot { .. }
+            | Action::Tick => self.left.delays != EVERY_ORDER && *action != self.plainest(),
+            Action::Write { .. }
+            | Action::Crash { .. }
+            | Action::Start { .. }
+            | Action::Break { .. }
+            | Action::Promote { .. }
+            | Action::Snapshot { .. } => false,
+        }
+    }
+
+    /// The highest epoch in which anybody served so far.
+    pub(super) fn reign(&self) -> u64 {
+        self.ledger.reign
+    }
+
     /// Connections that stand.
     pub(super) fn standing_conns(&self) -> impl Iterator<Item = u32> + '_ {
         let stands = |conn: &Conn| conn.ends.iter().all(|end| end.open);
@@ -150,6 +185,9 @@ impl State {
         let host = |node: &usize| self.hosts.get(*node);
         let up = |node: &usize| host(node).and_then(|host| host.node.as_ref());
         let left = &self.left;
+        if left.delays == 0 && self.is_delay(action) {
+            return false;
+        }
         match action {
             Action::Write { node, .. } => {
                 left.writes > 0 && up(node).is_some_and(|node| node.view().state == NodeState::Serving)
@@ -174,6 +212,7 @@ impl State {
     /// Carries out a step that is possible here.
     pub(super) fn take(&mut self, plan: &Plan, action: &Action, trace: &mut Trace) -> Result<(), Violation> {
         self.steps += 1;
+        self.left.delays -= u8::from(self.is_delay(action));
         let done = self.carry_out(plan, action, trace).and_then(|()| promises::agree(&self.statuses()));
         trace.cover(self.steps, &[self.digest()]);
         done.map_err(|(oracle, cause)| Violation { oracle, at: self.at(), cause })
