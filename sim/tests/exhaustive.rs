@@ -31,9 +31,11 @@ fn the_number_of_workers_changes_nothing() {
 
 #[test]
 fn planted_bugs_are_found_and_become_scripts_that_fail_alike() {
-    for (bug, scope, oracle) in
-        [("ack_before_durable", "pair", "INV-2"), ("snapshot_index_off_by_one", "snapshot", "INV-9")]
-    {
+    for (bug, scope, oracle) in [
+        ("ack_before_durable", "pair", "INV-2"),
+        ("snapshot_index_off_by_one", "snapshot", "INV-9"),
+        ("discarded_tail_not_reported", "failover", "INV-10"),
+    ] {
         let (plan, verdict) = searched(scope, Some(bug), 100_000, 2).failure.unwrap_or_else(|| panic!("{bug}"));
         assert!(verdict.signature().contains(oracle), "{bug}: {verdict}");
         let text = to_text(&plan).expect("it prints");

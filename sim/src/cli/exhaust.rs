@@ -1,7 +1,7 @@
 //! `synap-sim exhaust`: every order of events in small scopes.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::failure::message;
 use crate::exhaustive::{EVERY_ORDER, Found, Limits, SCOPES, Scope, search};
@@ -48,7 +48,13 @@ pub(super) fn run(args: &Args) -> u8 {
 fn run_scope(args: &Args, scope: &Scope) -> u8 {
     let began = Instant::now();
     let limits = Limits { states_max: args.states, jobs: args.jobs };
-    let found = search(scope, args.bug.as_deref(), limits, |_| {});
+    let mut told = Instant::now();
+    let found = search(scope, args.bug.as_deref(), limits, |so_far| {
+        if told.elapsed() > Duration::from_secs(10) {
+            told = Instant::now();
+            eprintln!("{:<10} {} states, {} deep ...", scope.name, so_far.states, so_far.depth);
+        }
+    });
     let seconds = began.elapsed().as_secs_f64();
     let end = if found.complete { "all there are" } else { "the scope has more" };
     println!(
