@@ -207,6 +207,9 @@ impl Client {
             let cause = format!("n{node} answers {body} at {position:?}, its core said {told:?}");
             ledger.violated(FRONT_TELLS, at, cause);
         }
+        if concern == Concern::Quorum {
+            ledger.acknowledged = ledger.acknowledged.max(position.1);
+        }
         ledger.tally.writes += 1;
         drop(ledger);
         self.last = Some(position);
@@ -217,7 +220,10 @@ impl Client {
         let from = self.last.filter(|_| own);
         let raw = self.mind.dice.chance(300);
         let timeout_ms = self.stage.plan.workload.timeout_ms;
-        let call = requests::read(key, raw, age_ms, from.map(|(epoch, index)| (epoch, index.0)), timeout_ms);
+        // Where replicas elect: everything that any client was told at `quorum` before it asks must be seen.
+        let linearizable = self.stage.plan.knobs.automatic && self.mind.dice.chance(250);
+        let acknowledged = self.stage.ledger().acknowledged;
+        let call = requests::read(&requests::Read { key, raw, age_ms, from, linearizable }, timeout_ms);
         let answered = match self.caller.call(node, call, self.patience()).await {
             Ok(answered) => answered,
             Err(why) => return no_answer(why),
@@ -228,7 +234,7 @@ impl Client {
             status => return End { answer: Answer::Refused, text: status.to_string() },
         };
         let text = format!("{} at {:?}", shown(value.as_ref()), answered.position());
-        let min_index = from.map(|(_, index)| index);
+        let min_index = from.map(|(_, index)| index).max(linearizable.then_some(acknowledged));
         self.has_read(&HasRead { node, key, value, min_index }, age_ms, &answered);
         End { answer: Answer::Done, text }
     }

@@ -30,6 +30,8 @@ pub(super) struct Ledger {
     pub(super) nodes: Vec<Seen>,
     /// The last write was answered.
     pub(super) probed: bool,
+    /// The highest position that a client was told at `quorum`.
+    pub(super) acknowledged: Index,
     /// Every life that is over, where records are kept.
     pub(super) lives: Vec<Life>,
     ops: usize,
@@ -80,6 +82,7 @@ impl Ledger {
             tally: Tally::default(),
             verdict: None,
             probed: false,
+            acknowledged: Index::ZERO,
             lives: Vec::new(),
             ops: 0,
             messages: 0,

@@ -5,6 +5,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use synap_core::command::{Command, Condition, Pair};
 use synap_core::config::Concern;
+use synap_core::position::Index;
 
 use super::http::{Answered, Call};
 
@@ -50,18 +51,24 @@ pub(super) fn write(command: &Command, concern: Concern, timeout_ms: u64) -> Cal
     }
 }
 
-/// A read, as HTTP: of the value's bytes alone or as JSON.
-pub(super) fn read(
-    key: &Bytes,
-    raw: bool,
-    age_ms: Option<u64>,
-    from: Option<(u64, u64)>,
-    timeout_ms: u64,
-) -> Call {
-    let route = if raw { "raw" } else { "get" };
-    let age = age_ms.map(|ms| format!("&max_staleness_ms={ms}")).unwrap_or_default();
-    let from = from.map(|(epoch, index)| format!("&min_position={epoch}:{index}")).unwrap_or_default();
-    Call::get(format!("/kv/{route}/{}?timeout_ms={timeout_ms}{age}{from}", text(key)))
+/// What is read, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Read<'a> {
+    pub(super) key: &'a Bytes,
+    /// The value's bytes alone, instead of JSON.
+    pub(super) raw: bool,
+    pub(super) age_ms: Option<u64>,
+    pub(super) from: Option<(u64, Index)>,
+    pub(super) linearizable: bool,
+}
+
+/// A read, as HTTP.
+pub(super) fn read(read: &Read<'_>, timeout_ms: u64) -> Call {
+    let route = if read.raw { "raw" } else { "get" };
+    let age = read.age_ms.map(|ms| format!("&max_staleness_ms={ms}")).unwrap_or_default();
+    let from = read.from.map(|(epoch, index)| format!("&min_position={epoch}:{index}")).unwrap_or_default();
+    let consistency = if read.linearizable { "&consistency=linearizable" } else { "" };
+    Call::get(format!("/kv/{route}/{}?timeout_ms={timeout_ms}{age}{from}{consistency}", text(read.key)))
 }
 
 /// What the answer to a write means.
