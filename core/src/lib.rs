@@ -29,6 +29,7 @@ pub mod position;
 pub mod promise;
 pub mod quorum;
 pub mod recovered;
+pub mod seen;
 pub mod snapshot;
 pub mod status;
 pub mod store;

@@ -37,6 +37,26 @@ pub enum Bug {
     CommitOfEarlierEpoch,
     /// A master counts its own disk before its sync.
     CommitBeforeOwnSync,
+    /// A key expires by the clock of the node that applies, not by the log's.
+    ExpiryByLocalClock,
+    /// A replica without a master says that it lags nothing.
+    LagZeroWithoutMaster,
+    /// The log in memory is never cut.
+    UnboundedTail,
+    /// A snapshot takes its name without a sync of the directory.
+    SnapshotRenameNotSynced,
+    /// Damage in the middle of the log is taken for its torn end.
+    DamageTakenForTail,
+    /// A proof of being current outlives the mastership that gave it.
+    ProofOutlivesMastership,
+    /// The zeros at the end of a record are taken for a segment's empty rest.
+    ZerosTakenForEmpty,
+    /// A rebuilt replica drops entries that it shares with its master.
+    SharedEntriesDropped,
+    /// A master of a lower epoch is followed.
+    StaleEpochFollowed,
+    /// A master that hears of a higher epoch leads on.
+    NoStepDownOnHigherEpoch,
 }
 
 /// Which bug is planted in this node, if any.
@@ -90,4 +110,14 @@ impl Planted {
     question!(config_sent_before_durable, ConfigSentBeforeDurable);
     question!(commit_of_earlier_epoch, CommitOfEarlierEpoch);
     question!(commit_before_own_sync, CommitBeforeOwnSync);
+    question!(expiry_by_local_clock, ExpiryByLocalClock);
+    question!(lag_zero_without_master, LagZeroWithoutMaster);
+    question!(unbounded_tail, UnboundedTail);
+    question!(snapshot_rename_not_synced, SnapshotRenameNotSynced);
+    question!(damage_taken_for_tail, DamageTakenForTail);
+    question!(proof_outlives_mastership, ProofOutlivesMastership);
+    question!(zeros_taken_for_empty, ZerosTakenForEmpty);
+    question!(shared_entries_dropped, SharedEntriesDropped);
+    question!(stale_epoch_followed, StaleEpochFollowed);
+    question!(no_step_down_on_higher_epoch, NoStepDownOnHigherEpoch);
 }

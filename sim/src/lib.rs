@@ -10,10 +10,12 @@ compile_error!("the simulator needs `--cfg tokio_unstable` (see .cargo/config.to
 pub mod bugs;
 pub mod cli;
 mod converged;
+pub mod coverage;
 pub mod dice;
 pub mod disk;
 pub mod exhaustive;
 pub mod fast;
+pub mod linear;
 pub mod oracle;
 mod panics;
 pub mod plan;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::coverage::Coverage;
 use crate::oracle::Violation;
 use crate::trace::Record;
 
@@ -76,6 +77,8 @@ pub struct Tally {
     pub turns_replayed: u64,
     /// Comparisons made by all oracles.
     pub compared: u64,
+    /// What was met.
+    pub coverage: Coverage,
 }
 
 impl Verdict {
@@ -149,6 +152,7 @@ impl Tally {
             skipped: self.skipped + other.skipped,
             turns_replayed: self.turns_replayed + other.turns_replayed,
             compared: self.compared + other.compared,
+            coverage: self.coverage.and(other.coverage),
         }
     }
 }

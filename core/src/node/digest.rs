@@ -47,6 +47,7 @@ impl Node {
             shown,
             why: _,
             view: _,
+            seen: _,
         } = self;
         let mut sink = Sink(Xxh3::new());
         (id, cluster, promised, rng.get_word_pos(), now.mono).hash(&mut sink.0);

@@ -16,6 +16,7 @@ use crate::ids::{LinkId, NodeId, RequestId};
 use crate::message::{Canvass, Leader, Message, Pull, Standing, Verdict, Vote, Waiver, Welcome};
 use crate::output::{Output, Refusal};
 use crate::position::Epoch;
+use crate::seen::Mark;
 use crate::time::Time;
 
 /// A replica that wants to lead.
@@ -380,6 +381,8 @@ impl Node {
             return;
         };
         candidate.stage = Stage::Pulling(link);
+        self.seen.mark(Mark::TailPulled);
+        let Role::Candidate(candidate) = &mut self.role else { return };
         candidate.until = self.now.mono + self.config.catch_up;
         out.sends.push((link, Message::Pull(Pull { after: last })));
     }
@@ -423,6 +426,7 @@ impl Node {
 
     /// Nobody wants it, or not now: try again later.
     fn lose(&mut self, why: &'static str, out: &mut Output) {
+        self.seen.mark(Mark::CandidateLost);
         self.counters.elections_lost += 1;
         let Role::Candidate(candidate) = &self.role else { return };
         let above = candidate.above;

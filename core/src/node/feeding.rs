@@ -12,6 +12,7 @@ use crate::log::Log;
 use crate::message::{Append, Chunk, Message, Verdict};
 use crate::output::Output;
 use crate::position::{Epoch, Index, Position};
+use crate::seen::Mark;
 use crate::time::Time;
 
 /// Most bytes of records in one append, unless a single one is longer.
@@ -66,6 +67,7 @@ impl Node {
         let Some(feed) = master.feeds.get_mut(&link) else { return };
         feed.mode = FeedMode::Snapshot { writer, stored: 0 };
         let (node, name) = (feed.node, feed.member.name.clone());
+        self.seen.mark(Mark::FellBehindMemory);
         self.counters.full_syncs += 1;
         out.events.push(Event::ReplicaJoined { node, name, full_sync: true });
         self.welcome(link, Verdict::Snapshot { position, next_chunk: 0 }, out);

@@ -8,6 +8,7 @@ use crate::command::StartKind;
 use crate::message::Standing;
 use crate::output::Output;
 use crate::position::{Index, Position};
+use crate::seen::Mark;
 
 impl Node {
     /// Meets a node that may have promised a higher epoch; gives whether this mastership ended or began anew.
@@ -15,7 +16,11 @@ impl Node {
         if peer.promised <= self.promised || peer.cluster != self.cluster {
             return false;
         }
+        if self.config.planted.no_step_down_on_higher_epoch() {
+            return false;
+        }
         let Role::Master(_) = &self.role else { return false };
+        self.seen.mark(Mark::RivalMet);
         if self.armed().is_some() {
             let hint = peer.leads.then(|| peer.replication.as_ref().map(address_text)).flatten();
             // Who was handed the mastership needs no other candidates beside it.

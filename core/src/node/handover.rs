@@ -12,6 +12,7 @@ use crate::config::Concern;
 use crate::ids::{LinkId, NodeId, RequestId};
 use crate::message::{Canvass, Handover as Token, Message, Waiver};
 use crate::output::{Output, Refusal, Reply, SwitchedOver};
+use crate::seen::Mark;
 use crate::time::Time;
 use crate::wal::Entry;
 
@@ -250,6 +251,7 @@ impl Node {
             handover.until = handover.until.min(now + patience);
         }
         let token = Token { epoch: master.epoch, round: master.rounds };
+        self.seen.mark(Mark::HandedOver);
         out.sends.push((link, Message::Handover(token)));
     }
 

@@ -14,6 +14,7 @@ use crate::event::Event;
 use crate::ids::LinkId;
 use crate::message::{Message, Reason};
 use crate::output::Output;
+use crate::seen::Mark;
 use crate::status::Alarm;
 use crate::time::Time;
 
@@ -139,6 +140,7 @@ impl Node {
         let lost = self.is_open() && !self.holds_writes() && !self.holds_lease();
         if lost != self.flags.no_quorum {
             self.flags.no_quorum = lost;
+            self.seen.mark(Mark::LeaseLost);
             out.events.push(Event::Alarm { alarm: Alarm::NoQuorum, on: lost });
         }
     }

@@ -16,6 +16,7 @@ use crate::message::{Ack, Hello, Intent, Leader, Reason, Standing, Stored, Verdi
 use crate::output::{Output, Promoted, Reply};
 use crate::position::{Epoch, Index, Position};
 use crate::quorum;
+use crate::seen::Mark;
 use crate::snapshot::SnapshotWriter;
 use crate::store::StateHash;
 use crate::time::Time;
@@ -262,6 +263,9 @@ impl Node {
             }
             Verdict::Truncate { .. } => Some(FeedMode::Probe),
             Verdict::Snapshot { position, next_chunk } => {
+                if *next_chunk > 0 {
+                    self.seen.mark(Mark::SnapshotResumed);
+                }
                 let writer = self.transfer(*position, *next_chunk);
                 Some(FeedMode::Snapshot { writer, stored: *next_chunk })
             }

@@ -52,6 +52,7 @@ use crate::message::{Hello, Leader, Message};
 use crate::output::Output;
 use crate::position::{Epoch, Index, Position};
 use crate::recovered::Recovered;
+use crate::seen::Seen;
 use crate::status::{Counters, State};
 use crate::store::Store;
 use crate::time::{Now, Time, WallMs};
@@ -115,6 +116,7 @@ pub struct Node {
     linearizing: Linearizing,
     counters: Counters,
     flags: Flags,
+    seen: Seen,
     shown: State,
     why: String,
     view: Arc<View>,
@@ -198,6 +200,7 @@ impl Node {
             linearizing: Linearizing::default(),
             counters: Counters::default(),
             flags: Flags::default(),
+            seen: Seen::default(),
             shown: State::Connecting,
             why: String::new(),
             view: Arc::new(report::empty_view()),
@@ -286,7 +289,9 @@ impl Node {
         self.feed(out);
         self.acknowledge(out);
         self.pay_vote(out);
-        self.log.evict(self.applied.index.min(self.shadow.durable()), self.config.tail_bytes_max);
+        if !self.config.planted.unbounded_tail() {
+            self.log.evict(self.applied.index.min(self.shadow.durable()), self.config.tail_bytes_max);
+        }
         self.write(out);
         self.show(out);
         self.check_cheap();

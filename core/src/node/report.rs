@@ -17,6 +17,7 @@ use crate::event::Event;
 use crate::history::History;
 use crate::output::Output;
 use crate::position::{Index, Position};
+use crate::seen::Seen;
 use crate::status::{self, Change, Failover, LinkStatus, MemberStatus, Positions, State, Status};
 use crate::store::StoreView;
 use crate::time::Time;
@@ -42,7 +43,9 @@ impl Node {
             link: self.link_status(now),
             lag_operations: self.lag_operations(),
             lag: self.lag(now),
-            staleness: self.view_proof().map(|proof| proof.age(now)),
+            staleness: self
+                .view_proof()
+                .map(|proof| if self.hides_lag() { Duration::ZERO } else { proof.age(now) }),
             members: self.members(now),
             counters: self.counters,
             alarms: self.alarms(),
@@ -57,6 +60,11 @@ impl Node {
             tail_bytes: self.log.bytes(),
             waiting: (self.waiters.len() + self.reads.len()) as u64,
         }
+    }
+
+    /// What this process has met; see [`crate::seen`].
+    pub fn seen(&self) -> Seen {
+        self.seen
     }
 
     /// What this node is, as people are told.
@@ -174,8 +182,18 @@ impl Node {
         if self.tainted { self.applied.index.min(self.agreed()) } else { self.applied.index }
     }
 
+    /// The planted bug `LagZeroWithoutMaster`.
+    fn hides_lag(&self) -> bool {
+        let alone = match &self.role {
+            Role::Replica(replica) => !replica.is_following(),
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) | Role::Candidate(_) => false,
+        };
+        alone && self.config.planted.lag_zero_without_master()
+    }
+
     fn lag(&self, now: Time) -> Duration {
         match &self.role {
+            _ if self.hides_lag() => Duration::ZERO,
             Role::Master(_) | Role::Founding(_) | Role::Asking(_) => Duration::ZERO,
             Role::Candidate(_) | Role::Replica(_) => self.marks.lag(self.reached(), now),
         }

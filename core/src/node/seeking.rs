@@ -291,7 +291,7 @@ impl Node {
     /// that; not in an epoch below our promise.
     fn consider(&mut self, link: LinkId, welcome: Welcome, out: &mut Output) {
         let source = &welcome.standing;
-        if !source.leads || source.promised < self.promised {
+        if !source.leads || source.promised < self.promised && !self.config.planted.stale_epoch_followed() {
             self.turn_away(link, out);
             return;
         }
@@ -342,7 +342,9 @@ impl Node {
             self.marks.hear(source.last.index, now);
         } else {
             self.marks.rebase(source.last.index, now);
-            self.proofs.forget();
+            if !self.config.planted.proof_outlives_mastership() {
+                self.proofs.forget();
+            }
         }
         self.counters.partial_syncs += u64::from(counts.0);
         self.counters.full_syncs += u64::from(counts.1);

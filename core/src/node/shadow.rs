@@ -92,6 +92,11 @@ impl Shadow {
         self.durable = self.durable.max(flying.last);
     }
 
+    /// Whether a batch in flight vouches for more than `index`.
+    pub(super) fn flies_beyond(&self, index: Index) -> bool {
+        self.flying.iter().any(|flying| flying.last > index)
+    }
+
     /// The log is cut after `index`: nothing in flight vouches for more.
     pub(super) fn clip(&mut self, index: Index) {
         self.durable = self.durable.min(index);

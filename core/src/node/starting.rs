@@ -19,6 +19,7 @@ use crate::log::Answered;
 use crate::message::{Hello, Message, Pull, Pulled, Reason, Standing};
 use crate::output::{Output, Refusal, Reply};
 use crate::position::{Epoch, Index, Position};
+use crate::seen::Mark;
 use crate::time::Time;
 use crate::wal::{HardState, Record};
 
@@ -137,6 +138,7 @@ impl Node {
             self.hold_or_note(link, hello, out);
             return;
         }
+        self.seen.mark(Mark::EmptyMasterJoined);
         self.decline(link, &hello.standing, Reason::NoMaster, out);
         let hint = hello.standing.replication.as_ref().map(address_text);
         self.flags.config_role_ignored = true;
@@ -254,6 +256,7 @@ impl Node {
     }
 
     fn pull(&mut self, link: LinkId, out: &mut Output) {
+        self.seen.mark(Mark::TailPulled);
         let after = self.log.last();
         if let Role::Asking(asking) = &mut self.role {
             asking.pulling = Some(link);

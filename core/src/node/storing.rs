@@ -160,10 +160,11 @@ impl Node {
             panic!("INV-4: entry {index} is to be applied and not at hand")
         };
         let Ok(command) = slot.entry.command() else { panic!("entries in the log decode") };
+        let at = if self.config.planted.expiry_by_local_clock() { self.now.wall } else { slot.entry.at };
         let applied = if self.config.planted.retry_applied_twice() {
-            self.store.apply(index, slot.entry.at, command.plain())
+            self.store.apply(index, at, command.plain())
         } else {
-            self.store.apply(index, slot.entry.at, &command)
+            self.store.apply(index, at, &command)
         };
         slot.prior = applied.prior;
         slot.hash = Some(self.store.hash());

@@ -12,6 +12,7 @@ use crate::log::{Answered, Log};
 use crate::message::{Chunk, Message, Stored};
 use crate::output::Output;
 use crate::position::{Index, Position};
+use crate::seen::Mark;
 use crate::snapshot::{SnapshotMeta, SnapshotProgress, SnapshotReader};
 use crate::store::Store;
 use crate::wal::{Entry, FileWrite, Record};
@@ -104,7 +105,8 @@ impl Node {
     /// Our entries after a snapshot, if our log agrees with it: what was acked stays acked. Of a log whose end was
     /// rolled back, those that the master has too.
     fn rest_after(&self, position: Position) -> Vec<Entry> {
-        if self.log.epoch_at(position.index) != Some(position.epoch) {
+        let drops = self.tainted && self.config.planted.shared_entries_dropped();
+        if drops || self.log.epoch_at(position.index) != Some(position.epoch) {
             return Vec::new();
         }
         let upto = if self.tainted { self.agreed() } else { self.log.last().index };
@@ -171,6 +173,9 @@ impl Node {
     fn install(&mut self, installing: Installing, out: &mut Output) {
         let Installing { meta, store, rest, .. } = installing;
         let position = meta.position;
+        if !rest.is_empty() {
+            self.seen.mark(Mark::SharedEntriesKept);
+        }
         assert!(self.tainted || position.index >= self.applied.index, "INV-4: a snapshot behind what is applied");
         let committed = if self.tainted { position.index } else { self.committed.max(position.index) };
         self.log = Log::new(position, meta.history, meta.membership, meta.log_time);
@@ -243,7 +248,12 @@ impl Node {
         out.events.push(Event::RolledBack { id, from, upto, applied });
         if applied || common.index < self.log.base().index {
             self.tainted = true;
+            self.seen.mark(Mark::AppliedTailRolledBack);
         } else {
+            self.seen.mark(Mark::DivergentTailCut);
+            if self.shadow.flies_beyond(common.index) {
+                self.seen.mark(Mark::LateReceiptClipped);
+            }
             self.committed = self.committed.min(common.index);
             self.draft.unsay_committed(self.committed);
             self.record(Record::Truncate(common).encode());

@@ -11,6 +11,7 @@ use crate::ids::LinkId;
 use crate::message::{Canvass, Message, Reason, Vote, Waiver};
 use crate::output::Output;
 use crate::position::Epoch;
+use crate::seen::Mark;
 use crate::time::Time;
 
 /// What this node owes to masters and candidates. Outlives roles.
@@ -144,6 +145,10 @@ impl Node {
 
     pub(super) fn on_canvass(&mut self, link: LinkId, canvass: Canvass, out: &mut Output) {
         let granted = self.judge(&canvass);
+        if !granted && canvass.epoch.number > self.promised.number {
+            let shorter = canvass.last < self.log.last();
+            self.seen.mark(if shorter { Mark::ShorterLogRefused } else { Mark::WordKept });
+        }
         if !granted || canvass.trial {
             let vote = self.opinion(&canvass, granted);
             out.sends.push((link, Message::Vote(vote)));

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::planted::Planted;
 use crate::position::{Index, Position};
 use crate::wal::batch::{FileWrite, RollbackId};
 use crate::wal::ops::FileOp;
@@ -18,6 +19,7 @@ const ROLLBACK: &str = "rollback";
 /// What stands beside the log, as of the operations planned so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Beside {
+    planted: Planted,
     /// Whole snapshots, each known by its index.
     snapshots: BTreeSet<Index>,
     /// Snapshots being written: how long they are so far.
@@ -35,8 +37,8 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    pub(super) fn new(snapshots: BTreeSet<Index>, rollbacks: BTreeSet<u64>) -> Self {
-        Self { snapshots, taken: rollbacks, ..Self::default() }
+    pub(super) fn new(snapshots: BTreeSet<Index>, rollbacks: BTreeSet<u64>, planted: Planted) -> Self {
+        Self { planted, snapshots, taken: rollbacks, ..Self::default() }
     }
 
     /// The operations of one write; `segments` are the log's files, oldest first, and `last` is where it ends.
@@ -99,7 +101,9 @@ impl Beside {
         let from = snapshot_temporary_name(index);
         ops.push(FileOp::Sync { file: from.clone() });
         ops.push(FileOp::Rename { from, to: snapshot_name(index) });
-        ops.push(sync_data_dir());
+        if !self.planted.snapshot_rename_not_synced() {
+            ops.push(sync_data_dir());
+        }
         self.snapshots.insert(index);
         let surplus = self.snapshots.len().saturating_sub(keep.max(1) as usize);
         self.superfluous = self.snapshots.iter().copied().filter(|old| *old != index).take(surplus).collect();

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::planted::Planted;
 use crate::position::{Index, Position};
 use crate::wal::frame::{self, Checksum, Frame, Kind};
 use crate::wal::log::Log;
@@ -92,15 +93,15 @@ pub(super) enum Resolution {
 }
 
 /// Reads segments (by ascending number) into a log.
-pub(super) fn read(files: Vec<SegmentFile>, torn_tail_accepted: bool) -> Result<Chain, Fault> {
+pub(super) fn read(files: Vec<SegmentFile>, planted: Planted) -> Result<Chain, Fault> {
     let mut void = Vec::new();
-    let segments = link(files, &mut void)?;
+    let segments = link(files, &mut void, planted)?;
     let first = segments.first().map(|segment| segment.head);
     let next_frame = first.map_or(1, |head| head.first);
     let log = Log::after(first.unwrap_or_default().base);
     let unproven = Unproven { first: next_frame, ..Unproven::default() };
     let chain = Chain { segments, void, log, next_frame, unproven, closed: false, torn: None };
-    chain.walk(torn_tail_accepted)
+    chain.walk(planted)
 }
 
 /// Which files follow each other, found from the newest back, since each names the one before it. The chain ends at
@@ -108,7 +109,7 @@ pub(super) fn read(files: Vec<SegmentFile>, torn_tail_accepted: bool) -> Result<
 ///
 /// A segment's head is synced before its first frame is written. So a broken head at the end, with no frame behind
 /// it, was torn; any other is damage.
-fn link(files: Vec<SegmentFile>, void: &mut Vec<u64>) -> Result<Vec<Linked>, Fault> {
+fn link(files: Vec<SegmentFile>, void: &mut Vec<u64>, planted: Planted) -> Result<Vec<Linked>, Fault> {
     let mut chain = VecDeque::new();
     let mut wanted = None;
     for SegmentFile { seq, bytes } in files.into_iter().rev() {
@@ -120,7 +121,7 @@ fn link(files: Vec<SegmentFile>, void: &mut Vec<u64>) -> Result<Vec<Linked>, Fau
             Ok(head) if head.seq == seq => {
                 wanted = Some(head.prev);
                 let (highest, length) = (head.base.index, bytes.len() as u64);
-                chain.push_front(Linked { seq, head, highest, length, file: without_zeros(bytes) });
+                chain.push_front(Linked { seq, head, highest, length, file: without_zeros(bytes, planted) });
             }
             Err(HeadFault::Version(version)) => return Err(Fault::Version { seq, version }),
             // Broken, or its name is newer than its content: a spare that had just been given its name.
@@ -137,7 +138,7 @@ fn link(files: Vec<SegmentFile>, void: &mut Vec<u64>) -> Result<Vec<Linked>, Fau
 }
 
 impl Chain {
-    fn walk(mut self, torn_tail_accepted: bool) -> Result<Self, Fault> {
+    fn walk(mut self, planted: Planted) -> Result<Self, Fault> {
         let mut at = 0;
         while let Some(segment) = self.segments.get(at) {
             let (seq, head, file) = (segment.seq, segment.head, segment.file.clone());
@@ -154,7 +155,7 @@ impl Chain {
             }
             at += 1;
             if let Some(offset) = stop {
-                self.end(at, seq, &file, offset, torn_tail_accepted)?;
+                self.end(at, seq, &file, offset, planted)?;
             }
         }
         Ok(self)
@@ -196,14 +197,7 @@ impl Chain {
 
     /// The next frame is missing at `offset` of segment `seq`; the segments from `after` on come later. Torn, or
     /// damaged?
-    fn end(
-        &mut self,
-        after: usize,
-        seq: u64,
-        file: &Bytes,
-        offset: usize,
-        torn_tail_accepted: bool,
-    ) -> Result<(), Fault> {
+    fn end(&mut self, after: usize, seq: u64, file: &Bytes, offset: usize, planted: Planted) -> Result<(), Fault> {
         let missing = self.next_frame;
         let later: Vec<Linked> = self.segments.drain(after..).collect();
         let behind = frame::find_all(file, offset, seq).map(|frame| frame.head.synced);
@@ -212,7 +206,7 @@ impl Chain {
             frames.map(|frame| frame.head.synced).chain([segment.head.synced])
         });
         let proven = behind.chain(in_later).max();
-        if proven.is_some_and(|proven| proven > missing) {
+        if proven.is_some_and(|proven| proven > missing) && !planted.damage_taken_for_tail() {
             let what = format!("frame {missing} is missing or broken, and later ones say that it was on disk");
             return Err(Fault::Damaged { seq, at: offset as u64, what });
         }
@@ -222,7 +216,7 @@ impl Chain {
             self.torn = Some(format!("frame {missing} at byte {offset} of {}", segment::file_name(seq)));
         }
         self.void.extend(later.iter().map(|segment| segment.seq));
-        if let Some(torn) = torn.filter(|_| torn_tail_accepted) {
+        if let Some(torn) = torn.filter(|_| planted.torn_tail_accepted()) {
             self.believe(torn);
         }
         Ok(())
@@ -278,12 +272,13 @@ impl Unproven {
 
 /// A file that is mostly empty, without what is: the entries found in it keep its bytes in memory. A frame may end in
 /// zeros of its own, so that as far as any frame claims to reach, nothing is taken for empty.
-fn without_zeros(file: Bytes) -> Bytes {
+fn without_zeros(file: Bytes, planted: Planted) -> Bytes {
     static ZEROS: [u8; 4096] = [0; 4096];
     let empty =
         file.rchunks(ZEROS.len()).take_while(|chunk| ZEROS.starts_with(chunk)).map(<[u8]>::len).sum::<usize>();
     let written = file.len() - empty;
-    let used = frame::claimed_end(&file, written).max(written).min(file.len());
+    let claimed = if planted.zeros_taken_for_empty() { 0 } else { frame::claimed_end(&file, written) };
+    let used = claimed.max(written).min(file.len());
     match file.get(..used) {
         Some(content) if used < file.len() / 2 => Bytes::copy_from_slice(content),
         Some(_) | None => file,
@@ -304,7 +299,7 @@ mod tests {
             file[at..at + part.len()].copy_from_slice(&part);
             at += part.len();
         }
-        let kept = without_zeros(Bytes::from(file));
+        let kept = without_zeros(Bytes::from(file), Planted::default());
         assert!(kept.len() < 8192, "what is empty is not kept: {}", kept.len());
         assert!(frame::find(&kept, 4096 - 512, 3, Checksum::Verify).is_some());
     }

@@ -92,7 +92,7 @@ pub fn recover<E>(
         let bytes = read(&file).map_err(|error| RecoveryError::Read { file, error })?;
         files.push(SegmentFile { seq, bytes });
     }
-    let chain = chain::read(files, config.planted.torn_tail_accepted())?;
+    let chain = chain::read(files, config.planted)?;
     let chain = with_hard_state(chain)?;
     let snapshots: Vec<Index> = directory.snapshots.iter().copied().collect();
     let choice = snapshots::choose(&chain.log, &snapshots, &mut read)?;
@@ -183,7 +183,8 @@ impl Restart {
             self.chain.log.begin_anew(meta.position);
         }
         let kept = self.kept_snapshots();
-        let beside = Beside::new(kept.clone(), core::mem::take(&mut self.directory.rollbacks));
+        let beside =
+            Beside::new(kept.clone(), core::mem::take(&mut self.directory.rollbacks), self.config.planted);
         let spares = Spares::new(self.directory.next_spare);
         let next = Next {
             seq: self.directory.next_segment,

@@ -1,7 +1,11 @@
-//! `synap-sim bugs`: each planted bug must be found within its budget of seeds. The table tells how many it took.
+//! `synap-sim bugs`: each planted bug must be found within its budget of seeds. Prints the kill matrix as a table for
+//! `docs/simulation.md`: how many seeds it takes, from several first seeds, and which oracle finds it.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::run_plan;
-use crate::bugs::PLANTS;
+use crate::bugs::{PLANTS, Plant};
 use crate::plan::{self, Plan};
 use crate::run::Verdict;
 use crate::script::{Level, token};
@@ -14,38 +18,78 @@ pub(super) struct Args {
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     start: u64,
+    /// From how many first seeds each is hunted; the median counts.
+    #[arg(long, default_value_t = 1)]
+    samples: u8,
+    /// How many are hunted at once.
+    #[arg(long, default_value_t = 2)]
+    jobs: u8,
 }
 
+/// A hunt that ended well.
+struct Kill {
+    seeds: u64,
+    seed: u64,
+    verdict: Verdict,
+}
+
+/// Between the first seeds of two samples.
+const STRIDE: u64 = 100_000;
+
 pub(super) fn run(args: &Args) -> u8 {
-    let mut survivors = 0;
-    println!("{:<34} {:>6} {:>6}  found by", "planted bug", "seeds", "budget");
-    for plant in PLANTS.iter().filter(|plant| args.only.as_ref().is_none_or(|name| name == plant.name)) {
-        match hunt(plant.name, args.start, plant.seeds_max) {
-            Some((seeds, verdict)) => {
-                let seed = args.start + seeds - 1;
-                let token = token(Level::A, seed, Some(plant.name));
-                println!(
-                    "{:<34} {seeds:>6} {:>6}  {} ({token})",
-                    plant.name,
-                    plant.seeds_max,
-                    verdict.signature()
-                );
-            }
-            None => {
-                survivors += 1;
-                println!("{:<34} {:>6} {:>6}  NOBODY", plant.name, "-", plant.seeds_max);
-            }
-        }
+    let wanted: Vec<&Plant> =
+        PLANTS.iter().filter(|plant| args.only.as_ref().is_none_or(|name| name == plant.name)).collect();
+    if wanted.is_empty() {
+        eprintln!("no bug is planted under that name");
+        return 2;
     }
-    if survivors == 0 { 0 } else { 10 }
+    println!("| planted bug | level | median seeds | budget | found by | token |\n|---|---|---|---|---|---|");
+    let next = AtomicUsize::new(0);
+    let survivors = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs.max(1) {
+            scope.spawn(|| {
+                while let Some(plant) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if !tell(plant, args)
+                        && let Ok(mut survivors) = survivors.lock()
+                    {
+                        survivors.push(plant.name);
+                    }
+                }
+            });
+        }
+    });
+    let survivors = survivors.into_inner().unwrap_or_default();
+    if survivors.is_empty() {
+        println!("\nall {} are found", wanted.len());
+        return 0;
+    }
+    println!("\nnobody finds {}", survivors.join(", "));
+    10
+}
+
+/// Hunts one bug and prints its line. Gives whether it was found from every first seed.
+fn tell(plant: &Plant, args: &Args) -> bool {
+    let starts = (0..u64::from(args.samples.max(1))).map(|nth| args.start + nth * STRIDE);
+    let kills: Option<Vec<Kill>> = starts.map(|start| hunt(plant, start)).collect();
+    let Some(mut kills) = kills else {
+        println!("| {} | A | - | {} | NOBODY | |", plant.name, plant.seeds_max);
+        return false;
+    };
+    kills.sort_by_key(|kill| kill.seeds);
+    let Kill { seeds, seed, verdict } = &kills[kills.len() / 2];
+    let token = token(Level::A, *seed, Some(plant.name));
+    println!("| {} | A | {seeds} | {} | {} | `{token}` |", plant.name, plant.seeds_max, verdict.signature());
+    true
 }
 
 /// How many seeds it takes until a run fails with the bug and does not without it.
-fn hunt(name: &str, start: u64, seeds_max: u64) -> Option<(u64, Verdict)> {
-    (0..seeds_max).find_map(|nth| {
-        let sound = plan::draw(start + nth);
-        let verdict = run_plan(Level::A, &Plan { planted: Some(name.to_owned()), ..sound.clone() }, false).verdict;
+fn hunt(plant: &Plant, start: u64) -> Option<Kill> {
+    (start..start + plant.seeds_max).find_map(|seed| {
+        let sound = plan::draw(seed);
+        let planted = Plan { planted: Some(plant.name.to_owned()), ..sound.clone() };
+        let verdict = run_plan(Level::A, &planted, false).verdict;
         let killed = !verdict.is_good() && run_plan(Level::A, &sound, false).verdict.is_good();
-        killed.then_some((nth + 1, verdict))
+        killed.then(|| Kill { seeds: seed - start + 1, seed, verdict })
     })
 }

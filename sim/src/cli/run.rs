@@ -34,6 +34,9 @@ pub(super) struct Args {
     /// Goes on after a failure, to see how many there are.
     #[arg(long)]
     keep_going: bool,
+    /// Fails if a mark of the core, a kind of message or a kind of fault was never met.
+    #[arg(long)]
+    coverage: bool,
     /// Runs the scripts in this directory instead of seeds.
     #[arg(long)]
     scripts: Option<std::path::PathBuf>,
@@ -153,12 +156,22 @@ impl Shared<'_> {
         );
     }
 
+    fn conclude_coverage(&self) -> u8 {
+        let coverage = self.tally.lock().map(|tally| tally.coverage).unwrap_or_default();
+        let missing = coverage.missing();
+        println!("met: {}", coverage.told());
+        if !missing.is_empty() {
+            println!("never met: {}", missing.join(", "));
+        }
+        if self.args.coverage && !missing.is_empty() { 12 } else { 0 }
+    }
+
     fn conclude(&self) -> u8 {
         let Ok(mut failures) = self.failures.lock() else { return 14 };
         failures.sort_by_key(|(seed, _)| *seed);
         let Some((seed, verdict)) = failures.first() else {
             println!("all good");
-            return 0;
+            return self.conclude_coverage();
         };
         let token = token(self.args.level, *seed, self.args.bug.as_deref());
         let plan = self.plan(*seed);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use synap_core::command::{Command, Condition};
+use synap_core::command::{Command, Condition, Fingerprint, Ticket};
 use synap_core::config::Concern;
 use synap_core::ids::RequestId;
 use synap_core::input::{Input, ReadDemand, Request};
@@ -34,6 +34,8 @@ struct Client {
     target: usize,
     /// Its own last write, for reading it back.
     last: Option<Position>,
+    /// What it asks again, since nobody told it what became of it.
+    again: Option<Want>,
     /// The operation that it waits for, if any.
     open: Option<usize>,
     /// Operations of the plan whose time has come while another was open.
@@ -64,6 +66,7 @@ impl Clients {
             mind: Mind::new(plan, number.into()),
             target: 0,
             last: None,
+            again: None,
             open: None,
             waiting: VecDeque::new(),
         };
@@ -83,6 +86,10 @@ impl World<'_> {
         let client = &mut self.clients.clients[number];
         if client.open.is_some() {
             return;
+        }
+        if let Some(want) = client.again.take() {
+            let host = client.target;
+            return self.client_wants(number, host, want, "the same again".to_owned());
         }
         let ask = client.mind.draw(number, self.plan);
         let host = match &ask {
@@ -105,10 +112,19 @@ impl World<'_> {
     }
 
     fn client_asks(&mut self, number: usize, host: usize, ask: Ask) {
-        let client = &mut self.clients.clients[number];
         let text = ask.to_string();
+        let drawn = mix(&[self.plan.seed, self.now, number as u64, 9]);
+        let client = &mut self.clients.clients[number];
         let want = match ask {
+            Ask::Write { command, concern } if self.plan.knobs.automatic && drawn.is_multiple_of(3) => {
+                Want::Write { command: once(number, drawn, command), concern }
+            }
             Ask::Write { command, concern } => Want::Write { command, concern },
+            Ask::Read { key, age_ms: None, own: false }
+                if self.plan.knobs.automatic && drawn.is_multiple_of(2) =>
+            {
+                Want::Read { key, demand: ReadDemand { linearizable: true, ..ReadDemand::default() } }
+            }
             Ask::Read { key, age_ms, own } => {
                 let last = client.last.filter(|_| own);
                 let demand = ReadDemand {
@@ -119,6 +135,10 @@ impl World<'_> {
                 Want::Read { key, demand }
             }
         };
+        self.client_wants(number, host, want, text);
+    }
+
+    fn client_wants(&mut self, number: usize, host: usize, want: Want, text: String) {
         let op = self.open(Some(number), host, want, text);
         self.clients.clients[number].open = Some(op);
         // A hash of when and who, so that the same operation takes the same way when others are left out.
@@ -187,8 +207,8 @@ impl World<'_> {
     }
 
     fn read(&mut self, op: usize, view: &View) {
-        let Op { host, want: Want::Read { key, demand }, .. } = &self.clients.ops[op] else { return };
-        let (host, key, demand) = (*host, key.clone(), *demand);
+        let Op { host, want: Want::Read { key, demand }, asked_at, .. } = &self.clients.ops[op] else { return };
+        let (host, key, demand, asked_at) = (*host, key.clone(), *demand, *asked_at);
         let item = view.store.get(&key);
         let value = item.map(|item| (Bytes::copy_from_slice(item.value()), item.version().0));
         let client = self.clients.ops[op].client;
@@ -200,7 +220,9 @@ impl World<'_> {
             text: format!("{} at {}", shown(value.as_ref()), view.applied),
         });
         let min_index = demand.min_position.map(|(_, index)| index);
-        self.see(&Fact::Read { node: host, key: &key, value, applied: view.applied, min_index });
+        let linearizable_since = demand.linearizable.then_some(asked_at);
+        let applied = view.applied;
+        self.see(&Fact::Read { node: host, key: &key, value, applied, min_index, linearizable_since });
         self.tally.reads += 1;
         self.next_after(op, true);
     }
@@ -293,6 +315,8 @@ impl World<'_> {
         let hosts = self.hosts.len() as u64;
         let client = &mut self.clients.clients[number];
         client.open = None;
+        // What is safe to send again is sent again until it is answered.
+        client.again = Some(self.clients.ops[op].want.clone()).filter(|want| !well && want.is_once());
         if let Some(next) = client.waiting.pop_front() {
             return self.operation_due(next);
         }
@@ -307,4 +331,17 @@ impl World<'_> {
         }
         self.after(pause_us, Event::Client(number));
     }
+}
+
+impl Want {
+    fn is_once(&self) -> bool {
+        matches!(self, Self::Write { command: Command::Once { .. }, .. })
+    }
+}
+
+/// A write that is safe to send again.
+fn once(client: usize, drawn: u64, command: Command) -> Command {
+    let key = Bytes::from(format!("c{client}-{drawn:x}"));
+    let ticket = Ticket { key, fingerprint: Fingerprint::of(&[&drawn.to_le_bytes()]), wants_old: false };
+    Command::Once { ticket, command: Box::new(command) }
 }

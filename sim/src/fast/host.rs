@@ -194,7 +194,6 @@ impl World<'_> {
         }
         host.powered = !power;
         let Some(process) = host.process.take() else { return };
-        let life = host.life;
         self.note(&[2, number as u64, u64::from(power)], || Step::Ended {
             node: number,
             power,
@@ -206,8 +205,7 @@ impl World<'_> {
         for op in process.requests.values() {
             self.unanswered(*op);
         }
-        drop(process);
-        let _ = life;
+        self.tally.coverage.met(process.node.seen().bits());
         self.see(&Fact::Ended { node: number, power });
     }
 
@@ -251,6 +249,7 @@ impl World<'_> {
         let clock = process.clock;
         for input in &inputs {
             if let Input::Message { message, .. } = input {
+                self.tally.coverage.arrived(message);
                 self.oracles.see(self.plan, now, &Fact::Heard { node: number, message });
             }
         }

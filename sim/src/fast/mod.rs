@@ -203,7 +203,11 @@ impl<'p> World<'p> {
     fn tally_up(&self) -> Tally {
         let dirty = self.hosts.iter().map(|host| host.disk().counts().dirty_power_cuts).sum();
         let compared = self.oracles.compared().map(|(_, count)| count).sum();
-        Tally { events: self.trace.events(), us: self.now, dirty_power_cuts: dirty, compared, ..self.tally }
+        let mut tally =
+            Tally { events: self.trace.events(), us: self.now, dirty_power_cuts: dirty, compared, ..self.tally };
+        let lives = self.hosts.iter().filter_map(|host| host.process.as_ref());
+        lives.for_each(|process| tally.coverage.met(process.node.seen().bits()));
+        tally
     }
 }
 

@@ -85,6 +85,7 @@ impl World<'_> {
             }
         }
         self.tally.faults += 1;
+        self.tally.coverage.began(&self.plan.faults[number].what);
     }
 
     pub(super) fn fault_ends(&mut self, number: usize) {
@@ -156,7 +157,11 @@ impl World<'_> {
                 disk.spoil("")
             };
         }
-        self.see(&Fact::DiskLost { node: host });
+        // Damage that recovery can tell must be told, and then the disk is replaced. What cannot be told from a torn end
+        // may be gone without a word.
+        if self.oracles.platter(host).problem.is_none() {
+            self.see(&Fact::DiskLost { node: host });
+        }
         self.after(100_000, Event::Start { host });
     }
 

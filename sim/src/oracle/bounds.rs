@@ -2,8 +2,11 @@
 
 use crate::oracle::{Fact, Ground, Oracle};
 
-/// Entries at the front of the tail may overhang its bound by what one turn appends.
-const OVERHANG_BYTES: u64 = 1 << 20;
+/// Entries that one turn may append, beyond those that cannot go yet.
+const TURN_ENTRIES: u64 = 64;
+
+/// Most bytes of an entry besides its values, of which it has two at most.
+const ENTRY_BYTES: u64 = 512;
 
 /// Requests that may wait in one node. Clients of a simulation are few: more waiters than this are forgotten ones.
 const WAITING_MAX: u64 = 64;
@@ -19,7 +22,11 @@ impl Oracle for Bounds {
 
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
         let Fact::Status { node, status, .. } = fact else { return Ok(()) };
-        let tail_bytes_max = ground.plan.knobs.tail_bytes_max + OVERHANG_BYTES;
+        // What is not applied and durable stays, whatever the bound says.
+        let positions = &status.positions;
+        let unsettled = positions.last.index.ahead_of(positions.applied.index.min(positions.durable));
+        let entry_bytes = ground.plan.workload.value_bytes_max * 2 + ENTRY_BYTES;
+        let tail_bytes_max = ground.plan.knobs.tail_bytes_max + (unsettled + TURN_ENTRIES) * entry_bytes;
         if status.tail_bytes > tail_bytes_max {
             return Err(format!("n{node} keeps {} bytes of log in memory", status.tail_bytes));
         }

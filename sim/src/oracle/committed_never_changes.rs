@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use synap_core::event::Event;
 use synap_core::position::{Index, Position};
 
 use crate::oracle::{Fact, Ground, Oracle};
@@ -30,6 +31,13 @@ impl Oracle for CommittedNeverChanges {
             Fact::DiskLost { node } => {
                 self.applied[*node].clear();
                 Ok(())
+            }
+            // Where replicas elect and nobody promotes, what was applied was committed by a majority, or by the only
+            // master that there was: no election takes it back.
+            Fact::Happened { node, event: Event::RolledBack { from, upto, applied: true, .. } }
+                if ground.plan.knobs.automatic && !ground.plan.changes_master() =>
+            {
+                Err(format!("n{node} rolls back {from} to {upto}, which it had applied"))
             }
             Fact::Status { node, status, .. } => {
                 let now = status.positions.applied;

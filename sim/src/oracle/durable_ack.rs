@@ -26,11 +26,7 @@ impl Oracle for DurableAck {
                 let seen = self.acked.entry((*node, *life)).or_default();
                 let new = (ack.epoch(), ack.durable()) != *seen;
                 *seen = (ack.epoch(), ack.durable());
-                if new && ground.sampled(*node as u64, 4) {
-                    self.check(ground, *node, ack.durable())
-                } else {
-                    Ok(())
-                }
+                if new && ground.sampled(*node as u64) { self.check(ground, *node, ack.durable()) } else { Ok(()) }
             }
             Message::Stored(stored) if stored.durable() => {
                 self.compared += 1;

@@ -47,7 +47,7 @@ impl Oracle for FrontTells {
                 }
                 Err(format!("n{node}: {why}"))
             }
-            Fact::Status { node, status, .. } if ground.sampled(*node as u64 + 32, 8) => {
+            Fact::Status { node, status, .. } if ground.sampled(*node as u64 + 32) => {
                 self.compared += 1;
                 let holds = ground.platter(*node).last().index;
                 if status.positions.durable <= holds {

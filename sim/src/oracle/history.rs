@@ -202,7 +202,9 @@ impl ClientHistory {
 
     /// What was asked after another answer stands behind it.
     fn order_is_real(&mut self, end: &End<'_>) -> Result<(), String> {
-        let mut answered: Vec<&Write> = self.writes.iter().filter(|write| end.holds(write.position)).collect();
+        // A retry is answered with what the first of its kind did.
+        let first = |write: &&Write| end.holds(write.position) && !is_retried(&write.command);
+        let mut answered: Vec<&Write> = self.writes.iter().filter(first).collect();
         let mut asked = answered.clone();
         answered.sort_by_key(|write| write.answered_at);
         asked.sort_by_key(|write| write.asked_at);
@@ -231,7 +233,7 @@ impl ClientHistory {
             reached = entry.position.index;
             if let Some(write) = told.get(&entry.position).filter(|write| says_durable(write.concern)) {
                 self.compared += 1;
-                if write.outcome != applied.outcome {
+                if plain(&write.outcome) != plain(&applied.outcome) {
                     return Err(format!(
                         "{} was answered with {:?}, the log gives {:?}",
                         entry.position, write.outcome, applied.outcome
@@ -268,5 +270,17 @@ impl End<'_> {
         let at = self.reigns.partition_point(|reign| reign.start <= position.index);
         let epoch = at.checked_sub(1).and_then(|at| self.reigns.get(at)).map(|reign| reign.epoch);
         epoch == Some(position.epoch) && position.index <= self.last()
+    }
+}
+
+fn is_retried(command: &Command) -> bool {
+    matches!(command, Command::Once { .. })
+}
+
+/// What a write did; a retry is answered with what the first did.
+fn plain(outcome: &Outcome) -> &Outcome {
+    match outcome {
+        Outcome::Replayed { outcome, .. } => outcome,
+        other => other,
     }
 }

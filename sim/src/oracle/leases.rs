@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use synap_core::position::Epoch;
+use synap_core::status::{Role, State, Status};
 
 use crate::oracle::{Fact, Ground, Oracle};
 
@@ -11,6 +12,8 @@ use crate::oracle::{Fact, Ground, Oracle};
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     held: BTreeMap<usize, (Epoch, u64)>,
+    /// The highest epoch in which a write was answered.
+    answered: Epoch,
     compared: u64,
 }
 
@@ -32,6 +35,21 @@ impl Oracle for Leases {
                     ))
                 })
             }
+            Fact::Written { written, voters: Some(_), .. } => {
+                self.answered = self.answered.max(written.position.epoch);
+                Ok(())
+            }
+            // Whoever serves answers: with a master of a higher epoch answering too there are two.
+            Fact::Status { node, status, .. } if serves_armed(status) => {
+                self.compared += 1;
+                if status.epoch >= self.answered {
+                    return Ok(());
+                }
+                Err(format!(
+                    "n{node} serves in epoch {}, in epoch {} writes have been answered",
+                    status.epoch, self.answered
+                ))
+            }
             Fact::Leads { node, until: None, .. } | Fact::Ended { node, .. } => {
                 self.held.remove(node);
                 Ok(())
@@ -43,4 +61,8 @@ impl Oracle for Leases {
     fn compared(&self) -> u64 {
         self.compared
     }
+}
+
+fn serves_armed(status: &Status) -> bool {
+    status.role == Role::Master && status.state == State::Serving && status.failover.armed
 }

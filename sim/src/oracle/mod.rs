@@ -11,6 +11,7 @@ mod front_tells;
 mod history;
 mod lag_tells;
 mod leases;
+mod linearizable;
 mod platter;
 mod positions;
 mod promised;
@@ -20,7 +21,7 @@ mod rollback_reported;
 mod same_state;
 mod world_log;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -164,6 +165,8 @@ pub enum Fact<'a> {
         applied: Position,
         /// The position that it asked for at least.
         min_index: Option<Index>,
+        /// When it was asked, if it demanded everything that was answered before.
+        linearizable_since: Option<u64>,
     },
     /// The run is over and the cluster has converged on this master.
     Converged {
@@ -187,7 +190,11 @@ pub struct Ground<'a> {
     /// Every entry that any node ever wrote.
     pub log: &'a WorldLog,
     platters: &'a Platters,
+    looks: &'a Cell<u64>,
 }
+
+/// So many looks are taken before they become rarer; after twice as many every third fact is looked at, and so on.
+const LOOKS_AT_ALL: u64 = 32;
 
 /// A platter as it was read, with the version of the disk that it was read at.
 type ReadAt = (u64, Arc<Platter>);
@@ -228,6 +235,7 @@ pub struct Oracles {
     log: WorldLog,
     platters: Platters,
     violation: Option<Violation>,
+    looks: Cell<u64>,
 }
 
 impl Ground<'_> {
@@ -236,9 +244,13 @@ impl Ground<'_> {
         self.platters.read(node)
     }
 
-    /// Whether one of `every` facts like this is to be looked at closely: reading a platter costs.
-    pub fn sampled(&self, salt: u64, every: u64) -> bool {
-        crate::dice::mix(&[self.plan.seed, self.at, salt]).is_multiple_of(every)
+    /// Whether a fact like this is to be looked at closely: reading a platter costs. Each of the first, then fewer and
+    /// fewer, so that a long run looks about as often as a short one.
+    pub fn sampled(&self, salt: u64) -> bool {
+        let every = 1 + self.looks.get() / LOOKS_AT_ALL;
+        let looks = crate::dice::mix(&[self.plan.seed, self.at, salt]).is_multiple_of(every);
+        self.looks.set(self.looks.get() + u64::from(looks));
+        looks
     }
 }
 
@@ -276,9 +288,16 @@ impl Oracles {
             Box::new(rollback_reported::RollbackReported::new(nodes)),
             Box::new(lag_tells::LagTells::new(nodes)),
             Box::new(leases::Leases::default()),
+            Box::new(linearizable::Linearizable::default()),
             Box::new(bounds::Bounds),
         ];
-        Self { oracles, log: WorldLog::default(), platters: Platters { disks, read }, violation: None }
+        Self {
+            oracles,
+            log: WorldLog::default(),
+            platters: Platters { disks, read },
+            violation: None,
+            looks: Cell::new(0),
+        }
     }
 
     /// Shows a fact to all of them. After the first violation they rest.
@@ -290,7 +309,7 @@ impl Oracles {
             self.violation = Some(Violation { oracle: WorldLog::NAME, at, cause });
             return;
         }
-        let ground = Ground { at, plan, log: &self.log, platters: &self.platters };
+        let ground = Ground { at, plan, log: &self.log, platters: &self.platters, looks: &self.looks };
         for oracle in &mut self.oracles {
             if let Err(cause) = oracle.see(&ground, fact) {
                 self.violation = Some(Violation { oracle: oracle.name(), at, cause });

@@ -34,7 +34,7 @@ impl Oracle for RollbackReported {
             }
             Fact::Happened { node, event: Event::RolledBack { .. } | Event::SnapshotInstalled { .. } }
             | Fact::Started { node, .. } => self.look(*node, &ground.platter(*node)),
-            Fact::Status { node, .. } if ground.sampled(*node as u64 + 64, 16) => {
+            Fact::Status { node, .. } if ground.at.is_multiple_of(16) && ground.sampled(*node as u64 + 64) => {
                 self.look(*node, &ground.platter(*node))
             }
             Fact::Converged { statuses, .. } => (0..statuses.len())

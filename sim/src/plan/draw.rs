@@ -112,7 +112,7 @@ fn workload(dice: &mut Dice, replicas: u8, busy_ms: u64) -> Workload {
         concerns.push(dice.between(1, u64::from(replicas)).to_string());
     }
     let clients = dice.between(1, 6) as u8;
-    let requests = *dice.pick(&[100, 150, 200, 300, 600]);
+    let requests = *dice.pick(&[60, 100, 150, 200, 400]);
     let pause_us = busy_ms * 1000 * u64::from(clients) / requests;
     Workload {
         clients,

@@ -254,7 +254,14 @@ impl Client {
             return ledger.violated(FRONT_TELLS, at, cause);
         };
         let value = read.value.clone();
-        let fact = Fact::Read { node, key: read.key, value, applied, min_index: read.min_index };
+        let fact = Fact::Read {
+            node,
+            key: read.key,
+            value,
+            applied,
+            min_index: read.min_index,
+            linearizable_since: None,
+        };
         ledger.see(&self.stage.plan, at, &fact);
         ledger.tally.reads += 1;
     }

@@ -1,0 +1,131 @@
+//! What a campaign has met: marks of the core, kinds of messages that arrived, kinds of faults that began. Sets of bits,
+//! so that many runs add up to one; names come in when they are told.
+
+use synap_core::message::Message;
+use synap_core::seen::MARKS;
+
+use crate::plan::What;
+use crate::trace::kind_of;
+
+/// What was met, a bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    marks: u64,
+    messages: u64,
+    faults: u64,
+}
+
+/// The kinds of messages, as traces name them.
+const MESSAGES: [&str; 16] = [
+    "beat",
+    "append",
+    "ack",
+    "hello",
+    "welcome",
+    "chunk",
+    "stored",
+    "pull",
+    "pulled",
+    "trial",
+    "canvass",
+    "vote",
+    "handover",
+    "readindex",
+    "readindexed",
+    "bye",
+];
+
+/// The kinds of faults, as scripts name them.
+const FAULTS: [&str; 18] = [
+    "kill",
+    "power_cut",
+    "power_cut_all",
+    "pause",
+    "partition",
+    "one_way",
+    "reset",
+    "slow_network",
+    "slow_disk",
+    "full_disk",
+    "fail_sync",
+    "rot",
+    "spoil",
+    "wipe",
+    "wall_jump",
+    "promote",
+    "edit_role",
+    "switchover",
+];
+
+impl Coverage {
+    /// A process has met these marks of the core.
+    pub(crate) fn met(&mut self, marks: u64) {
+        self.marks |= marks;
+    }
+
+    /// A message arrived.
+    pub(crate) fn arrived(&mut self, message: &Message) {
+        let kind = kind_of(message);
+        self.messages |= MESSAGES.iter().position(|known| *known == kind).map_or(0, |at| 1 << at);
+    }
+
+    /// A fault began.
+    pub(crate) fn began(&mut self, what: &What) {
+        let name = match what {
+            What::Kill(_) => "kill",
+            What::PowerCut(_) => "power_cut",
+            What::PowerCutAll => "power_cut_all",
+            What::Pause(_) => "pause",
+            What::Partition(_) => "partition",
+            What::OneWay(..) => "one_way",
+            What::Reset(_) => "reset",
+            What::SlowNetwork(_) => "slow_network",
+            What::SlowDisk(..) => "slow_disk",
+            What::FullDisk(_) => "full_disk",
+            What::FailSync(_) => "fail_sync",
+            What::Rot(_) => "rot",
+            What::Spoil(_) => "spoil",
+            What::Wipe(_) => "wipe",
+            What::WallJump(..) => "wall_jump",
+            What::Promote(..) => "promote",
+            What::EditRole(_) => "edit_role",
+            What::Snapshot(_) => "snapshot",
+            What::Switchover(_) => "switchover",
+        };
+        self.faults |= FAULTS.iter().position(|known| *known == name).map_or(0, |at| 1 << at);
+    }
+
+    /// The sum of two runs'.
+    #[must_use]
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            marks: self.marks | other.marks,
+            messages: self.messages | other.messages,
+            faults: self.faults | other.faults,
+        }
+    }
+
+    /// What was never met, by name.
+    pub fn missing(&self) -> Vec<String> {
+        let without = |bits: u64, at: usize| bits & (1 << at) == 0;
+        let marks = MARKS.iter().enumerate().filter(|(at, _)| without(self.marks, *at));
+        let messages = MESSAGES.iter().enumerate().filter(|(at, _)| without(self.messages, *at));
+        let faults = FAULTS.iter().enumerate().filter(|(at, _)| without(self.faults, *at));
+        marks
+            .map(|(_, mark)| format!("mark {mark:?}"))
+            .chain(messages.map(|(_, name)| format!("message {name}")))
+            .chain(faults.map(|(_, name)| format!("fault {name}")))
+            .collect()
+    }
+
+    /// How much was met, in one line.
+    pub fn told(&self) -> String {
+        let share = |bits: u64, of: usize| format!("{} of {of}", bits.count_ones());
+        format!(
+            "{} marks of the core, {} kinds of messages, {} kinds of faults",
+            share(self.marks, MARKS.len()),
+            share(self.messages, MESSAGES.len()),
+            share(self.faults, FAULTS.len())
+        )
+    }
+}
