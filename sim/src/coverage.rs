@@ -91,6 +91,8 @@ impl Coverage {
             What::EditRole(_) => "edit_role",
             What::Snapshot(_) => "snapshot",
             What::Switchover(_) => "switchover",
+            What::Stop(_) => "stop",
+            What::Strangers(_) => "strangers",
         };
         self.faults |= FAULTS.iter().position(|known| *known == name).map_or(0, |at| 1 << at);
     }

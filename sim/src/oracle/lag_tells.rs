@@ -55,7 +55,8 @@ impl Oracle for LagTells {
             Fact::Status { node, status, .. } if status.role == Role::Replica => {
                 self.compared += 1;
                 self.heard[*node].check(ground, status).map_err(|why| format!("n{node} {why}"))?;
-                self.check_staleness(status, ground.at).map_err(|why| format!("n{node} {why}"))
+                self.check_staleness(status, ground.at, ground.plan.knobs.drift_ppm_max.into())
+                    .map_err(|why| format!("n{node} {why}"))
             }
             _ => Ok(()),
         }
@@ -101,9 +102,12 @@ impl Heard {
 
 impl LagTells {
     /// Who says that he held everything at a time held what the master whom he follows had answered by then.
-    fn check_staleness(&self, status: &Status, at: u64) -> Result<(), String> {
+    fn check_staleness(&self, status: &Status, at: u64, drift_ppm: u64) -> Result<(), String> {
         let Some(staleness) = status.staleness else { return Ok(()) };
-        let then = at.saturating_sub(u64::try_from(staleness.as_micros()).unwrap_or(u64::MAX));
+        // Told on the node's own clock, which may gain or lose.
+        let staleness_us = u64::try_from(staleness.as_micros()).unwrap_or(u64::MAX / 2);
+        let drift_us = staleness_us / 1_000_000 * drift_ppm + drift_ppm;
+        let then = at.saturating_sub(staleness_us.saturating_add(drift_us));
         let answered = self.answered.range((status.epoch, 0)..(status.epoch, then)).map(|(_, index)| *index).max();
         match answered {
             Some(index) if index > status.positions.applied.index => Err(format!(

@@ -33,13 +33,14 @@ impl Oracle for RollbackReported {
                 Ok(())
             }
             Fact::Happened { node, event: Event::RolledBack { .. } | Event::SnapshotInstalled { .. } }
-            | Fact::Started { node, .. } => self.look(*node, &ground.platter(*node)),
+            | Fact::Ended { node, .. }
+            | Fact::Started { node, .. } => self.look(ground, *node, &ground.platter(*node)),
             Fact::Status { node, .. } if ground.at.is_multiple_of(16) && ground.sampled(*node as u64 + 64) => {
-                self.look(*node, &ground.platter(*node))
+                self.look(ground, *node, &ground.platter(*node))
             }
             Fact::Converged { statuses, .. } => (0..statuses.len())
                 .filter(|node| statuses[*node].is_some())
-                .try_for_each(|node| self.look(node, &ground.platter(node))),
+                .try_for_each(|node| self.look(ground, node, &ground.platter(node))),
             _ => Ok(()),
         }
     }
@@ -50,8 +51,16 @@ impl Oracle for RollbackReported {
 }
 
 impl RollbackReported {
-    fn look(&mut self, node: usize, platter: &Platter) -> Result<(), String> {
+    fn look(&mut self, ground: &Ground<'_>, node: usize, platter: &Platter) -> Result<(), String> {
         let Some(recovered) = &platter.node else { return Ok(()) };
+        // What a restart finds is what was written.
+        let other = recovered
+            .entries
+            .iter()
+            .find(|entry| ground.log.get(entry.position).is_some_and(|written| written.record != entry.record));
+        if let Some(other) = other {
+            return Err(format!("n{node} holds another entry at {} than was written", other.position));
+        }
         let held = &mut self.held[node];
         let last = platter.last().index;
         // Everything above the log's end is gone; below it, what another epoch holds now.
