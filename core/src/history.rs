@@ -87,6 +87,12 @@ impl History {
         })
     }
 
+    /// Whether this history has forgotten all that a log which ends at `last` could share with it.
+    pub fn has_forgotten(&self, last: Position) -> bool {
+        let first = self.reigns.first().filter(|_| self.reigns.len() == REIGNS_MAX);
+        first.is_some_and(|first| first.epoch > last.epoch && first.start > last.index)
+    }
+
     /// Whether an operator's promotion opened a reign after `index`.
     pub fn promoted_after(&self, index: Index) -> bool {
         self.reigns.iter().any(|reign| {

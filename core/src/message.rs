@@ -235,6 +235,8 @@ pub struct Chunk {
 pub struct Pull {
     /// The asker's last entry.
     pub after: Position,
+    /// Entries of later epochs too: the asker has not named its own epoch yet.
+    pub across: bool,
 }
 
 /// Entries that a survivor holds beyond the asker's tail.

@@ -60,6 +60,8 @@ impl goldenscript::Runner for Script {
             "switchover" => cluster.switch_over(node()?, args.take_key("to")),
             "pause" => cluster.pause(node()?, args.next_pos().ok_or("how long?")?.parse()?),
             "remove" => cluster.remove(node()?, args.next_pos().ok_or("which member?")?),
+            "priority" => cluster.priority(node()?, args.next_pos().ok_or("which member?")?),
+            "restart-often" => cluster.restart_often(node()?, args.next_pos().ok_or("how often?")?.parse()?),
             "read" => cluster.read_linearizable(node()?),
             "snapshot" => cluster.snapshot(node()?),
             "status" => cluster.status(),

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::answers::WAITERS_MAX;
 use super::mastery::{Feed, FeedMode, Progress};
 use super::{Node, Role};
 use crate::command::{Command, MEMBERS_MAX, Member, Membership};
@@ -42,8 +43,14 @@ impl Node {
 
     fn propose_membership(&mut self, wanted: Membership) -> crate::position::Position {
         let arms = wanted.armed && self.armed().is_none();
+        let disarms = !wanted.armed && self.armed().is_some();
         let now = self.now.mono;
         let position = self.propose(&Command::Config(wanted), Concern::Quorum, Answered::No);
+        if let Role::Master(master) = &mut self.role
+            && disarms
+        {
+            master.disarms = Some(position.index);
+        }
         if let Role::Master(master) = &mut self.role
             && arms
         {
@@ -175,12 +182,19 @@ impl Node {
         let room = self.voters_max().saturating_sub(voters);
         let even = voters.is_multiple_of(2);
         let comes = spares.first().filter(|_| room > 0 && (even || room > 1 && spares.len() > 1));
-        let goes = (voters > self.voters_max()).then(|| self.least_wanted(wanted)).flatten();
+        let surplus = (voters > self.voters_max()).then(|| self.least_wanted(wanted)).flatten();
+        let goes = surplus.or_else(|| self.unfit_voter(wanted));
         if let Some(member) = comes.copied().and_then(|node| wanted.get_mut(node)) {
             member.voter = true;
         } else if let Some(member) = goes.and_then(|node| wanted.get_mut(node)) {
             member.voter = false;
         }
+    }
+
+    /// A voter that syncs its promises no longer: its disk must not count.
+    fn unfit_voter(&self, membership: &Membership) -> Option<NodeId> {
+        let Role::Master(master) = &self.role else { return None };
+        master.feeds.values().find(|feed| !feed.votes && membership.is_voter(feed.node)).map(|feed| feed.node)
     }
 
     /// The voter that is missed least; never this node.
@@ -235,6 +249,9 @@ impl Node {
         }
         if self.flags.disk_full {
             return Err(Refusal::DiskFull);
+        }
+        if self.waiters.len() >= WAITERS_MAX {
+            return Err(Refusal::Busy);
         }
         if self.log.membership().0 > self.committed || self.holds_writes() {
             return Err(Refusal::Conflict { why: String::from("another change is under way; try again") });

@@ -155,6 +155,7 @@ impl Node {
     /// Campaigns if the master has been silent for too long.
     pub(super) fn tend_ballot(&mut self, out: &mut Output) {
         let Role::Replica(_) = &self.role else { return };
+        self.keep_word();
         if self.ballot.due() <= self.now.mono && self.why_not_campaign().is_none() {
             let why = if self.ballot.has_evidence() {
                 "the master's process is dead"
@@ -245,7 +246,23 @@ impl Node {
             self.seek_at(address, self.now.mono);
             return;
         }
-        self.canvass(link, out);
+        self.pull_or_canvass(link, out);
+    }
+
+    /// Who holds more is asked for it first, in the trial already: it would be against a shorter log, and may be one that
+    /// never leads itself.
+    fn pull_or_canvass(&mut self, link: LinkId, out: &mut Output) {
+        let last = self.log.last();
+        let Role::Candidate(candidate) = &self.role else { return };
+        let theirs = candidate.asked.get(&link).and_then(|asked| asked.standing.as_ref()).map(|it| it.last);
+        let trial = candidate.stage == Stage::Trial;
+        if trial && last.epoch.number >= candidate.epoch.number {
+            self.lose("its log has grown into a later epoch", out);
+        } else if trial && theirs.is_some_and(|theirs| theirs > last) {
+            out.sends.push((link, Message::Pull(Pull { after: last, across: true })));
+        } else {
+            self.canvass(link, out);
+        }
     }
 
     /// The master that a voter follows who is against this candidate: it may well be alive.
@@ -277,9 +294,9 @@ impl Node {
         match candidate.cause {
             Cause::Handover { epoch, round } => Waiver::Handover { epoch, round },
             Cause::MasterGone | Cause::Operator(_) => {
-                let own = usize::from(self.ballot.has_evidence());
                 let others = candidate.evidence.iter().filter(|node| self.is_voter(**node)).count();
-                if own + others >= self.majority() { Waiver::Evidence } else { Waiver::None }
+                let own = self.ballot.has_evidence();
+                if own && 1 + others >= self.majority() { Waiver::Evidence } else { Waiver::None }
             }
         }
     }
@@ -314,8 +331,16 @@ impl Node {
 
     pub(super) fn tend_candidate(&mut self, out: &mut Output) {
         self.count_votes(out);
-        let Role::Candidate(candidate) = &self.role else { return };
-        if self.now.mono >= candidate.until {
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        if self.now.mono < candidate.until {
+            return;
+        }
+        if let Stage::Pulling(link) = candidate.stage {
+            // Nothing demands what is pulled: the votes are there.
+            candidate.lost(link);
+            self.close(link, out);
+            self.count_votes(out);
+        } else {
             self.lose("no majority of voters answered in time", out);
         }
     }
@@ -384,20 +409,45 @@ impl Node {
         self.seen.mark(Mark::TailPulled);
         let Role::Candidate(candidate) = &mut self.role else { return };
         candidate.until = self.now.mono + self.config.catch_up;
-        out.sends.push((link, Message::Pull(Pull { after: last })));
+        out.sends.push((link, Message::Pull(Pull { after: last, across: false })));
     }
 
-    /// Entries that a member holds beyond the winner's tail.
-    pub(super) fn on_pulled_by_winner(&mut self, link: LinkId, records: &[bytes::Bytes], out: &mut Output) {
+    /// Entries that a member holds beyond the candidate's tail.
+    pub(super) fn on_pulled_by_candidate(&mut self, link: LinkId, records: &[bytes::Bytes], out: &mut Output) {
         let Role::Candidate(candidate) = &mut self.role else { return };
-        if candidate.stage != Stage::Pulling(link) {
-            return;
+        match candidate.stage {
+            Stage::Trial if candidate.asked.contains_key(&link) => self.pulled_in_trial(link, records, out),
+            Stage::Pulling(pulled) if pulled == link => self.pulled_by_winner(link, records, out),
+            Stage::Trial | Stage::Election | Stage::Pulling(_) => {}
         }
+    }
+
+    fn pulled_in_trial(&mut self, link: LinkId, records: &[bytes::Bytes], out: &mut Output) {
+        if records.is_empty() {
+            self.canvass(link, out);
+        } else if self.append_records(records).is_err() {
+            self.drop_garbage(link, "it sent entries that do not follow", out);
+        } else {
+            self.raise_above_log();
+            self.pull_or_canvass(link, out);
+        }
+    }
+
+    /// The next candidacy must have a higher number than the epochs in its own log.
+    fn raise_above_log(&mut self) {
+        let number = self.log.last().epoch.number;
+        if let Role::Candidate(candidate) = &mut self.role {
+            candidate.above = candidate.above.max(number);
+        }
+    }
+
+    fn pulled_by_winner(&mut self, link: LinkId, records: &[bytes::Bytes], out: &mut Output) {
+        let Role::Candidate(candidate) = &mut self.role else { return };
         candidate.stage = Stage::Election;
         if records.is_empty() {
             candidate.asked.remove(&link);
             self.close(link, out);
-        } else if self.append_records(records).is_err() {
+        } else if self.append_pulled(records).is_err() {
             self.drop_garbage(link, "it sent entries that do not follow", out);
         }
         self.count_votes(out);

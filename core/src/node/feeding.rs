@@ -142,7 +142,6 @@ impl Sender<'_> {
     }
 
     fn chunks(&self, link: LinkId, feed: &mut Feed, due: bool, out: &mut Output) {
-        let mut quiet = true;
         while let FeedMode::Snapshot { writer, stored } = &mut feed.mode {
             let number = writer.next_chunk();
             if number >= *stored + CHUNKS_IN_FLIGHT_MAX {
@@ -152,10 +151,8 @@ impl Sender<'_> {
             let position = writer.position();
             let last = self.log.last().index;
             out.sends.push((link, Message::Chunk(Chunk { epoch: self.epoch, position, number, bytes, last })));
-            feed.sent_at = self.now;
-            quiet = false;
         }
-        if quiet && due {
+        if due {
             let message = self.heartbeat(feed);
             out.sends.push((link, message));
         }

@@ -176,6 +176,7 @@ impl Node {
         }
         match master.feeds.values().find(|feed| feed.node == member.id) {
             None => Some("it is not connected"),
+            Some(feed) if !feed.votes => Some("its failover.mode is manual, or it does not sync its promises"),
             Some(feed) => match feed.mode {
                 FeedMode::Stream { .. } => None,
                 FeedMode::Probe | FeedMode::Snapshot { .. } => Some("it is being synced"),
@@ -255,17 +256,23 @@ impl Node {
         out.sends.push((link, Message::Handover(token)));
     }
 
-    fn abort_handover(&mut self, why: &'static str, out: &mut Output) {
+    /// Goes on as before, if a switchover is under way. Once the token is out, the successor may still have promised an
+    /// epoch of its own, which ends this mastership when it is heard of: nothing is lost by that, and an election follows.
+    pub(super) fn abort_handover(&mut self, why: &'static str, out: &mut Output) {
         let now = self.now.mono;
-        if let Role::Master(master) = &mut self.role
-            && let Some(handover) = master.handover.take()
-            && handover.left
-        {
+        let Role::Master(master) = &mut self.role else { return };
+        let Some(handover) = master.handover.take() else { return };
+        if handover.left {
             master.lease_floor = now;
             master.round_wanted = true;
         }
         if let Some((id, _)) = self.switching.request.take() {
-            let why = alloc::format!("nothing has changed: {why}");
+            let what = if handover.left {
+                "the successor was asked, and may still be elected"
+            } else {
+                "nothing has changed"
+            };
+            let why = alloc::format!("{what}: {why}");
             out.replies.push((id, Err(Refusal::Conflict { why })));
         }
         self.tell(why);

@@ -2,6 +2,7 @@
 //! and the verdict on a replica's log.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::{Node, Role};
 use crate::command::Member;
@@ -192,6 +193,9 @@ impl Node {
         if hello.needs_snapshot {
             return self.snapshot_verdict(hello.resume);
         }
+        if self.log.history().has_forgotten(theirs.last) {
+            return self.snapshot_verdict(hello.resume);
+        }
         let last = self.log.last().index;
         let common = self.log.history().common(last, &theirs.history, theirs.last.index).unwrap_or(Position::ZERO);
         if theirs.last.index > common.index {
@@ -211,15 +215,21 @@ impl Node {
         Verdict::Snapshot { position, next_chunk }
     }
 
-    /// Sends a starting master what it has lost and we hold.
+    /// Sends a starting master or a candidate what it has lost and we hold. Who has named its own epoch already gets
+    /// nothing of later ones, or it would go on below them.
     pub(super) fn on_pull(&mut self, link: LinkId, pull: Pull, out: &mut Output) {
-        let follows = self.log.epoch_at(pull.after.index) == Some(pull.after.epoch);
-        let entries = if follows {
-            self.log.records_from(pull.after.index.next(), PULLED_BYTES_MAX)
-        } else {
-            Default::default()
+        let Pull { after, across } = pull;
+        let last = self.log.last().index;
+        let end = if across { Some(last) } else { self.log.history().end_of(after.epoch, last) };
+        let entries = match end {
+            Some(end) if self.log.epoch_at(after.index) == Some(after.epoch) => {
+                let mut records = self.log.records_from(after.index.next(), PULLED_BYTES_MAX);
+                records.truncate(usize::try_from(end.ahead_of(after.index)).unwrap_or(usize::MAX));
+                records
+            }
+            Some(_) | None => Vec::new(),
         };
-        out.sends.push((link, Message::Pulled(Pulled { after: pull.after, entries })));
+        out.sends.push((link, Message::Pulled(Pulled { after, entries })));
     }
 
     /// The node at the other end, where the role knows it.

@@ -95,10 +95,13 @@ impl Node {
         let (leads, timeout) = (self.holds_lease(), self.election_timeout());
         let armed = self.armed().is_some();
         let Role::Master(master) = &mut self.role else { return };
-        if leads || master.handover.is_some() {
+        let handed = master.handover.as_ref().is_some_and(super::handover::Handover::has_left);
+        if leads || handed {
             master.led_at = now;
             return;
         }
+        self.abort_handover("no majority of voters answers", out);
+        let Role::Master(master) = &mut self.role else { return };
         let gives_up = armed && master.led_at + timeout <= now;
         self.waiters.abandon(out);
         if gives_up {

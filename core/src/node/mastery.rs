@@ -49,6 +49,8 @@ pub(super) struct Master {
     pub(super) led_at: Time,
     /// A switchover that is under way.
     pub(super) handover: Option<Handover>,
+    /// Where this master found or wrote a membership that disarms.
+    pub(super) disarms: Option<Index>,
 }
 
 /// A promotion that waits for its first commit.
@@ -114,6 +116,7 @@ impl Master {
             lease_floor: Time::default(),
             led_at: now,
             handover: None,
+            disarms: None,
         }
     }
 
@@ -332,6 +335,7 @@ impl Node {
         self.counters.state_hash_mismatches += 1;
         self.flags.state_mismatch = true;
         out.events.push(Event::HashMismatch { node, at });
+        self.snapshots.forget_transfer_before(at);
         let position = self.transfer_position();
         let verdict = Verdict::Snapshot { position, next_chunk: 0 };
         let mode = self.mode_for(&verdict);

@@ -243,6 +243,7 @@ impl Node {
                 self.reads.cancel(id);
                 self.linearizing.cancel(id);
                 self.switching.cancel(id);
+                self.snapshots.cancel(id);
             }
             Input::Message { link, message } => self.on_message(link, message, out),
             Input::Durable(receipt) => self.on_durable(&receipt, out),

@@ -9,7 +9,8 @@ use crate::position::Index;
 
 impl Node {
     /// The membership by which voters count, if this log is armed. Arming counts from the moment the entry is in the
-    /// log, since replicas that hold it elect; disarming counts once it is committed, since replicas that lack it elect.
+    /// log, since replicas that hold it elect; disarming counts once it is committed, since replicas that lack it elect, and
+    /// on the master once all its voters know that, since those that do not elect too.
     pub(super) fn armed(&self) -> Option<&Membership> {
         if self.is_standalone() {
             return None;
@@ -18,14 +19,37 @@ impl Node {
         if newest.armed {
             return Some(newest);
         }
-        let pending = at > self.committed && !self.is_forced();
+        let pending = (at > self.committed || self.is_disarming(at)) && !self.is_by_force(at);
         pending.then(|| self.log.membership_at(at.prev())).filter(|before| before.armed)
     }
 
     /// The armed membership that this disk holds: only with one does a replica campaign or give its word.
     pub(super) fn armed_on_disk(&self) -> Option<&Membership> {
-        let membership = self.log.membership_at(self.shadow.durable());
+        let (at, newest) = self.log.membership();
+        let durable = self.shadow.durable();
+        let membership = self.log.membership_at(if newest.armed { durable } else { durable.min(at.prev()) });
         (membership.armed && self.armed().is_some()).then_some(membership)
+    }
+
+    /// Whether this master has disarmed at `at`, and a voter that stays does not know yet that this is committed.
+    fn is_disarming(&self, at: Index) -> bool {
+        let Role::Master(master) = &self.role else { return false };
+        let voters = self.log.membership().1.voters().filter(|voter| *voter != self.id);
+        let knows = |voter| master.progress.get(&voter).is_some_and(|known| known.applied >= at);
+        master.disarms == Some(at) && !voters.into_iter().all(knows)
+    }
+
+    /// Whether the membership at `at` disarms by force: it stands right behind the `EpochStart` of a forced promotion.
+    fn is_by_force(&self, at: Index) -> bool {
+        let forced = |kind| match kind {
+            StartKind::Forced => true,
+            StartKind::Founding
+            | StartKind::Restart
+            | StartKind::Promotion
+            | StartKind::Election
+            | StartKind::Switchover => false,
+        };
+        self.log.history().reigns().iter().any(|reign| forced(reign.kind) && reign.start.next() == at)
     }
 
     /// How long a voter's word to the master lasts from when it heard it; zero where no word is given.
@@ -42,21 +66,6 @@ impl Node {
     pub(super) fn round_interval(&self) -> Duration {
         let heartbeat = self.config.heartbeat_interval;
         self.armed().map_or(heartbeat, |membership| heartbeat.min(election_timeout(membership) / 5))
-    }
-
-    /// Whether an operator put this node above everybody: it needs no majority until it arms anew.
-    pub(super) fn is_forced(&self) -> bool {
-        match &self.role {
-            Role::Master(master) => match master.kind {
-                StartKind::Forced => true,
-                StartKind::Founding
-                | StartKind::Restart
-                | StartKind::Promotion
-                | StartKind::Election
-                | StartKind::Switchover => false,
-            },
-            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => false,
-        }
     }
 
     /// Whether an entry may leave for replicas. INV-3, INV-6: a membership leaves only once it is on this disk, or a

@@ -297,7 +297,8 @@ impl Node {
         }
         let common = self.common_with(source).map_or(Index::ZERO, |common| common.index);
         let ours_was_forced = source.history.elected_after(common) && self.log.history().promoted_after(common);
-        let explained = source.history.promoted_after(common) || ours_was_forced;
+        let forgotten = source.history.has_forgotten(self.log.last());
+        let explained = source.history.promoted_after(common) || ours_was_forced || forgotten;
         if common < self.committed && !explained {
             self.refuse(link, Reason::SourceBehind, out);
             return;
@@ -315,6 +316,9 @@ impl Node {
         self.promise(&source);
         let now = self.now.mono;
         let leader = leader_of(&source);
+        // A state that is replaced by an older one was wrong, or is ahead of a master whose own disk is slow.
+        self.tainted |=
+            matches!(verdict, Verdict::Snapshot { position, .. } if position.index < self.applied.index);
         let mode = self.mode_after(&verdict);
         let after = self.common_with(&source).unwrap_or(Position::ZERO);
         let Role::Replica(replica) = &mut self.role else { return };

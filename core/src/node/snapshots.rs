@@ -98,6 +98,16 @@ impl Snapshots {
         self.wanted.push(id);
     }
 
+    /// Nobody waits for it any more.
+    pub(super) fn cancel(&mut self, id: RequestId) {
+        self.wanted.retain(|wanted| *wanted != id);
+    }
+
+    /// A snapshot made for replicas that ends before `at` is of no use.
+    pub(super) fn forget_transfer_before(&mut self, at: Index) {
+        self.transfer.take_if(|transfer| transfer.writer.position().index < at);
+    }
+
     /// A chunk of the master's goes into our file.
     pub(super) fn take_in(&mut self, position: Position, number: u32, bytes: Bytes) {
         self.files.push(FileWrite::SnapshotChunk { position, number, bytes });

@@ -261,7 +261,7 @@ impl Node {
         if let Role::Asking(asking) = &mut self.role {
             asking.pulling = Some(link);
         }
-        out.sends.push((link, Message::Pull(Pull { after })));
+        out.sends.push((link, Message::Pull(Pull { after, across: false })));
     }
 
     pub(super) fn on_pulled(&mut self, link: LinkId, pulled: Pulled, out: &mut Output) {
@@ -271,7 +271,7 @@ impl Node {
         let asking = match &mut self.role {
             Role::Asking(asking) => asking,
             Role::Candidate(_) => {
-                self.on_pulled_by_winner(link, &pulled.entries, out);
+                self.on_pulled_by_candidate(link, &pulled.entries, out);
                 return;
             }
             Role::Founding(_) | Role::Master(_) | Role::Replica(_) => return,
@@ -285,9 +285,19 @@ impl Node {
             return;
         }
         asking.until = self.now.mono + self.config.catch_up;
-        if self.append_records(&pulled.entries).is_err() {
+        if self.append_pulled(&pulled.entries).is_err() {
             self.drop_garbage(link, "it sent entries that do not follow", out);
         }
+    }
+
+    /// Appends what another holds of the epoch in which our log ends, and nothing of a later one.
+    pub(super) fn append_pulled(&mut self, records: &[bytes::Bytes]) -> Result<(), ()> {
+        let epoch = self.log.last().epoch;
+        let stays = |bytes: &bytes::Bytes| match Record::decode(&mut bytes.clone()) {
+            Ok(Record::Entry(entry)) => entry.position.epoch == epoch,
+            Ok(_) | Err(_) => false,
+        };
+        if records.iter().all(stays) { self.append_records(records) } else { Err(()) }
     }
 
     /// Whether a peer's promise stands above ours, and no promotion of ours explains why it may not.
@@ -408,7 +418,7 @@ impl Node {
         if self.repair.is_some() || self.tainted || replica.is_syncing() {
             return conflict("this node is being synced; its state is not whole");
         }
-        if self.config.priority == 0 {
+        if self.config.priority == 0 && !ask.force {
             return conflict("this node's failover.priority is 0: it is never master");
         }
         let last = self.log.last();
@@ -433,6 +443,8 @@ impl Node {
             return;
         }
         let (kind, epoch) = (master.kind, master.epoch);
+        let (at, newest) = self.log.membership();
+        master.disarms = (!newest.armed && at > self.committed).then_some(at);
         self.marks.reset(self.log.last().index);
         let start = crate::command::Command::EpochStart { kind };
         let Position { index, .. } = self.propose(&start, crate::config::Concern::Quorum, Answered::No);

@@ -99,6 +99,11 @@ impl Node {
         self.ballot.evidence = None;
         self.ballot.heard = now;
         self.ballot.due = now + self.ballot.patience;
+        self.keep_word();
+    }
+
+    /// The word lasts as long as the membership on this disk says, from when the master was last heard.
+    pub(super) fn keep_word(&mut self) {
         let word_ms = u32::try_from(self.word_length().as_millis()).unwrap_or(u32::MAX);
         self.ballot.give_word(word_ms);
     }
@@ -195,7 +200,10 @@ impl Node {
             Waiver::None => canvass.trial && self.ballot.has_evidence(),
             Waiver::Evidence => self.ballot.has_evidence(),
             Waiver::Handover { epoch, round } => {
-                self.ballot.master.is_none_or(|(known, newest)| known < epoch || known == epoch && newest <= round)
+                // Who has just restarted does not know what it has heard, and keeps the longest word.
+                self.ballot
+                    .master
+                    .is_some_and(|(known, newest)| known < epoch || known == epoch && newest <= round)
             }
         };
         waived || self.ballot.is_free(self.now.mono)

@@ -75,6 +75,7 @@ pub(super) fn put(out: &mut Vec<u8>, message: &Message) {
         Message::Pull(pull) => {
             out.put_u8(PULL);
             out.position(pull.after);
+            out.bool(pull.across);
         }
         Message::Pulled(pulled) => {
             out.put_u8(PULLED);
@@ -122,7 +123,7 @@ pub(super) fn take(mut frame: Bytes, covered: usize) -> Result<Message, WireErro
         ACK => Message::Ack(take_ack(&mut reader)?),
         CHUNK => Message::Chunk(take_chunk(&mut reader, &fields)?),
         STORED => Message::Stored(take_stored(&mut reader)?),
-        PULL => Message::Pull(Pull { after: reader.position()? }),
+        PULL => Message::Pull(Pull { after: reader.position()?, across: reader.bool()? }),
         PULLED => Message::Pulled(take_pulled(&mut reader, &mut frame)?),
         CANVASS => Message::Canvass(take_canvass(&mut reader)?),
         VOTE => Message::Vote(take_vote(&mut reader)?),

@@ -121,7 +121,7 @@ fn messages() -> Vec<Message> {
             last: Index(11),
         }),
         Message::Stored(Stored { epoch: EPOCH, position: position(9), next_chunk: 4, durable: true, clock: 7 }),
-        Message::Pull(Pull { after: position(9) }),
+        Message::Pull(Pull { after: position(9), across: true }),
         Message::Pulled(Pulled { after: position(9), entries: entries() }),
         canvass(true, Waiver::None),
         canvass(false, Waiver::Evidence),

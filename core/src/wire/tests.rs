@@ -188,7 +188,7 @@ fn message() -> impl Strategy<Value = Message> {
                 clock
             })
         ),
-        arbitrary::position().prop_map(|after| Message::Pull(Pull { after })),
+        (arbitrary::position(), any::<bool>()).prop_map(|(after, across)| Message::Pull(Pull { after, across })),
         canvass().prop_map(Message::Canvass),
         (any::<u128>(), arbitrary::epoch(), arbitrary::epoch(), any::<[bool; 3]>()).prop_map(
             |(voter, epoch, promised, [trial, granted, evidence])| Message::Vote(Vote {
@@ -230,7 +230,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in any::<Vec<u8>>()) {
-        prop_assert_ne!(decoded(&bytes).ok().flatten(), Some(Message::Pull(Pull { after: Position::ZERO })));
+        prop_assert_ne!(decoded(&bytes).ok().flatten(), Some(Message::Pull(Pull { after: Position::ZERO, across: false })));
     }
 
     #[test]

@@ -213,6 +213,22 @@ impl Cluster {
         self.ask(number, Request::Members(MemberChange::Remove { node: node.into() }));
     }
 
+    /// The member is never to lead.
+    pub(crate) fn priority(&mut self, number: u32, node: &str) {
+        self.ask(number, Request::Members(MemberChange::Priority { node: node.into(), priority: Some(0) }));
+    }
+
+    /// Each start of an unarmed master opens an epoch. What is said meanwhile is not told.
+    pub(crate) fn restart_often(&mut self, number: u32, times: u32) {
+        let before = self.lines.len();
+        for _ in 0..times {
+            self.crash(number);
+            self.start(number, None);
+            self.run(1500);
+        }
+        self.lines.truncate(before);
+    }
+
     pub(crate) fn read_linearizable(&mut self, number: u32) {
         let demand = ReadDemand { linearizable: true, ..ReadDemand::default() };
         self.ask(number, Request::Read { demand, timeout: Duration::from_secs(5) });

@@ -216,7 +216,7 @@ fn settings() -> LinkSettings {
 }
 
 fn pull(number: u64) -> Message {
-    Message::Pull(Pull { after: Position { index: Index(number), ..Position::ZERO } })
+    Message::Pull(Pull { after: Position { index: Index(number), ..Position::ZERO }, across: false })
 }
 
 /// No peer reads it, so it need not make sense to one.
