@@ -188,7 +188,7 @@ impl Node {
             refused: BTreeSet::new(),
             evidence: BTreeSet::new(),
             above: 0,
-            until: self.now.mono + self.election_timeout() / 2,
+            until: self.now.mono + self.election_timeout() / 2 * self.ballot.slack(),
         };
         let others: Vec<(NodeId, String)> = self
             .armed()
@@ -341,6 +341,7 @@ impl Node {
             self.close(link, out);
             self.count_votes(out);
         } else {
+            self.ballot.note_loss();
             self.lose("no majority of voters answered in time", out);
         }
     }
@@ -494,7 +495,7 @@ impl Node {
     /// known to be dead.
     fn retry_delay(&mut self) -> Duration {
         let part = if self.ballot.has_evidence() { 40 } else { 4 };
-        let spread = self.election_timeout() / part;
+        let spread = self.election_timeout() / part * self.ballot.slack();
         spread / 4 + Duration::from_micros(self.draw() % micros(spread).max(1))
     }
 

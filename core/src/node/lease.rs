@@ -62,7 +62,7 @@ impl Node {
         if self.now.mono < until {
             Some(until)
         } else {
-            master.handover.is_none().then(|| master.led_at + self.election_timeout())
+            master.handover.is_none().then(|| master.led_at + self.patience_without_lease())
         }
     }
 
@@ -89,10 +89,16 @@ impl Node {
         rounds.get(rounds.len() / 2).copied().unwrap_or(0)
     }
 
+    /// How long a master without a lease goes on: longer while it opens, after elections that took too long.
+    fn patience_without_lease(&self) -> Duration {
+        let slack = if self.is_open() { 1 } else { self.ballot.slack() };
+        self.election_timeout() * slack
+    }
+
     /// A master without a lease answers nobody; what waits may still take effect. An election timeout later it gives up.
     pub(super) fn tend_lease(&mut self, out: &mut Output) {
         let now = self.now.mono;
-        let (leads, timeout) = (self.holds_lease(), self.election_timeout());
+        let (leads, timeout) = (self.holds_lease(), self.patience_without_lease());
         let armed = self.armed().is_some();
         let Role::Master(master) = &mut self.role else { return };
         let handed = master.handover.as_ref().is_some_and(super::handover::Handover::has_left);

@@ -14,6 +14,9 @@ use crate::position::Epoch;
 use crate::seen::Mark;
 use crate::time::Time;
 
+/// How often the time for a campaign is doubled at most.
+const SLACK_DOUBLINGS_MAX: u32 = 4;
+
 /// What this node owes to masters and candidates. Outlives roles.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Ballot {
@@ -31,6 +34,8 @@ pub(super) struct Ballot {
     due: Time,
     /// The highest number of an epoch that a voter has named.
     above: u64,
+    /// Campaigns that nobody won in time, in a row.
+    losses: u32,
     /// A vote that leaves once the promise is on disk.
     owed: Option<(LinkId, Epoch)>,
 }
@@ -68,6 +73,17 @@ impl Ballot {
         self.evidence = None;
     }
 
+    /// A campaign ended without a majority in time.
+    pub(super) fn note_loss(&mut self) {
+        self.losses = self.losses.saturating_add(1);
+    }
+
+    /// What the time for a campaign, and for an opening, is multiplied by: a network or disk that is slow for the election
+    /// timeout must not keep the cluster without a master for ever.
+    pub(super) fn slack(&self) -> u32 {
+        1 << self.losses.min(SLACK_DOUBLINGS_MAX)
+    }
+
     /// The highest number that a voter has named.
     pub(super) fn above(&self) -> u64 {
         self.above
@@ -97,6 +113,7 @@ impl Node {
         };
         self.ballot.master = Some((epoch, newest));
         self.ballot.evidence = None;
+        self.ballot.losses = 0;
         self.ballot.heard = now;
         self.ballot.due = now + self.ballot.patience;
         self.keep_word();
