@@ -107,7 +107,7 @@ mod tests {
         let text = to_text(&plan).expect("it prints");
         assert_eq!(
             text,
-            "version: 1\nseed: 7\nreplicas: 2\nknobs:\n  snapshot_wal_bytes: 200\nfaults:\n\
+            "version: 2\nseed: 7\nreplicas: 2\nknobs:\n  snapshot_wal_bytes: 200\nfaults:\n\
              - {at_ms: 700, for_ms: 300, what: !partition [0, 2]}\n\
              - {at_ms: 900, for_ms: 0, what: !promote [1, true]}\n\
              - {at_ms: 950, for_ms: 1, what: power_cut_all}\n\
