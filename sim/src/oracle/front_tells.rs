@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use synap_core::status::{MemberStatus, Role, Status};
+use synap_core::status::{MemberStatus, Role, State, Status};
 
 use crate::oracle::{Fact, Ground, Oracle};
 
@@ -49,8 +49,11 @@ impl Oracle for FrontTells {
             }
             Fact::Status { node, status, .. } if ground.sampled(*node as u64 + 32) => {
                 self.compared += 1;
+                // While a snapshot replaces a state that was rolled back, its name may already begin the log anew on the
+                // platter; what goes is in a rollback file, and acks count only what both logs share.
+                let replaced = matches!(status.state, State::Syncing | State::RollingBack);
                 let holds = ground.platter(*node).last().index;
-                if status.positions.durable <= holds {
+                if replaced || status.positions.durable <= holds {
                     return Ok(());
                 }
                 Err(format!(
