@@ -271,7 +271,7 @@ fn batch(batch: &WriteBatch) -> u64 {
         | FileWrite::Rollback { .. }
         | FileWrite::RollbackKeepFiles { .. } => mix(&[hash, fingerprint(file)]),
     });
-    mix(&[files, batch.cut.map_or(0, |cut| cut.0 + 1)])
+    mix(&[files, batch.cut.map_or(0, |cut| cut.0 + 1), fingerprint(&batch.discards)])
 }
 
 fn mix_bytes(hash: u64, bytes: &[u8]) -> u64 {

@@ -98,6 +98,13 @@ impl Snapshots {
         self.wanted.push(id);
     }
 
+    /// Those on disk that hold more than the log does once it ends, or begins anew, at `index`: of what is taken out of it.
+    pub(super) fn discard_beyond(&mut self, index: Index) -> Vec<Index> {
+        let (kept, gone): (Vec<_>, Vec<_>) = self.durable.iter().partition(|position| position.index <= index);
+        self.durable = kept;
+        gone.into_iter().map(|position| position.index).collect()
+    }
+
     /// Nobody waits for it any more.
     pub(super) fn cancel(&mut self, id: RequestId) {
         self.wanted.retain(|wanted| *wanted != id);

@@ -20,6 +20,7 @@ pub(super) struct Draft {
     records: Vec<Bytes>,
     files: Vec<FileWrite>,
     cut: Option<Index>,
+    discards: Vec<Index>,
     /// Where the log will end once this is written, if that is not where the log in memory ends.
     last: Option<Position>,
     bytes: u64,
@@ -39,6 +40,10 @@ impl Draft {
 
     pub(super) fn cut(&mut self, upto: Index) {
         self.cut = self.cut.max(Some(upto));
+    }
+
+    pub(super) fn discard(&mut self, snapshots: Vec<Index>) {
+        self.discards.extend(snapshots);
     }
 
     pub(super) fn ends_at(&mut self, last: Position) {
@@ -101,6 +106,7 @@ impl Node {
         batch.records = core::mem::take(&mut self.draft.records);
         batch.files = core::mem::take(&mut self.draft.files);
         batch.cut = self.draft.cut.take();
+        batch.discards = core::mem::take(&mut self.draft.discards);
         self.draft.bytes = 0;
         out.write = Some(batch);
     }

@@ -152,6 +152,8 @@ impl Node {
         let last = installing.rest.last().map_or(position, |entry| entry.position);
         let records: Vec<_> = installing.rest.iter().map(|entry| entry.record.clone()).collect();
         self.record(Record::SnapshotMark(position).encode());
+        let discarded = self.snapshots.discard_beyond(position.index);
+        self.draft.discard(discarded);
         for record in records {
             self.record(record);
         }
@@ -257,6 +259,8 @@ impl Node {
             self.committed = self.committed.min(common.index);
             self.draft.unsay_committed(self.committed);
             self.record(Record::Truncate(common).encode());
+            let discarded = self.snapshots.discard_beyond(common.index);
+            self.draft.discard(discarded);
             self.log.truncate(common.index);
             self.shadow.clip(common.index);
         }

@@ -37,6 +37,9 @@ pub struct WriteBatch {
     pub last: Position,
     /// Entries up to here are no longer needed in the log.
     pub cut: Option<Index>,
+    /// Snapshots of what this batch takes out of the log. Said by who decides it: when the batch is carried out, a snapshot
+    /// of what comes in its place may have been written already, by the other lane.
+    pub discards: Vec<Index>,
 }
 
 /// A write beside the log.
@@ -91,7 +94,7 @@ pub struct Durable {
 
 impl WriteBatch {
     pub(crate) fn new(id: u64, lane: Lane, head: Bytes, last: Position) -> Self {
-        Self { id, lane, files: Vec::new(), records: Vec::new(), head, last, cut: None }
+        Self { id, lane, files: Vec::new(), records: Vec::new(), head, last, cut: None, discards: Vec::new() }
     }
 
     /// The queue that it belongs to.
@@ -109,7 +112,7 @@ impl WriteBatch {
     #[cfg(feature = "planted-bugs")]
     #[must_use]
     pub fn again(&self) -> Self {
-        let Self { id, lane, files, records, head, last, cut } = self;
+        let Self { id, lane, files, records, head, last, cut, discards } = self;
         Self {
             id: *id,
             lane: *lane,
@@ -118,6 +121,7 @@ impl WriteBatch {
             head: head.clone(),
             last: *last,
             cut: *cut,
+            discards: discards.clone(),
         }
     }
 

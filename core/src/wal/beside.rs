@@ -64,9 +64,9 @@ impl Beside {
         }
     }
 
-    /// The log goes on after `cut`, and is durable: snapshots beyond that belong to what was discarded.
-    pub(super) fn discard_after(&mut self, cut: Index, ops: &mut Vec<FileOp>) {
-        for index in self.snapshots.split_off(&cut.next()) {
+    /// What this snapshot holds was taken out of the log, and that is durable.
+    pub(super) fn discard(&mut self, index: Index, ops: &mut Vec<FileOp>) {
+        if self.snapshots.remove(&index) {
             self.superfluous.remove(&index);
             ops.push(FileOp::Remove { file: snapshot_name(index) });
         }

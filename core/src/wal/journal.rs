@@ -313,15 +313,13 @@ impl Journal {
     /// In every mode what makes them superfluous is synced first.
     fn remove_unneeded(&mut self, group: &[WriteBatch], ops: &mut Vec<FileOp>) {
         let cut = group.iter().filter_map(|batch| batch.cut).max();
-        let discarded =
-            group.iter().flat_map(|batch| &batch.records).filter_map(|record| record::cut_after(record));
         let mut removals = Vec::new();
-        let mut discards = false;
-        for position in discarded {
-            discards = true;
-            self.beside.discard_after(position.index, &mut removals);
+        for index in group.iter().flat_map(|batch| &batch.discards) {
+            self.beside.discard(*index, &mut removals);
         }
-        if discards || cut.is_some() {
+        let begins_anew =
+            group.iter().flat_map(|batch| &batch.records).any(|record| record::is_snapshot_mark(record));
+        if begins_anew || cut.is_some() {
             self.beside.remove_superfluous(&mut removals);
         }
         self.drop_segments(cut.unwrap_or_default(), &mut removals);

@@ -184,13 +184,9 @@ pub(crate) fn checked_entry_len(bytes: &[u8]) -> Result<usize, RecordError> {
     }
 }
 
-/// The position after which a record makes the log go on, if it is a [`Record::Truncate`] or a
-/// [`Record::SnapshotMark`]. Trusts a record that this process has encoded.
-pub(super) fn cut_after(record: &[u8]) -> Option<Position> {
-    match record.get(HEAD_BYTES) {
-        Some(&(TRUNCATE | SNAPSHOT_MARK)) => Reader::new(record.get(HEAD_BYTES + 1..)?).position().ok(),
-        _ => None,
-    }
+/// Whether a record, which this process has encoded, is a [`Record::SnapshotMark`].
+pub(super) fn is_snapshot_mark(record: &[u8]) -> bool {
+    record.get(HEAD_BYTES) == Some(&SNAPSHOT_MARK)
 }
 
 /// The first record in `bytes`, head included.

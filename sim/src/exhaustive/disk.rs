@@ -51,7 +51,10 @@ impl Disk {
     /// The batch is durable.
     pub(super) fn write(&mut self, batch: &WriteBatch) {
         self.holds.take(batch);
-        self.digest = mix(&[self.digest, fingerprint(&(&batch.records, &batch.files, batch.last, batch.cut))]);
+        self.digest = mix(&[
+            self.digest,
+            fingerprint(&(&batch.records, &batch.files, batch.last, batch.cut, &batch.discards)),
+        ]);
         self.written.push(Arc::new(Written::Batch(batch.again())));
     }
 

@@ -584,7 +584,8 @@ impl Host {
         (self.node.as_ref().map(Node::digest), self.life, self.accepted, &self.links, &self.dials)
             .hash(&mut hasher);
         for batch in self.log.iter().chain(&self.snapshots) {
-            (batch.id(), &batch.records, batch.last, batch.cut, batch.files.len()).hash(&mut hasher);
+            (batch.id(), &batch.records, batch.last, batch.cut, &batch.discards, batch.files.len())
+                .hash(&mut hasher);
         }
         self.disk.digest().hash(&mut hasher);
         hasher.finish()

@@ -178,12 +178,15 @@ impl Model {
         let floor = self.snapshots.first().copied().unwrap_or_default();
         let cut = Index(floor.0 + dice.below(state.last().index.ahead_of(floor) + 1));
         state.entries.truncate(usize::try_from(cut.0).unwrap());
-        self.snapshots.retain(|index| *index <= cut);
+        let (kept, discards) = self.snapshots.iter().partition(|index| **index <= cut);
+        self.snapshots = kept;
         self.epoch += 1;
         state.hard_state = Some(self.hard_state());
         let records = vec![Record::HardState(self.hard_state()), Record::Truncate(state.last())];
         self.states.push(state);
-        self.batch(Lane::Log, records, Vec::new())
+        let mut batch = self.batch(Lane::Log, records, Vec::new());
+        batch.discards = discards;
+        batch
     }
 
     /// A snapshot of the promised state, if there is something new in it.
@@ -230,8 +233,11 @@ impl Model {
         state.hard_state = Some(promised);
         let mark = vec![Record::HardState(promised), Record::SnapshotMark(state.last())];
         self.states.push(state);
+        let discards = self.snapshots.iter().copied().filter(|known| *known > index).collect();
         self.snapshots = vec![index];
-        (first, self.batch(Lane::Log, mark, Vec::new()))
+        let mut marked = self.batch(Lane::Log, mark, Vec::new());
+        marked.discards = discards;
+        (first, marked)
     }
 }
 
