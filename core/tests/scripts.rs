@@ -52,7 +52,14 @@ impl goldenscript::Runner for Script {
             "run" => cluster.run(u64::from(first.unwrap_or(0))),
             "crash" => cluster.crash(node()?),
             "stop" => cluster.stop(node()?),
-            "start" => cluster.start(node()?, args.take_key("role")),
+            "start" => {
+                let syncs = args.take_key("fsync").is_none_or(|mode| mode != "never");
+                cluster.sync_promises(node()?, syncs);
+                cluster.start(node()?, args.take_key("role"));
+            }
+            "hold" => cluster.hold(node()?, true),
+            "release" => cluster.hold(node()?, false),
+            "voters" => cluster.voters(node()?),
             "wipe" => cluster.wipe(node()?),
             "cut" => cluster.cut(node()?, args.next_pos().ok_or("and which other?")?.parse()?),
             "heal" => cluster.heal(),

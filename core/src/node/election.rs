@@ -94,6 +94,14 @@ impl Candidate {
         }
     }
 
+    /// Whether the master of `epoch` itself wants this campaign.
+    fn was_handed(&self, epoch: Epoch) -> bool {
+        match self.cause {
+            Cause::Handover { epoch: handed, .. } => handed == epoch,
+            Cause::MasterGone | Cause::Operator(_) => false,
+        }
+    }
+
     pub(super) fn request(&self) -> Option<RequestId> {
         match self.cause {
             Cause::MasterGone | Cause::Handover { .. } => None,
@@ -173,15 +181,11 @@ impl Node {
         let Role::Replica(replica) = core::mem::replace(&mut self.role, none) else {
             panic!("only a replica campaigns")
         };
-        let stage = match cause {
-            Cause::MasterGone | Cause::Operator(_) => Stage::Trial,
-            Cause::Handover { .. } => Stage::Election,
-        };
         let epoch = Epoch { number: self.promised.number.max(self.ballot.above()) + 1, leader: self.id };
         let mut candidate = Candidate {
             replica,
             cause,
-            stage,
+            stage: Stage::Trial,
             epoch,
             asked: BTreeMap::new(),
             granted: BTreeSet::new(),
@@ -203,9 +207,6 @@ impl Node {
         }
         self.tell(why);
         self.role = Role::Candidate(candidate);
-        if cause_promises(cause) {
-            self.promise_candidacy();
-        }
     }
 
     /// INV-7: a candidate promises its own epoch before it asks anybody to.
@@ -231,7 +232,7 @@ impl Node {
             Verdict::Noted(leader) => leader.clone(),
             _ => None,
         };
-        if leads && promised >= self.promised {
+        if leads && promised >= self.promised && !candidate.was_handed(promised) {
             self.ballot.wait_for_master(self.now.mono);
             self.end_campaign("a master answers", out);
             self.hint_at(&welcome.standing);
@@ -381,6 +382,7 @@ impl Node {
     fn stand(&mut self, out: &mut Output) {
         if self.waiver() == Waiver::None && !self.ballot.is_free(self.now.mono) {
             self.lose("its word to the last master has not run out", out);
+            self.ballot.wait_for_word();
             return;
         }
         let Role::Candidate(candidate) = &mut self.role else { return };
@@ -531,13 +533,5 @@ impl Node {
             let cause = Cause::Handover { epoch: handover.epoch, round: handover.round };
             self.campaign(cause, "the master hands over", out);
         }
-    }
-}
-
-/// Whether the campaign begins with its promise: a master that hands over has made the trial superfluous.
-fn cause_promises(cause: Cause) -> bool {
-    match cause {
-        Cause::MasterGone | Cause::Operator(_) => false,
-        Cause::Handover { .. } => true,
     }
 }

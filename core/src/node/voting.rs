@@ -24,6 +24,8 @@ pub(super) struct Ballot {
     heard: Time,
     /// The word that was given does not run out before.
     until: Time,
+    /// Until then this process does not know what word an earlier one of this node has given.
+    unsure_until: Time,
     /// The mastership that was last heard, and its newest round.
     master: Option<(Epoch, u64)>,
     /// The mastership whose process is known to be dead.
@@ -56,9 +58,21 @@ impl Ballot {
         self.until = self.until.max(self.heard + Duration::from_millis(u64::from(word_ms)));
     }
 
+    /// Whether the word to the master of `epoch` counts no more, since it handed over after `round`. What was heard later
+    /// counts; who has just restarted may have heard it and forgotten.
+    fn is_released_by(&self, epoch: Epoch, round: u64, now: Time) -> bool {
+        let heard_no_later = |(known, newest)| known < epoch || known == epoch && newest <= round;
+        now >= self.unsure_until && self.master.is_none_or(heard_no_later)
+    }
+
     /// Whether the word has run out.
     pub(super) fn is_free(&self, now: Time) -> bool {
         now >= self.until
+    }
+
+    /// A campaign is of no use before the own word has run out.
+    pub(super) fn wait_for_word(&mut self) {
+        self.due = self.due.max(self.until);
     }
 
     /// The next campaign comes then, with a number above what voters have promised; nothing is promised by that.
@@ -101,6 +115,7 @@ impl Node {
         let now = self.now.mono;
         self.ballot.heard = now;
         self.ballot.until = now + self.election_timeout();
+        self.ballot.unsure_until = self.ballot.until;
         self.redraw_patience();
     }
 
@@ -216,12 +231,7 @@ impl Node {
         let waived = match canvass.waiver {
             Waiver::None => canvass.trial && self.ballot.has_evidence(),
             Waiver::Evidence => self.ballot.has_evidence(),
-            Waiver::Handover { epoch, round } => {
-                // Who has just restarted does not know what it has heard, and keeps the longest word.
-                self.ballot
-                    .master
-                    .is_some_and(|(known, newest)| known < epoch || known == epoch && newest <= round)
-            }
+            Waiver::Handover { epoch, round } => self.ballot.is_released_by(epoch, round, self.now.mono),
         };
         waived || self.ballot.is_free(self.now.mono)
     }

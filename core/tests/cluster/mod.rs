@@ -48,6 +48,10 @@ struct Server {
     wiped: u32,
     lives: u64,
     name: String,
+    /// Its process stands still: nothing reaches it, and no time passes for it.
+    held: bool,
+    /// Runs with `fsync_mode: never`.
+    never_syncs: bool,
 }
 
 impl Cluster {
@@ -97,6 +101,9 @@ impl Cluster {
         let recovered = recovery.recovered.unwrap_or(fresh);
         server.journal = Some(recovery.journal);
         let mut config = config(number, server.role, tail_bytes_max, mode);
+        if server.never_syncs {
+            config.fsync = FsyncMode::Never;
+        }
         if !server.name.is_empty() {
             config.node_name.clone_from(&server.name);
         }
@@ -107,6 +114,31 @@ impl Cluster {
     /// The process is asked to end.
     pub(crate) fn stop(&mut self, number: u32) {
         self.turn(number, [Input::Shutdown]);
+        let drained = self.servers.get(&number).and_then(|server| server.node.as_ref()).map(Node::is_drained);
+        self.lines.push(format!("n{number} may end: {drained:?}"));
+    }
+
+    pub(crate) fn hold(&mut self, number: u32, held: bool) {
+        if let Some(server) = self.servers.get_mut(&number) {
+            server.held = held;
+        }
+    }
+
+    /// Whether its promises are synced, from its next start on.
+    pub(crate) fn sync_promises(&mut self, number: u32, syncs: bool) {
+        if let Some(server) = self.servers.get_mut(&number) {
+            server.never_syncs = !syncs;
+        }
+    }
+
+    /// Who votes, as this node sees it.
+    pub(crate) fn voters(&mut self, number: u32) {
+        let now = Time(self.micros);
+        let Some(node) = self.servers.get(&number).and_then(|server| server.node.as_ref()) else { return };
+        let members = node.status(now).members;
+        let voters: Vec<&str> =
+            members.iter().filter(|member| member.voter).map(|member| member.name.as_str()).collect();
+        self.lines.push(format!("n{number} voters {}", voters.join(" ")));
     }
 
     pub(crate) fn crash(&mut self, number: u32) {
@@ -240,6 +272,9 @@ impl Cluster {
 
     /// Delivers what is on its way to a node, in order; dials made by it included.
     pub(crate) fn deliver(&mut self, number: u32) {
+        if self.is_held(number) {
+            return;
+        }
         self.connect(number);
         let Some(server) = self.servers.get_mut(&number) else { return };
         let waiting: Vec<_> = server.inbox.drain(..).collect();
@@ -271,14 +306,13 @@ impl Cluster {
         let before = self.lines.len();
         loop {
             self.settle();
-            let due =
-                self.servers.values().filter(|server| server.node.is_some()).filter_map(|server| server.deadline);
+            let due = self.servers.values().filter(|server| server.runs()).filter_map(|server| server.deadline);
             let next = due.min().map_or(until, |time| time.0.max(self.micros + 1));
             if next > until {
                 break;
             }
             self.micros = next;
-            for number in self.numbers() {
+            for number in self.numbers().into_iter().filter(|number| !self.is_held(*number)).collect::<Vec<_>>() {
                 self.turn(number, [Input::Alarm]);
             }
             if next == until {
@@ -319,12 +353,11 @@ impl Cluster {
             let before = self.lines.len();
             for number in self.numbers() {
                 self.deliver(number);
-                if self.servers.get(&number).is_some_and(|server| !server.disk_stopped) {
+                if self.servers.get(&number).is_some_and(|server| !server.disk_stopped && !server.held) {
                     self.sync(number);
                 }
             }
-            let due =
-                |server: &Server| server.node.is_some() && server.deadline.is_some_and(|at| at.0 <= self.micros);
+            let due = |server: &Server| server.runs() && server.deadline.is_some_and(|at| at.0 <= self.micros);
             let late: Vec<u32> = self.servers.iter().filter(|(_, server)| due(server)).map(|(n, _)| *n).collect();
             for number in late {
                 self.turn(number, [Input::Alarm]);
@@ -339,7 +372,12 @@ impl Cluster {
 
     fn idle(&self) -> bool {
         let quiet = |server: &Server| server.inbox.is_empty() && (server.writes.is_empty() || server.disk_stopped);
-        self.dials.is_empty() && self.servers.values().all(quiet)
+        let dialled = |(number, _, _): &(u32, LinkId, u32)| self.is_held(*number);
+        self.dials.iter().all(dialled) && self.servers.values().all(|server| server.held || quiet(server))
+    }
+
+    fn is_held(&self, number: u32) -> bool {
+        self.servers.get(&number).is_some_and(|server| server.held)
     }
 
     fn ask(&mut self, number: u32, request: Request) {
@@ -452,7 +490,13 @@ impl Server {
             wiped: 0,
             lives: 0,
             name: String::new(),
+            held: false,
+            never_syncs: false,
         }
+    }
+
+    fn runs(&self) -> bool {
+        self.node.is_some() && !self.held
     }
 
     fn apply(&mut self, op: &FileOp) {
