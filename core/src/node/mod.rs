@@ -108,6 +108,8 @@ pub struct Node {
     repair: Option<Repair>,
     /// What the store holds no log explains any more: only a snapshot helps.
     tainted: bool,
+    /// Entries after this one are in rollback files, though a tainted log still holds them; none if none are.
+    saved_beyond: Option<Index>,
     snapshots: Snapshots,
     marks: Marks,
     proofs: Proofs,
@@ -192,6 +194,7 @@ impl Node {
             held: BTreeMap::new(),
             repair: None,
             tainted: false,
+            saved_beyond: None,
             snapshots: Snapshots::new(snapshots, now.mono),
             marks: Marks::default(),
             proofs: Proofs::default(),

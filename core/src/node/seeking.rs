@@ -319,8 +319,9 @@ impl Node {
         // A state that is replaced by an older one was wrong, or is ahead of a master whose own disk is slow.
         self.tainted |=
             matches!(verdict, Verdict::Snapshot { position, .. } if position.index < self.applied.index);
-        let mode = self.mode_after(&verdict);
         let after = self.common_with(&source).unwrap_or(Position::ZERO);
+        let save = self.to_be_saved(&verdict, after, &source);
+        let mode = if save.is_some() { Mode::Repairing } else { self.mode_after(&verdict) };
         let Role::Replica(replica) = &mut self.role else { return };
         let again = replica.is_following();
         let mut changed = false;
@@ -356,8 +357,26 @@ impl Node {
         if !again {
             out.events.push(Event::Following { leader: leader.node, epoch: source.promised, after });
         }
-        if let Verdict::Truncate { .. } = verdict {
-            self.begin_rollback(after, out);
+        if let Some((common, upto)) = save {
+            self.begin_rollback(common, upto, out);
+        }
+    }
+
+    /// INV-10: what the source lacks and no rollback file holds yet: everything after the first, up to the second. A log that
+    /// a snapshot is to replace may hold such entries too: after a rollback that another source began, or if the source has
+    /// forgotten what both share; then all that was committed here is taken for shared.
+    fn to_be_saved(&self, verdict: &Verdict, after: Position, source: &Standing) -> Option<(Position, Index)> {
+        let last = self.log.last().index;
+        match verdict {
+            Verdict::Truncate { .. } => Some((after, last)),
+            Verdict::Snapshot { .. } => {
+                let forgotten = source.history.has_forgotten(self.log.last());
+                let shared = if forgotten { self.committed.max(after.index) } else { after.index };
+                let upto = self.saved_beyond.unwrap_or(last);
+                let epoch = self.log.epoch_at(shared).unwrap_or(after.epoch);
+                (shared < upto).then_some((Position { epoch, index: shared }, upto))
+            }
+            Verdict::Continue { .. } | Verdict::Redirect(_) | Verdict::Noted(_) | Verdict::Refused(_) => None,
         }
     }
 

@@ -191,6 +191,7 @@ impl Node {
         self.draft.unsay_committed(self.committed);
         self.shadow.reset(self.log.last().index);
         self.tainted = false;
+        self.saved_beyond = None;
         out.events.push(Event::SnapshotInstalled { position });
         if self.log.last() == position {
             self.set_mode(Mode::Streaming);
@@ -206,13 +207,12 @@ impl Node {
         }
     }
 
-    /// Begins to save what our log has beyond what both hold.
-    pub(super) fn begin_rollback(&mut self, common: Position, out: &mut Output) {
+    /// Begins to save what our log has beyond what both hold, up to what is saved already.
+    pub(super) fn begin_rollback(&mut self, common: Position, upto: Index, out: &mut Output) {
         if self.repair.is_some() {
             return;
         }
-        let last = self.log.last().index;
-        let rollback = Rollback::new(self.now.wall.0, common, last, self.log.base().index);
+        let rollback = Rollback::new(self.now.wall.0, common, upto, self.log.base().index);
         if self.config.planted.discarded_tail_not_reported() {
             self.finish_rollback(&rollback, out);
             return;
@@ -250,6 +250,7 @@ impl Node {
         out.events.push(Event::RolledBack { id, from, upto, applied });
         if applied || common.index < self.log.base().index {
             self.tainted = true;
+            self.saved_beyond = Some(common.index);
             self.seen.mark(Mark::AppliedTailRolledBack);
         } else {
             self.seen.mark(Mark::DivergentTailCut);
