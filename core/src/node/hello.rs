@@ -190,14 +190,13 @@ impl Node {
     /// How far a peer's log agrees with ours, and so what is to become of it.
     pub(super) fn verdict(&mut self, hello: &Hello) -> Verdict {
         let theirs = &hello.standing;
-        if hello.needs_snapshot {
-            return self.snapshot_verdict(hello.resume);
-        }
-        if self.log.history().has_forgotten(theirs.last) {
-            return self.snapshot_verdict(hello.resume);
-        }
         let last = self.log.last().index;
         let common = self.log.history().common(last, &theirs.history, theirs.last.index).unwrap_or(Position::ZERO);
+        if hello.needs_snapshot || self.log.history().has_forgotten(theirs.last) {
+            // What both hold has been acked and must stay: an older snapshot would take it off the replica's disk.
+            self.snapshots.forget_transfer_before(common.index);
+            return self.snapshot_verdict(hello.resume);
+        }
         if theirs.last.index > common.index {
             return Verdict::Truncate { after: common };
         }

@@ -303,6 +303,11 @@ impl Node {
             self.refuse(link, Reason::SourceBehind, out);
             return;
         }
+        if self.would_lose_shared(&welcome.verdict, common) {
+            self.lose_source(link, "its snapshot ends before what both hold", out);
+            self.close(link, out);
+            return;
+        }
         self.follow(link, welcome, out);
     }
 
@@ -359,6 +364,21 @@ impl Node {
         }
         if let Some((common, upto)) = save {
             self.begin_rollback(common, upto, out);
+        }
+    }
+
+    /// INV-2: whether a snapshot would take entries off this disk that both hold and that were acked: those after it that are
+    /// not at hand to be written again behind it. The source will have a newer one soon.
+    fn would_lose_shared(&self, verdict: &Verdict, common: Index) -> bool {
+        match verdict {
+            Verdict::Snapshot { position, .. } => {
+                position.index < common && position.index < self.log.base().index
+            }
+            Verdict::Continue { .. }
+            | Verdict::Truncate { .. }
+            | Verdict::Redirect(_)
+            | Verdict::Noted(_)
+            | Verdict::Refused(_) => false,
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) struct LagTells {
 #[derive(Clone, Debug, Default)]
 struct Heard {
     epoch: Epoch,
+    /// Whether the node has followed that master.
+    followed: bool,
     /// Each new last index, with the time when it was first heard of.
     last: BTreeMap<Index, u64>,
 }
@@ -70,7 +72,7 @@ impl Oracle for LagTells {
 impl Heard {
     fn take(&mut self, epoch: Epoch, last: Index, at: u64) {
         if epoch > self.epoch {
-            *self = Self { epoch, last: BTreeMap::new() };
+            *self = Self { epoch, ..Self::default() };
         }
         let news = self.last.last_key_value().is_none_or(|(known, _)| *known < last);
         if epoch == self.epoch && news {
@@ -78,9 +80,14 @@ impl Heard {
         }
     }
 
-    fn check(&self, ground: &Ground<'_>, status: &Status) -> Result<(), String> {
+    fn check(&mut self, ground: &Ground<'_>, status: &Status) -> Result<(), String> {
         let at = ground.at;
         if status.epoch != self.epoch {
+            return Ok(());
+        }
+        // What arrives on a link that the node has just given up is not heard: only what a master says that it follows.
+        self.followed |= status.link.is_some_and(|link| link.connected);
+        if !self.followed {
             return Ok(());
         }
         let applied = status.positions.applied.index;
