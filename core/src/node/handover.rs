@@ -245,6 +245,7 @@ impl Node {
         let now = self.now.mono;
         let patience = self.election_timeout() / 2;
         let Role::Master(master) = &mut self.role else { return };
+        master.lease_floor = now;
         master.armed_at = None;
         if let Some(handover) = &mut master.handover {
             handover.left = true;

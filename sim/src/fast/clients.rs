@@ -241,7 +241,7 @@ impl World<'_> {
                     return;
                 };
                 let (command, asked_at, client) = (command.clone(), *asked_at, *client);
-                let voters = self.voters(host);
+                let voters = self.voters(host, written.position.index);
                 let fact =
                     Fact::Written { node: host, life, command: &command, asked_at, written: &written, voters };
                 self.oracles.see(self.plan, self.now, &fact);

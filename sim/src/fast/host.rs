@@ -10,6 +10,7 @@ use synap_core::input::{Input, LinkChange};
 use synap_core::message::Message;
 use synap_core::node::Node;
 use synap_core::output::{LinkAction, Output};
+use synap_core::position::Index;
 use synap_core::recovered::Recovered;
 use synap_core::time::{Now, Time, WallMs};
 use synap_core::view::Proof;
@@ -65,6 +66,8 @@ pub(super) struct Process {
     clock: Clock,
     /// Whether it held a lease when its last turn ended.
     pub(super) leased: bool,
+    /// What it applied as a master that needed no lease: committed by its own disk alone.
+    pub(super) applied_alone: Index,
     spins: u32,
     /// How it stood when the trace last told; only where records are kept.
     shown: Option<Standing>,
@@ -166,6 +169,7 @@ impl World<'_> {
             turn_at: None,
             clock,
             leased: false,
+            applied_alone: Index::ZERO,
             spins: 0,
             shown: None,
         });
@@ -339,6 +343,9 @@ impl World<'_> {
             Some(Proof::Lease { until, .. }) => Some(process.clock.instant(until)),
             Some(Proof::Master | Proof::At(_)) | None => None,
         };
+        if view.proof == Some(Proof::Master) {
+            process.applied_alone = view.applied.index;
+        }
         let told = std::mem::replace(&mut process.leased, until.is_some());
         if told || until.is_some() {
             let epoch = view.applied.epoch;

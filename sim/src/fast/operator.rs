@@ -6,6 +6,7 @@ use std::time::Duration;
 use synap_core::config::RoleHint;
 use synap_core::ids::NodeId;
 use synap_core::input::{Promotion, Request};
+use synap_core::position::Index;
 use synap_core::status::{Role, State, Status};
 
 use super::{Event, World};
@@ -201,9 +202,10 @@ impl World<'_> {
         Some(process.node.status(process.time(self.now)))
     }
 
-    /// Who votes, by the word of a master that held its lease before this turn.
-    pub(super) fn voters(&self, host: usize) -> Option<Vec<NodeId>> {
-        self.hosts[host].process.as_ref().filter(|process| process.leased)?;
+    /// Who votes on an entry, by the word of a master that held its lease before this turn. What it had committed before
+    /// it needed one is nobody else's to hold; whoever can be elected afterwards has it.
+    pub(super) fn voters(&self, host: usize, index: Index) -> Option<Vec<NodeId>> {
+        self.hosts[host].process.as_ref().filter(|process| process.leased && index > process.applied_alone)?;
         let members = self.status(host)?.members;
         Some(members.iter().filter(|member| member.voter).map(|member| member.node).collect())
     }

@@ -1,5 +1,6 @@
 //! INV-3: an answered write is on the disks that its concern names, at the instant of the answer. Unarmed: `local`
-//! and `quorum` on the master's, N on N others besides.
+//! and `quorum` on the master's, N on N others besides. Armed: `quorum` and N on a majority of the voters' too, unless it was
+//! committed before the cluster was armed: nobody who holds the arming entry lacks it.
 
 use synap_core::config::Concern;
 use synap_core::ids::NodeId;

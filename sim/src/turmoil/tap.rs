@@ -9,7 +9,7 @@ use synap_core::ids::{LinkId, NodeId};
 use synap_core::input::{Input, LinkChange, Request};
 use synap_core::node::Node;
 use synap_core::output::{LinkAction, Output, Reply};
-use synap_core::position::Position;
+use synap_core::position::{Index, Position};
 use synap_core::recovered::Recovered;
 use synap_core::time::{Now, Time};
 use synap_core::view::Proof;
@@ -35,6 +35,8 @@ pub(super) struct Tap {
     spins: (Time, u32),
     /// Whether it held a lease after its last turn.
     leased: bool,
+    /// What it applied as a master that needed none: committed by its own disk alone.
+    applied_alone: Index,
 }
 
 /// Turns that one instant may have. The clock of a simulation stands still while anybody has something to do: a node
@@ -43,7 +45,7 @@ const SPINS_MAX: u32 = 2_000;
 
 impl Tap {
     pub(super) fn new(stage: Arc<Stage>, node: usize, life: u32) -> Self {
-        Self { stage, node, life, recording: None, spins: (Time(0), 0), leased: false }
+        Self { stage, node, life, recording: None, spins: (Time(0), 0), leased: false, applied_alone: Index::ZERO }
     }
 
     fn heard(&self, ledger: &mut Ledger, at: u64, input: &Input) {
@@ -114,8 +116,8 @@ impl Tap {
                 (Ok(Reply::Written(written)), Some((command, asked_at))) => {
                     let position = (written.position.epoch.number, written.position.index);
                     ledger.nodes[node].written.entry(position).or_default().push(written.clone());
-                    let fact =
-                        Fact::Written { node, life, command: &command, asked_at, written, voters: voters.clone() };
+                    let voters = voters.clone().filter(|_| written.position.index > self.applied_alone);
+                    let fact = Fact::Written { node, life, command: &command, asked_at, written, voters };
                     ledger.see(&self.stage.plan, at, &fact);
                 }
                 (Ok(Reply::Status(status)), _) => {
@@ -144,6 +146,9 @@ impl Tap {
             Some(Proof::Lease { until, .. }) => Some((at + until.0).saturating_sub(now.mono.0)),
             Some(Proof::Master | Proof::At(_)) | None => None,
         };
+        if view.proof == Some(Proof::Master) {
+            self.applied_alone = view.applied.index;
+        }
         let told = std::mem::replace(&mut self.leased, until.is_some());
         if told || until.is_some() {
             let fact = Fact::Leads { node: self.node, epoch: view.applied.epoch, until };
