@@ -15,10 +15,13 @@
 
 mod action;
 mod disk;
+mod host;
 mod promises;
 mod scope;
 mod search;
 mod state;
+mod steps;
+mod turning;
 mod wire;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
