@@ -431,9 +431,15 @@ impl Node {
         } else if self.append_records(records).is_err() {
             self.drop_garbage(link, "it sent entries that do not follow", out);
         } else {
+            self.hear_of_tail();
             self.raise_above_log();
             self.pull_or_canvass(link, out);
         }
+    }
+
+    /// INV-11: what was pulled was heard of.
+    fn hear_of_tail(&mut self) {
+        self.marks.hear(self.log.last().index, self.now.mono);
     }
 
     /// The next candidacy must have a higher number than the epochs in its own log.
@@ -453,6 +459,7 @@ impl Node {
         } else if self.append_pulled(records).is_err() {
             self.drop_garbage(link, "it sent entries that do not follow", out);
         }
+        self.hear_of_tail();
         self.count_votes(out);
     }
 

@@ -1,6 +1,5 @@
 //! How a node takes its turn within a step, and where what it wants goes: batches, messages, dials and answers.
 
-
 use synap_core::event::Level;
 use synap_core::ids::{LinkId, RequestId};
 use synap_core::input::Input;

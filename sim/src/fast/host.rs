@@ -252,9 +252,9 @@ impl World<'_> {
         let inputs = std::mem::take(&mut process.inbox);
         let clock = process.clock;
         for input in &inputs {
-            if let Input::Message { message, .. } = input {
+            if let Input::Message { link, message } = input {
                 self.tally.coverage.arrived(message);
-                self.oracles.see(self.plan, now, &Fact::Heard { node: number, message });
+                self.oracles.see(self.plan, now, &Fact::Heard { node: number, link: *link, message });
             }
         }
         let local = self.hosts[number].now(now, clock);
@@ -314,7 +314,10 @@ impl World<'_> {
         for action in out.links {
             match action {
                 LinkAction::Dial { link, address } => self.dial(number, link, &address),
-                LinkAction::Close { link } => self.close_link(number, link),
+                LinkAction::Close { link } => {
+                    self.see(&Fact::GaveUp { node: number, link });
+                    self.close_link(number, link);
+                }
             }
         }
         for (link, message) in out.sends {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use synap_core::ids::LinkId;
 use synap_core::message::Message;
 use synap_core::position::{Epoch, Index};
 use synap_core::status::{Role, Status};
@@ -23,8 +24,8 @@ pub(super) struct LagTells {
 #[derive(Clone, Debug, Default)]
 struct Heard {
     epoch: Epoch,
-    /// Whether the node has followed that master.
-    followed: bool,
+    /// Words of the newest turn, with the link that each came on: not heard if the node gave that link up in the same turn.
+    fresh: Vec<(LinkId, Epoch, Index, u64)>,
     /// Each new last index, with the time when it was first heard of.
     last: BTreeMap<Index, u64>,
 }
@@ -46,8 +47,12 @@ impl Oracle for LagTells {
                 self.heard[*node] = Heard::default();
                 Ok(())
             }
-            Fact::Heard { node, message: Message::Append(append) } => {
-                self.heard[*node].take(append.epoch, append.last, ground.at);
+            Fact::Heard { node, link, message: Message::Append(append) } => {
+                self.heard[*node].deliver(*link, append.epoch, append.last, ground.at);
+                Ok(())
+            }
+            Fact::GaveUp { node, link } => {
+                self.heard[*node].fresh.retain(|(on, .., at)| on != link || *at != ground.at);
                 Ok(())
             }
             Fact::Written { written, .. } => {
@@ -70,9 +75,24 @@ impl Oracle for LagTells {
 }
 
 impl Heard {
+    fn deliver(&mut self, link: LinkId, epoch: Epoch, last: Index, at: u64) {
+        if self.fresh.first().is_some_and(|(.., earlier)| *earlier != at) {
+            self.settle();
+        }
+        self.fresh.push((link, epoch, last, at));
+    }
+
+    /// The turn is over: what is still there was heard.
+    fn settle(&mut self) {
+        for (_, epoch, last, at) in std::mem::take(&mut self.fresh) {
+            self.take(epoch, last, at);
+        }
+    }
+
     fn take(&mut self, epoch: Epoch, last: Index, at: u64) {
         if epoch > self.epoch {
-            *self = Self { epoch, ..Self::default() };
+            self.epoch = epoch;
+            self.last.clear();
         }
         let news = self.last.last_key_value().is_none_or(|(known, _)| *known < last);
         if epoch == self.epoch && news {
@@ -82,12 +102,8 @@ impl Heard {
 
     fn check(&mut self, ground: &Ground<'_>, status: &Status) -> Result<(), String> {
         let at = ground.at;
+        self.settle();
         if status.epoch != self.epoch {
-            return Ok(());
-        }
-        // What arrives on a link that the node has just given up is not heard: only what a master says that it follows.
-        self.followed |= status.link.is_some_and(|link| link.connected);
-        if !self.followed {
             return Ok(());
         }
         let applied = status.positions.applied.index;

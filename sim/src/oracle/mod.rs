@@ -30,7 +30,7 @@ use synap_core::command::Command;
 use synap_core::config::Concern;
 use synap_core::event::Event;
 use synap_core::history::Reign;
-use synap_core::ids::NodeId;
+use synap_core::ids::{LinkId, NodeId};
 use synap_core::message::Message;
 use synap_core::output::Written;
 use synap_core::position::{Epoch, Index, Position};
@@ -91,8 +91,17 @@ pub enum Fact<'a> {
     Heard {
         /// Which.
         node: usize,
+        /// On which of its links.
+        link: LinkId,
         /// What.
         message: &'a Message,
+    },
+    /// A node ended a link in a turn: what else that turn was to take from it, it has not looked at.
+    GaveUp {
+        /// Which.
+        node: usize,
+        /// Which of its links.
+        link: LinkId,
     },
     /// A node's word about itself.
     Status {

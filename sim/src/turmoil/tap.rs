@@ -53,7 +53,7 @@ impl Tap {
         match input {
             Input::Message { link, message } => {
                 ledger.heard(at, node, *link, message);
-                ledger.see(&self.stage.plan, at, &Fact::Heard { node, message });
+                ledger.see(&self.stage.plan, at, &Fact::Heard { node, link: *link, message });
             }
             Input::Request { id, request: Request::Write { command, .. } } => {
                 ledger.see(&self.stage.plan, at, &Fact::Asked { command });
@@ -250,6 +250,7 @@ impl Watch for Tap {
                     }
                 }
                 LinkAction::Close { link } => {
+                    ledger.see(&self.stage.plan, at, &Fact::GaveUp { node: self.node, link: *link });
                     let (node, text) = (self.node, format!("{link} is closed"));
                     ledger.trace.note(at, &[11, node as u64, link.0], || Step::Link { node, text });
                 }
