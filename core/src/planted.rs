@@ -53,7 +53,7 @@ pub enum Bug {
     ZerosTakenForEmpty,
     /// A rebuilt replica drops entries that it shares with its master.
     SharedEntriesDropped,
-    /// A master of a lower epoch is followed.
+    /// A voter goes on taking entries of the master whose successor it votes for.
     StaleEpochFollowed,
     /// A master that hears of a higher epoch leads on.
     NoStepDownOnHigherEpoch,

@@ -123,6 +123,7 @@ impl Node {
         let hash = self.store.hash();
         let disk_full = self.flags.disk_full;
         let trusts_memory = self.config.planted.ack_before_durable();
+        let any_epoch = self.config.planted.stale_epoch_followed();
         let now = self.now.mono;
         let clock = now.0.max(1);
         let heartbeat = self.round_interval();
@@ -132,7 +133,8 @@ impl Node {
         let upto = if following.mode.is_streaming() { last } else { following.agreed };
         let applied = self.applied.index.min(upto);
         let (round, sent) = (following.round, following.sent);
-        let received = Received { upto, applied, hash, round, sent, word_ms, clock, disk_full, trusts_memory };
+        let received =
+            Received { upto, applied, hash, round, sent, word_ms, clock, disk_full, trusts_memory, any_epoch };
         let Some(ack) = self.shadow.ack(following.epoch, &received) else { return };
         let due = following.acked.is_none_or(|acked| {
             let news = acked.durable != ack.durable() || acked.applied != ack.applied();

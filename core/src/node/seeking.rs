@@ -291,7 +291,7 @@ impl Node {
     /// that; not in an epoch below our promise.
     fn consider(&mut self, link: LinkId, welcome: Welcome, out: &mut Output) {
         let source = &welcome.standing;
-        if !source.leads || source.promised < self.promised && !self.config.planted.stale_epoch_followed() {
+        if !source.leads || source.promised < self.promised {
             self.turn_away(link, out);
             return;
         }

@@ -41,6 +41,8 @@ pub(super) struct Received {
     pub(super) disk_full: bool,
     /// The planted bug: what is in memory is taken for durable.
     pub(super) trusts_memory: bool,
+    /// The planted bug: whoever speaks is acked, whatever was promised since.
+    pub(super) any_epoch: bool,
 }
 
 impl Shadow {
@@ -114,7 +116,7 @@ impl Shadow {
     /// INV-2: an acked position is on this disk and agrees with the log of `epoch`'s master; INV-6: in no epoch
     /// that is not promised on this disk.
     pub(super) fn ack(&self, epoch: Epoch, received: &Received) -> Option<Ack> {
-        (self.promised == epoch).then(|| Ack {
+        (self.promised == epoch || received.any_epoch).then(|| Ack {
             epoch,
             received: received.upto,
             durable: if received.trusts_memory { received.upto } else { self.durable.min(received.upto) },

@@ -242,6 +242,7 @@ impl Node {
         match &self.role {
             Role::Master(_) => self.become_replica(None, "the voters have another candidate", out),
             Role::Candidate(_) => self.end_campaign("another candidate has this node's vote", out),
+            Role::Replica(_) if self.config.planted.stale_epoch_followed() => {}
             Role::Replica(_) => self.leave_master(out),
             Role::Founding(_) | Role::Asking(_) => return,
         }
@@ -250,7 +251,9 @@ impl Node {
         self.ballot.owed = Some((link, epoch));
         self.ballot.heard = self.now.mono;
         self.redraw_patience();
-        self.look_at(epoch.leader);
+        if !self.config.planted.stale_epoch_followed() {
+            self.look_at(epoch.leader);
+        }
     }
 
     /// Sends the vote that is owed, once its promise is on disk. Recomputed from the shadow, never parked.

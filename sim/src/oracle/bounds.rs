@@ -2,12 +2,6 @@
 
 use crate::oracle::{Fact, Ground, Oracle};
 
-/// Entries that one turn may append, beyond those that cannot go yet.
-const TURN_ENTRIES: u64 = 64;
-
-/// Most bytes of an entry besides its values, of which it has two at most.
-const ENTRY_BYTES: u64 = 512;
-
 /// Requests that may wait in one node. Clients of a simulation are few: more waiters than this are forgotten ones.
 const WAITING_MAX: u64 = 64;
 
@@ -25,8 +19,8 @@ impl Oracle for Bounds {
         // What is not applied and durable stays, whatever the bound says.
         let positions = &status.positions;
         let unsettled = positions.last.index.ahead_of(positions.applied.index.min(positions.durable));
-        let entry_bytes = ground.plan.workload.value_bytes_max * 2 + ENTRY_BYTES;
-        let tail_bytes_max = ground.plan.knobs.tail_bytes_max + (unsettled + TURN_ENTRIES) * entry_bytes;
+        let unsettled_bytes = unsettled * ground.log.record_bytes_max();
+        let tail_bytes_max = ground.plan.knobs.tail_bytes_max.max(unsettled_bytes);
         if status.tail_bytes > tail_bytes_max {
             return Err(format!("n{node} keeps {} bytes of log in memory", status.tail_bytes));
         }

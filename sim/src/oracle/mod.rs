@@ -4,6 +4,7 @@
 //! [`Oracles`] hands every fact to every oracle and keeps the first violation.
 
 mod bounds;
+mod commits;
 mod committed_never_changes;
 mod durable_ack;
 mod epochs;
@@ -19,6 +20,7 @@ mod quorum_durable;
 mod refused_is_not_done;
 mod rollback_reported;
 mod same_state;
+mod votes;
 mod world_log;
 
 use std::cell::{Cell, RefCell};
@@ -288,8 +290,10 @@ impl Oracles {
             Box::new(quorum_durable::QuorumDurable::default()),
             Box::new(positions::Positions::new(nodes)),
             Box::new(committed_never_changes::CommittedNeverChanges::new(nodes)),
+            Box::new(commits::Commits::default()),
             Box::new(epochs::Epochs::new(nodes)),
             Box::new(promised::Promised::new(nodes)),
+            Box::new(votes::Votes::default()),
             Box::new(history::ClientHistory::new(nodes)),
             Box::new(front_tells::FrontTells::default()),
             Box::new(refused_is_not_done::RefusedIsNotDone::default()),

@@ -1,5 +1,5 @@
-//! INV-7: the promised epoch never goes back, over crashes too; and nothing is acked in an epoch that the acker's
-//! platter has not promised.
+//! INV-7: the promised epoch never goes back, over crashes too; and nothing is acked, stored or voted for in an epoch that
+//! the sender's platter has not promised, or after it promised a higher one to somebody.
 
 use synap_core::message::Message;
 use synap_core::position::Epoch;
@@ -30,13 +30,13 @@ impl Oracle for Promised {
                 self.highest[*node] = Epoch::default();
                 Ok(())
             }
-            Fact::Sent { node, message: Message::Ack(ack), .. } if ack.epoch() > self.highest[*node] => {
-                self.highest[*node] = ack.epoch();
-                self.check(ground, *node)
+            Fact::Sent { node, message: Message::Ack(ack), .. } => self.builds(ground, *node, ack.epoch()),
+            Fact::Sent { node, message: Message::Vote(vote), .. } if vote.granted() && !vote.trial() => {
+                self.builds(ground, *node, vote.epoch())
             }
             Fact::Started { node, .. } => self.check(ground, *node),
             Fact::Status { node, status, .. } if status.epoch < self.highest[*node] => Err(format!(
-                "n{node} says that it has promised {}, it has acked in {}",
+                "n{node} says that it has promised {}, others build on its {}",
                 status.epoch, self.highest[*node]
             )),
             _ => Ok(()),
@@ -49,12 +49,28 @@ impl Oracle for Promised {
 }
 
 impl Promised {
+    /// A message leaves that others build on.
+    fn builds(&mut self, ground: &Ground<'_>, node: usize, epoch: Epoch) -> Result<(), String> {
+        let highest = self.highest[node];
+        if epoch < highest {
+            return Err(format!("n{node} makes a promise in epoch {epoch}, after one in {highest}"));
+        }
+        if epoch == highest {
+            return Ok(());
+        }
+        self.highest[node] = epoch;
+        self.check(ground, node)
+    }
+
     fn check(&mut self, ground: &Ground<'_>, node: usize) -> Result<(), String> {
         self.compared += 1;
         let promised = ground.platter(node).promised();
         if promised >= self.highest[node] {
             return Ok(());
         }
-        Err(format!("n{node} has acked in epoch {}, its platter has promised {promised}", self.highest[node]))
+        Err(format!(
+            "n{node} has made a promise in epoch {}, its platter has promised {promised}",
+            self.highest[node]
+        ))
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use synap_core::command::Command;
 use synap_core::history::Reign;
 use synap_core::message::Message;
 use synap_core::position::{Index, Position};
@@ -15,6 +16,10 @@ use crate::oracle::Fact;
 #[derive(Debug, Default)]
 pub struct WorldLog {
     entries: BTreeMap<Position, Entry>,
+    /// Those that hold a membership, by index.
+    memberships: BTreeMap<Index, Vec<Position>>,
+    /// The longest record.
+    record_bytes_max: u64,
 }
 
 impl WorldLog {
@@ -33,6 +38,17 @@ impl WorldLog {
     /// The entry at `position`, if any node ever wrote it.
     pub fn get(&self, position: Position) -> Option<&Entry> {
         self.entries.get(&position)
+    }
+
+    /// Where memberships stand after `from`, up to `upto`, in whatever log.
+    pub fn memberships(&self, from: Index, upto: Index) -> impl Iterator<Item = Position> {
+        let after = self.memberships.range(from.next()..).take_while(move |(index, _)| **index <= upto);
+        after.flat_map(|(_, positions)| positions.iter().copied())
+    }
+
+    /// The longest record so far, in bytes.
+    pub fn record_bytes_max(&self) -> u64 {
+        self.record_bytes_max
     }
 
     /// The entries of a log of these reigns from `from` up to `last`; it ends early where one was never seen.
@@ -56,6 +72,10 @@ impl WorldLog {
             }
             Some(_) => Ok(()),
             None => {
+                if matches!(entry.command(), Ok(Command::Config(_))) {
+                    self.memberships.entry(entry.position.index).or_default().push(entry.position);
+                }
+                self.record_bytes_max = self.record_bytes_max.max(entry.record.len() as u64);
                 self.entries.insert(entry.position, entry);
                 Ok(())
             }
