@@ -120,7 +120,7 @@ impl Node {
         }
     }
 
-    fn begin_handover(&mut self, target: NodeId, until: Time) {
+    pub(super) fn begin_handover(&mut self, target: NodeId, until: Time) {
         if let Role::Master(master) = &mut self.role {
             master.handover = Some(Handover { target, until, left: false });
         }
@@ -128,7 +128,7 @@ impl Node {
     }
 
     /// Who is to take over; none if it is this node, and all is done.
-    fn successor(&self, to: Option<&str>) -> Result<Option<NodeId>, Refusal> {
+    pub(super) fn successor(&self, to: Option<&str>) -> Result<Option<NodeId>, Refusal> {
         let conflict = |why: &str| Err(Refusal::Conflict { why: String::from(why) });
         let Role::Master(master) = &self.role else { return Err(self.not_master()) };
         let Some(membership) = self.armed() else {
@@ -173,6 +173,9 @@ impl Node {
         }
         if member.rank() == 0 {
             return Some("its failover.priority is 0");
+        }
+        if master.progress.get(&member.id).is_some_and(|known| known.disk_full) {
+            return Some("its disk is full");
         }
         match master.feeds.values().find(|feed| feed.node == member.id) {
             None => Some("it is not connected"),
@@ -231,7 +234,9 @@ impl Node {
             return;
         };
         let Role::Master(master) = &self.role else { return };
-        let done = self.shadow.durable() == last && self.committed == last && self.applied.index == last;
+        let here = self.shadow.durable() == last && self.applied.index == last;
+        // A full disk never gets there; what is committed lives on without it.
+        let done = self.committed == last && (here || self.flags.disk_full);
         if done && master.durable_of(target) == last {
             self.hand_over(link, out);
         }

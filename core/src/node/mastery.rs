@@ -49,6 +49,8 @@ pub(super) struct Master {
     pub(super) led_at: Time,
     /// A switchover that is under way.
     pub(super) handover: Option<Handover>,
+    /// When it next looks for somebody whose disk has room; none while its own has.
+    pub(super) relief_due: Option<Time>,
     /// Where this master found or wrote a membership that disarms.
     pub(super) disarms: Option<Index>,
 }
@@ -97,6 +99,7 @@ pub(super) struct Progress {
     pub(super) round: u64,
     pub(super) sent: Time,
     pub(super) word: Duration,
+    pub(super) disk_full: bool,
 }
 
 impl Master {
@@ -116,6 +119,7 @@ impl Master {
             lease_floor: Time::default(),
             led_at: now,
             handover: None,
+            relief_due: None,
             disarms: None,
         }
     }
@@ -156,6 +160,7 @@ impl Node {
     pub(super) fn tend_mastery(&mut self, out: &mut Output) {
         self.begin_reign(out);
         self.tend_lease(out);
+        self.tend_relief(out);
         if !self.is_settled() {
             return;
         }
@@ -316,6 +321,7 @@ impl Node {
         progress.durable = progress.durable.max(ack.durable());
         progress.applied = ack.applied();
         progress.heard = Some(now);
+        progress.disk_full = ack.disk_full;
         if ack.round() >= progress.round && ack.round() <= rounds {
             progress.round = ack.round();
             progress.sent = Time(ack.sent()).min(now);

@@ -20,6 +20,7 @@ mod linearizing;
 mod linking;
 mod mastery;
 mod regime;
+mod relief;
 mod report;
 mod rollback;
 mod seeking;

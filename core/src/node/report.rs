@@ -222,7 +222,8 @@ impl Node {
         let (connected, known) = match &self.role {
             _ if me => {
                 let (durable, applied) = (self.shadow.durable(), self.applied.index);
-                (true, Progress { durable, applied, heard: Some(now), ..Progress::default() })
+                let disk_full = self.flags.disk_full;
+                (true, Progress { durable, applied, heard: Some(now), disk_full, ..Progress::default() })
             }
             Role::Master(master) => {
                 let feed = master.feeds.values().find(|feed| feed.node == member.id);
@@ -233,7 +234,7 @@ impl Node {
                 (false, Progress::default())
             }
         };
-        let why_not = self.why_not_eligible(member, connected);
+        let why_not = self.why_not_eligible(member, connected, known.disk_full);
         MemberStatus {
             node: member.id,
             name: member.name.clone(),
@@ -252,14 +253,17 @@ impl Node {
         }
     }
 
-    fn why_not_eligible(&self, member: &Member, connected: bool) -> Option<&'static str> {
+    fn why_not_eligible(&self, member: &Member, connected: bool, disk_full: bool) -> Option<&'static str> {
         if member.rank() == 0 {
             return Some("its failover.priority is 0");
         }
         if self.armed().is_some() && !member.voter {
             return Some("it is no voter");
         }
-        (!connected).then_some("it is not connected to this node")
+        if !connected {
+            return Some("it is not connected to this node");
+        }
+        disk_full.then_some("its disk is full")
     }
 
     fn view_proof(&self) -> Option<Proof> {
@@ -329,7 +333,10 @@ impl Node {
                 let probe = (self.is_settled() && self.probes_absent()).then_some(master.next_probe);
                 let held = (!self.held.is_empty() && self.is_settled()).then_some(now);
                 let handover = master.handover.as_ref().map(Handover::deadline);
-                [feeds, probe, held, handover, self.lease_deadline()].into_iter().flatten().min()
+                [feeds, probe, held, handover, self.lease_deadline(), self.relief_deadline()]
+                    .into_iter()
+                    .flatten()
+                    .min()
             }
             Role::Candidate(candidate) => Some(candidate.deadline()),
             Role::Replica(replica) => {
