@@ -36,7 +36,7 @@ const MESSAGES: [&str; 16] = [
 ];
 
 /// The kinds of faults, as scripts name them.
-const FAULTS: [&str; 18] = [
+const FAULTS: [&str; 23] = [
     "kill",
     "power_cut",
     "power_cut_all",
@@ -55,6 +55,11 @@ const FAULTS: [&str; 18] = [
     "promote",
     "edit_role",
     "switchover",
+    "kill_master",
+    "cut_master",
+    "remove",
+    "priority",
+    "pause_elections",
 ];
 
 impl Coverage {
@@ -93,6 +98,11 @@ impl Coverage {
             What::Switchover(_) => "switchover",
             What::Stop(_) => "stop",
             What::Strangers(_) => "strangers",
+            What::KillMaster => "kill_master",
+            What::CutMaster => "cut_master",
+            What::Remove(_) => "remove",
+            What::Priority(..) => "priority",
+            What::PauseElections => "pause_elections",
         };
         self.faults |= FAULTS.iter().position(|known| *known == name).map_or(0, |at| 1 << at);
     }

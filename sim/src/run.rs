@@ -71,6 +71,8 @@ pub struct Tally {
     pub full_syncs: u64,
     /// Rollback files written.
     pub rollbacks: u64,
+    /// Runs that were left with too few nodes to owe service.
+    pub excused: u64,
     /// Faults that this level cannot express; they were left out.
     pub skipped: u64,
     /// Turns of nodes that the core alone took again with the same outcome.
@@ -149,6 +151,7 @@ impl Tally {
             dirty_power_cuts: self.dirty_power_cuts + other.dirty_power_cuts,
             full_syncs: self.full_syncs + other.full_syncs,
             rollbacks: self.rollbacks + other.rollbacks,
+            excused: self.excused + other.excused,
             skipped: self.skipped + other.skipped,
             turns_replayed: self.turns_replayed + other.turns_replayed,
             compared: self.compared + other.compared,

@@ -1,6 +1,7 @@
 //! What an operator decides from how the nodes stand, where no machine mends it by itself. Looks and decides; whoever
 //! runs a level carries it out.
 
+use synap_core::ids::NodeId;
 use synap_core::status::{Role, State, Status};
 
 use crate::plan::Plan;
@@ -12,6 +13,8 @@ pub(crate) struct Steward {
     headless_since: Option<u64>,
     /// Since when more than one is.
     forked_since: Option<u64>,
+    /// Since when a voter has been missing whose disk is no more.
+    bereaved_since: Option<u64>,
     promotions: u32,
 }
 
@@ -20,6 +23,13 @@ pub(crate) struct Steward {
 pub(crate) struct Promote {
     pub(crate) node: usize,
     pub(crate) force: bool,
+}
+
+/// A member to be taken out of the cluster, by this master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bury {
+    pub(crate) master: usize,
+    pub(crate) dead: NodeId,
 }
 
 /// Masters that are to follow another one from now on.
@@ -31,6 +41,9 @@ pub(crate) struct Repoint {
 
 /// How long the operator waits for a master to come back before promoting another.
 const HEADLESS_US: u64 = 5_000_000;
+
+/// How long the operator waits for a voter whose disk was replaced.
+const BEREAVED_US: u64 = 1_000_000;
 
 /// How long the operator leaves two masters to find each other.
 const FORKED_US: u64 = 15_000_000;
@@ -53,6 +66,22 @@ impl Steward {
             .filter(|node| statuses[*node].as_ref().is_some_and(|status| status.cluster.is_some()))
             .max_by_key(|node| statuses[*node].as_ref().map(|status| status.positions.last));
         best.map(|node| Promote { node, force: self.promotions > 2 })
+    }
+
+    /// Armed, a node that comes back with an empty disk is a new one: an operator takes the old one out of the cluster, so
+    /// that another votes in its place.
+    pub(crate) fn bereaved(&mut self, plan: &Plan, now: u64, statuses: &[Option<Status>]) -> Option<Bury> {
+        let serves = |status: &Status| status.role == Role::Master && status.state == State::Serving;
+        let master = statuses.iter().position(|status| status.as_ref().is_some_and(serves))?;
+        let lead = statuses[master].as_ref().filter(|lead| lead.failover.armed && plan.broken.is_empty())?;
+        let lives = |node: NodeId| statuses.iter().flatten().any(|status| status.node == node);
+        let all_up = statuses.iter().all(Option::is_some);
+        let dead = lead.members.iter().find(|member| member.voter && all_up && !lives(member.node));
+        let Some(dead) = dead.map(|member| member.node) else {
+            self.bereaved_since = None;
+            return None;
+        };
+        has_lasted(&mut self.bereaved_since, now, BEREAVED_US).then_some(Bury { master, dead })
     }
 
     /// Unarmed, two promoted masters may know of no member that both have: an operator does the guide's last two steps

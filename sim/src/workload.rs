@@ -7,7 +7,7 @@ use synap_core::config::Concern;
 use synap_core::output::{Refusal, Reply};
 
 use crate::dice::Dice;
-use crate::plan::{Ask, PAD, Plan, concern_of};
+use crate::plan::{Ask, PAD, Plan, ZERO, concern_of};
 use crate::trace::Answer;
 
 /// Thinks of one client's questions.
@@ -74,7 +74,7 @@ impl Mind {
         self.sets += 1;
         let mut value = format!("c{number}.{}", self.sets).into_bytes();
         let length = self.dice.below(plan.workload.value_bytes_max) as usize;
-        value.resize(value.len().max(length), PAD);
+        value.resize(value.len().max(length), if plan.workload.zeros { ZERO } else { PAD });
         value
     }
 }
@@ -111,6 +111,6 @@ pub(crate) fn said(reply: &Result<Reply, Refusal>) -> (Answer, String) {
 pub(crate) fn shown(value: Option<&(Bytes, u64)>) -> String {
     value.map_or("nothing".to_owned(), |(bytes, version)| {
         let text = String::from_utf8_lossy(bytes);
-        format!("{} v{version}", text.trim_end_matches('.'))
+        format!("{} v{version}", text.trim_end_matches(['.', '\0']))
     })
 }

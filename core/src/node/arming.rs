@@ -225,7 +225,10 @@ impl Node {
     pub(super) fn on_members(&mut self, id: RequestId, change: &MemberChange, out: &mut Output) {
         let (_, membership) = self.log.membership();
         let mut wanted = membership.clone();
-        let done = self.may_change_members().and_then(|()| self.change_members(&mut wanted, change));
+        let done = self
+            .may_change_members()
+            .and_then(|()| self.change_members(&mut wanted, change))
+            .and_then(|()| self.keeps_quorum(&wanted));
         self.answer_change(id, done.map(|()| wanted), out);
     }
 
@@ -299,6 +302,20 @@ impl Node {
                 Ok(())
             }
         }
+    }
+
+    /// A change that the voters who are here could never commit is refused: it would leave the cluster without a quorum.
+    fn keeps_quorum(&self, wanted: &Membership) -> Result<(), Refusal> {
+        let voters = wanted.voters().count();
+        let here = wanted.voters().filter(|voter| *voter == self.id || self.is_fit_node(*voter)).count();
+        if !wanted.armed || here * 2 > voters || wanted == self.log.membership().1 {
+            return Ok(());
+        }
+        Err(Refusal::Conflict {
+            why: alloc::format!(
+                "of the {voters} voters that it leaves only {here} are connected: no majority could commit it"
+            ),
+        })
     }
 
     fn make_voter(&self, wanted: &mut Membership, node: NodeId) -> Result<(), Refusal> {

@@ -65,8 +65,11 @@ impl Node {
         }
     }
 
-    /// The dial of a suspect comes soon, whatever the backoff says.
-    pub(super) fn hurry_suspect(&mut self) {
+    /// The dial of a suspect comes soon, whatever the backoff says. One that got no answer at all tells nothing, and the
+    /// search for a master goes on elsewhere.
+    pub(super) fn hurry_suspect(&mut self, lost: LinkId) {
+        let Role::Replica(replica) = &mut self.role else { return };
+        replica.suspect.take_if(|suspect| suspect.link == Some(lost));
         let Role::Replica(replica) = &self.role else { return };
         if let Some(suspect) = &replica.suspect {
             let delay = if suspect.dials == 0 { Duration::ZERO } else { SUSPECT_DIAL_DELAY };

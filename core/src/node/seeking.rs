@@ -249,7 +249,7 @@ impl Node {
             out.events.push(Event::LinkLost { link, why });
         }
         self.seek_later();
-        self.hurry_suspect();
+        self.hurry_suspect(link);
     }
 
     /// Whom we dialled has answered.

@@ -139,7 +139,7 @@ impl Shared<'_> {
         println!(
             "{done} seeds, {per_minute:.0} per minute, {:.0} events per second, {:.0} simulated seconds per second; \
              {} events, {} writes and {} reads answered, {} faults, {} starts, {} dirty power cuts, {} full syncs, \
-             {} rollbacks, {} comparisons, {} faults left out, {} turns lived again",
+             {} rollbacks, {} comparisons, {} runs without a quorum, {} faults left out, {} turns lived again",
             tally.events as f64 / seconds,
             simulated / seconds,
             tally.events,
@@ -151,6 +151,7 @@ impl Shared<'_> {
             tally.full_syncs,
             tally.rollbacks,
             tally.compared,
+            tally.excused,
             tally.skipped,
             tally.turns_replayed,
         );

@@ -1,21 +1,22 @@
 //! Faults as the plan has them, and the operator: who mends what no machine mends by itself, and decides that the
 //! cluster has converged, or has not in time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use synap_core::config::RoleHint;
 use synap_core::ids::NodeId;
-use synap_core::input::{Promotion, Request};
+use synap_core::input::{MemberChange, Promotion, Request};
 use synap_core::position::Index;
 use synap_core::status::{Role, State, Status};
 
 use super::{Event, World};
-use crate::converged::converged;
+use crate::converged::{converged, owe_service};
 use crate::dice::mix;
 use crate::oracle::Fact;
 use crate::plan::What;
 use crate::run::Verdict;
-use crate::steward::{Promote, Repoint, Steward};
+use crate::steward::{Bury, Promote, Repoint, Steward};
 use crate::trace::Step;
 
 /// What the operator has in hand.
@@ -23,12 +24,17 @@ use crate::trace::Step;
 pub(super) struct Operator {
     steward: Steward,
     probing_since: Option<u64>,
+    /// The master that a fault has hit, by the fault's number.
+    masters_hit: BTreeMap<usize, usize>,
     /// The last write was answered.
     pub(super) probed: bool,
 }
 
 /// How often everything is looked at.
 const WATCH_US: u64 = 100_000;
+
+/// How long those that are left may find out that they are too few to owe service.
+const EXCUSED_AFTER_US: u64 = 5_000_000;
 
 /// Fewer answers than this, with clients at work for seconds, and a run has shown nothing.
 const ANSWERS_MIN: u64 = 5;
@@ -43,6 +49,11 @@ impl World<'_> {
         });
         match what {
             What::Kill(host) => self.hold(usize::from(host), false),
+            What::KillMaster => return self.strike(number, |world, host| world.hold(host, false)),
+            What::CutMaster => {
+                return self
+                    .strike(number, |world, host| world.for_each_way(&[host as u8], super::net::Network::block));
+            }
             What::PowerCut(host) => self.hold(usize::from(host), true),
             What::PowerCutAll => (0..self.hosts.len()).for_each(|host| self.hold(host, true)),
             What::Pause(host) => {
@@ -84,9 +95,37 @@ impl World<'_> {
                 let timeout = Duration::from_millis(self.plan.workload.timeout_ms);
                 self.operate(host.into(), Request::Switchover { to: None, timeout });
             }
+            What::Remove(host) => {
+                return self.change_members(number, MemberChange::Remove { node: name_of(host) });
+            }
+            What::Priority(host, priority) => {
+                let priority = Some(priority);
+                return self.change_members(number, MemberChange::Priority { node: name_of(host), priority });
+            }
+            What::PauseElections => {
+                let length = Duration::from_millis(self.plan.faults[number].for_ms);
+                return self.strike(number, |world, host| world.operate(host, Request::Pause(length)));
+            }
         }
+        self.took_effect(number);
+    }
+
+    fn took_effect(&mut self, number: usize) {
         self.tally.faults += 1;
         self.tally.coverage.began(&self.plan.faults[number].what);
+    }
+
+    /// A fault that hits whoever leads; without effect if nobody does.
+    fn strike(&mut self, number: usize, hit: impl FnOnce(&mut Self, usize)) {
+        if let Some(host) = (0..self.hosts.len()).find(|host| self.is_serving(*host)) {
+            self.operator.masters_hit.insert(number, host);
+            hit(self, host);
+            self.took_effect(number);
+        }
+    }
+
+    fn change_members(&mut self, number: usize, change: MemberChange) {
+        self.strike(number, |world, host| world.operate(host, Request::Members(change)));
     }
 
     pub(super) fn fault_ends(&mut self, number: usize) {
@@ -95,6 +134,17 @@ impl World<'_> {
         match what {
             What::Kill(host) | What::PowerCut(host) | What::Wipe(host) | What::EditRole(host) => {
                 self.release(host.into(), 0);
+            }
+            What::KillMaster => {
+                if let Some(host) = self.operator.masters_hit.remove(&number) {
+                    self.release(host, 0);
+                }
+            }
+            What::CutMaster => {
+                if let Some(host) = self.operator.masters_hit.remove(&number) {
+                    self.for_each_way(&[host as u8], super::net::Network::unblock);
+                    self.reopen();
+                }
             }
             What::PowerCutAll => {
                 for host in 0..self.hosts.len() {
@@ -123,7 +173,10 @@ impl World<'_> {
             | What::Snapshot(_)
             | What::Stop(_)
             | What::Strangers(_)
-            | What::Switchover(_) => {}
+            | What::Switchover(_)
+            | What::Remove(_)
+            | What::Priority(..)
+            | What::PauseElections => {}
         }
     }
 
@@ -229,16 +282,23 @@ impl World<'_> {
         if self.now < calm_at {
             return;
         }
-        let statuses: Vec<Option<Status>> = (0..self.hosts.len()).map(|host| self.status(host)).collect();
-        if let Some(master) = converged(&statuses) {
+        let stays = |host: &usize| !self.plan.is_broken(*host);
+        let statuses: Vec<Option<Status>> = (0..self.hosts.len())
+            .map(|host| Some(host).filter(stays).and_then(|host| self.status(host)))
+            .collect();
+        if let Some(master) = converged(self.plan, &statuses) {
             return self.settle(master, &statuses);
         }
         self.operator.probing_since = None;
-        if self.now > calm_at + self.plan.converge_within_ms * 1000 {
+        let excused = !self.plan.broken.is_empty() && !owe_service(&statuses);
+        if excused && self.now > calm_at + EXCUSED_AFTER_US {
+            self.tally.excused += 1;
+            self.verdict = Some(Verdict::Good);
+        } else if self.now > calm_at + self.plan.converge_within_ms * 1000 {
             self.verdict = Some(Verdict::Liveness { at: self.now, cause: self.standing() });
-            return;
+        } else {
+            self.mend(&statuses);
         }
-        self.mend(&statuses);
     }
 
     /// Carries out what the steward decides.
@@ -246,6 +306,9 @@ impl World<'_> {
         if let Some(Promote { node, force }) = self.operator.steward.headless(self.plan, self.now, statuses) {
             let promotion = Promotion { force, accept_data_loss: force, expect_last: None };
             self.operate(node, Request::Promote(promotion));
+        }
+        if let Some(Bury { master, dead }) = self.operator.steward.bereaved(self.plan, self.now, statuses) {
+            self.operate(master, Request::Members(MemberChange::Remove { node: dead.to_string() }));
         }
         let Some(Repoint { master, others }) = self.operator.steward.forked(self.now, statuses) else { return };
         for host in others {
@@ -300,4 +363,9 @@ impl World<'_> {
         };
         (0..self.hosts.len()).map(one).collect::<Vec<_>>().join("; ")
     }
+}
+
+/// A node, as members are named.
+fn name_of(host: u8) -> String {
+    format!("n{host}")
 }

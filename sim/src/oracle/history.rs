@@ -40,8 +40,8 @@ struct Write {
     concern: Concern,
     outcome: Outcome,
     command: Command,
-    /// Whether it was committed by a majority of voters.
-    armed: bool,
+    /// How many voters there were, if a majority of them committed it.
+    voters: Option<usize>,
 }
 
 /// An answered read.
@@ -91,7 +91,7 @@ impl Oracle for ClientHistory {
                 concern: written.concern,
                 outcome: written.outcome.clone(),
                 command: (*command).clone(),
-                armed: voters.is_some(),
+                voters: voters.as_ref().map(Vec::len),
             }),
             Fact::Read { node, applied, min_index: Some(min), .. } if applied.index < *min => {
                 return Err(format!("n{node} answers a read at {applied} that asked for {min} at least"));
@@ -164,9 +164,9 @@ impl ClientHistory {
         // What a majority holds only force can lose; what one disk holds, any new master of an armed cluster.
         let promoted = self.superseded(end, write.position.epoch, |reign| match reign.kind {
             StartKind::Forced => true,
-            StartKind::Promotion => !write.armed,
+            StartKind::Promotion => write.voters.is_none(),
             StartKind::Election | StartKind::Switchover => !counts_votes(write.concern),
-            StartKind::Restart => write.armed && !counts_votes(write.concern),
+            StartKind::Restart => write.voters.is_some() && !counts_votes(write.concern),
             StartKind::Founding => false,
         });
         let process_died = (end.node, end.life) != (write.node, write.life);
@@ -174,7 +174,11 @@ impl ClientHistory {
         if !says_durable(write.concern) {
             return promoted || process_died;
         }
-        if disk_died {
+        // A majority can spare a minority's disks.
+        let spares = |voters: usize| {
+            counts_votes(write.concern) && ground.plan.disks_lost() <= voters.saturating_sub(1) / 2
+        };
+        if disk_died && !write.voters.is_some_and(spares) {
             return true;
         }
         let platter = ground.platter(write.node);

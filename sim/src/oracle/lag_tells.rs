@@ -129,7 +129,7 @@ impl LagTells {
         let Some(staleness) = status.staleness else { return Ok(()) };
         // Told on the node's own clock, which may gain or lose.
         let staleness_us = u64::try_from(staleness.as_micros()).unwrap_or(u64::MAX / 2);
-        let drift_us = staleness_us / 1_000_000 * drift_ppm + drift_ppm;
+        let drift_us = staleness_us.div_ceil(1_000_000 - drift_ppm) * drift_ppm;
         let then = at.saturating_sub(staleness_us.saturating_add(drift_us));
         let answered = self.answered.range((status.epoch, 0)..(status.epoch, then)).map(|(_, index)| *index).max();
         match answered {

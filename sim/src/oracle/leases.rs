@@ -8,6 +8,9 @@ use synap_core::status::{Role, State, Status};
 
 use crate::oracle::{Fact, Ground, Oracle};
 
+/// How far a clock may drift, in millionths, for a lease to hold: 1 %.
+const DRIFT_PPM_MAX: u32 = 10_000;
+
 /// Remembers until when each node believes that it alone leads.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
@@ -23,6 +26,10 @@ impl Oracle for Leases {
     }
 
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
+        // Clocks that drift more than the lease allows for make no promise of it.
+        if ground.plan.knobs.drift_ppm_max > DRIFT_PPM_MAX {
+            return Ok(());
+        }
         match fact {
             Fact::Leads { node, epoch, until: Some(until) } => {
                 self.held.insert(*node, (*epoch, *until));

@@ -13,6 +13,7 @@ mod history;
 mod lag_tells;
 mod leases;
 mod linearizable;
+mod one_order;
 mod platter;
 mod positions;
 mod promised;
@@ -302,6 +303,7 @@ impl Oracles {
             Box::new(lag_tells::LagTells::new(nodes)),
             Box::new(leases::Leases::default()),
             Box::new(linearizable::Linearizable::default()),
+            Box::new(one_order::OneOrder::default()),
             Box::new(bounds::Bounds),
         ];
         Self {

@@ -77,12 +77,8 @@ pub(super) fn counts_votes(concern: Concern) -> bool {
     }
 }
 
-/// Armed: a majority of the voters' platters hold it. A voter whose disk was replaced is there no more, and what it held
-/// is lost with it.
+/// Armed: a majority of the voters' platters hold it, those that were lost since they said so included.
 fn majority_holds(ground: &Ground<'_>, voters: &[NodeId], position: Position) -> Result<(), String> {
-    if ground.plan.damages_disks() {
-        return Ok(());
-    }
     let holds = |node: usize| {
         let platter = ground.platter(node);
         let votes = platter.node.as_ref().is_some_and(|node| voters.contains(&node.hard_state.node));
@@ -90,7 +86,7 @@ fn majority_holds(ground: &Ground<'_>, voters: &[NodeId], position: Position) ->
     };
     let held = (0..ground.plan.nodes()).filter(|node| holds(*node)).count();
     // The same turn may have made one more a voter: then the rule was that of one fewer.
-    if held > voters.len().saturating_sub(1) / 2 {
+    if held + ground.plan.disks_lost() > voters.len().saturating_sub(1) / 2 {
         return Ok(());
     }
     Err(format!("{position} is answered as committed, the platters of {held} of {} voters hold it", voters.len()))

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! set k1=v1*120 nx ttl=500 @quorum     a value padded to 120 bytes, only if absent, for half a second
+//! set k1=v1~120                        one padded with zeros
 //! delete k1 @async
 //! incr n0 3 @local
 //! expire k1 500
@@ -191,12 +192,16 @@ impl<'a> Words<'a> {
     fn pair(&mut self, ttl_ms: Option<u64>) -> Result<Pair, &'static str> {
         let word = self.next("KEY=VALUE is missing")?;
         let (key, value) = word.split_once('=').ok_or("a value is given as KEY=VALUE")?;
-        let (value, length) = match value.split_once('*') {
-            Some((value, length)) => (value, length.parse().map_err(|_| "a length follows the *")?),
-            None => (value, value.len()),
+        let padded = |pad| value.split_once(char::from(pad)).map(|(value, length)| (value, length, pad));
+        let (value, length, pad) = match padded(b'*').or_else(|| padded(b'~')) {
+            Some((value, length, sign)) => {
+                let length = length.parse().map_err(|_| "a length follows the * or ~")?;
+                (value, length, if sign == b'*' { PAD } else { ZERO })
+            }
+            None => (value, value.len(), PAD),
         };
         let mut bytes = value.as_bytes().to_vec();
-        bytes.resize(bytes.len().max(length), PAD);
+        bytes.resize(bytes.len().max(length), pad);
         let value = Value { kind: ValueKind::Bytes, bytes: bytes.into() };
         Ok(Pair { key: Bytes::copy_from_slice(key.as_bytes()), value, ttl_ms })
     }
@@ -219,6 +224,9 @@ impl<'a> Words<'a> {
 
 /// What fills a value up to its length.
 pub const PAD: u8 = b'.';
+
+/// What does so where a plan wants zeros.
+pub const ZERO: u8 = 0;
 
 fn write_command(f: &mut fmt::Formatter<'_>, command: &Command) -> fmt::Result {
     let ttl = |ttl_ms: Option<u64>| ttl_ms.map(|ms| format!(" ttl={ms}")).unwrap_or_default();
@@ -252,8 +260,9 @@ fn write_command(f: &mut fmt::Formatter<'_>, command: &Command) -> fmt::Result {
 
 fn pair_text(pair: &Pair) -> String {
     let value = text(&pair.value.bytes);
-    let short = value.trim_end_matches(char::from(PAD));
-    let length = if short.len() < value.len() { format!("*{}", value.len()) } else { String::new() };
+    let sign = if value.ends_with(char::from(ZERO)) { '~' } else { '*' };
+    let short = value.trim_end_matches(if sign == '~' { char::from(ZERO) } else { char::from(PAD) });
+    let length = if short.len() < value.len() { format!("{sign}{}", value.len()) } else { String::new() };
     format!("{}={short}{length}", text(&pair.key))
 }
 
@@ -272,6 +281,7 @@ mod tests {
             "get k1 own age=100",
             "set k1=v1",
             "set k1=v1*120 nx ttl=500 @2",
+            "set k1=v1~120",
             "set k1=v1 xx @local",
             "delete k1 @async",
             "persist k1",
@@ -298,7 +308,7 @@ mod tests {
             ("set k=v nx xx", "nx and xx exclude each other"),
             ("set k=v @most", "concerns are @async, @local, @quorum and @N"),
             ("set k=v @1 @2", "one concern is enough"),
-            ("set k=v*x", "a length follows the *"),
+            ("set k=v*x", "a length follows the * or ~"),
             ("incr k", "a number is missing"),
             ("get k soon", "there are words too many"),
             ("get k age=old", "that is no number"),

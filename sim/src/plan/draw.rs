@@ -12,8 +12,14 @@ pub fn draw(seed: u64) -> Plan {
     let busy_ms = busy_ms(&mut dice);
     let mut knobs = knobs(&mut dice, busy_ms);
     knobs.automatic = replicas > 1 && dice.chance(500);
-    let faults = faults(&mut dice, replicas + 1, busy_ms, knobs.automatic);
+    let mut faults = faults(&mut dice, replicas + 1, busy_ms, knobs.automatic);
     let over_ms = faults.iter().map(|fault| fault.at_ms + fault.for_ms).max().unwrap_or(0);
+    let calm_at_ms = busy_ms.max(over_ms) + 500;
+    let broken = if knobs.automatic && dice.chance(200) { broken(&mut dice, replicas + 1) } else { Vec::new() };
+    if !broken.is_empty() {
+        faults.extend(lasting(&mut dice, &broken, replicas + 1, calm_at_ms));
+        faults.sort_by_key(|fault| fault.at_ms);
+    }
     Plan {
         version: PLAN_VERSION,
         seed,
@@ -23,9 +29,10 @@ pub fn draw(seed: u64) -> Plan {
         disk: disk(&mut dice),
         workload: workload(&mut dice, replicas, busy_ms),
         faults,
+        broken,
         operations: Vec::new(),
         steps: Vec::new(),
-        calm_at_ms: busy_ms.max(over_ms) + 500,
+        calm_at_ms,
         converge_within_ms: 60_000,
         knobs,
     }
@@ -34,7 +41,7 @@ pub fn draw(seed: u64) -> Plan {
 /// Most runs are long and at ease, so that timeouts, snapshots and repairs come to their end between faults; some are
 /// short and crowded.
 fn busy_ms(dice: &mut Dice) -> u64 {
-    if dice.chance(150) { dice.between(1_500, 6_000) } else { dice.between(15_000, 28_000) }
+    if dice.chance(150) { dice.between(1_500, 6_000) } else { dice.between(22_000, 38_000) }
 }
 
 /// The same plan with what only a whole server can meet, in half of all plans.
@@ -67,7 +74,8 @@ fn knobs(dice: &mut Dice, busy_ms: u64) -> Knobs {
         max_snapshots: dice.between(1, 3) as u32,
         through_codec: dice.chance(250),
         automatic: false,
-        drift_ppm_max: *dice.pick(&[0, 100, 10_000]),
+        // Rarely more than the lease allows for: then mastership is no proof, and what needs none must hold all the same.
+        drift_ppm_max: *dice.pick(&[0, 0, 100, 100, 100, 10_000, 10_000, 10_000, 200_000]),
     }
 }
 
@@ -111,7 +119,7 @@ fn workload(dice: &mut Dice, replicas: u8, busy_ms: u64) -> Workload {
     if dice.chance(500) {
         concerns.push(dice.between(1, u64::from(replicas)).to_string());
     }
-    let clients = dice.between(1, 6) as u8;
+    let clients = dice.between(2, 6) as u8;
     let requests = *dice.pick(&[60, 100, 150, 200, 400]);
     let pause_us = busy_ms * 1000 * u64::from(clients) / requests;
     // Few requests must not be nearly all reads, or nothing is written that a run could lose.
@@ -122,10 +130,11 @@ fn workload(dice: &mut Dice, replicas: u8, busy_ms: u64) -> Workload {
         pause_us_max: pause_us * 2,
         keys: *dice.pick(&[1, 5, 50, 1_000]),
         value_bytes_max: *dice.pick(&[10, 100, 1_500]),
+        zeros: dice.chance(200),
         read_per_mille: (*dice.pick(&[100, 300, 600])).min(reads_max),
         ttl_per_mille: *dice.pick(&[0, 0, 100]),
         concerns,
-        timeout_ms: (*dice.pick(&[200, 1_000, 5_000])).min(busy_ms / 4),
+        timeout_ms: (*dice.pick(&[200, 1_000, 3_000])).min(busy_ms / 4),
     }
 }
 
@@ -150,11 +159,16 @@ enum Kind {
     EditRole,
     Snapshot,
     Switchover,
+    KillMaster,
+    CutMaster,
+    Remove,
+    Priority,
+    PauseElections,
 }
 
-/// What an armed cluster must survive without an operator and without a loss. A disk that rots at the end of its log
-/// loses what it acked and cannot know it, which no majority is safe from.
-const KINDS_AUTOMATIC: [Kind; 14] = [
+/// What an armed cluster must survive without a loss. A disk that rots at the end of its log loses what it acked and cannot
+/// know it, which no majority is safe from.
+const KINDS_AUTOMATIC: [Kind; 20] = [
     Kind::Kill,
     Kind::PowerCut,
     Kind::PowerCutAll,
@@ -169,6 +183,12 @@ const KINDS_AUTOMATIC: [Kind; 14] = [
     Kind::WallJump,
     Kind::Snapshot,
     Kind::Switchover,
+    Kind::KillMaster,
+    Kind::CutMaster,
+    Kind::Remove,
+    Kind::Priority,
+    Kind::PauseElections,
+    Kind::Wipe,
 ];
 
 const KINDS: [Kind; 17] = [
@@ -193,7 +213,11 @@ const KINDS: [Kind; 17] = [
 
 /// Faults come in windows with calm in between, since constant flapping hides bugs.
 fn faults(dice: &mut Dice, nodes: u8, busy_ms: u64, automatic: bool) -> Vec<Fault> {
-    let kinds = kinds(dice, if automatic { &KINDS_AUTOMATIC } else { &KINDS });
+    let mut kinds = kinds(dice, if automatic { &KINDS_AUTOMATIC } else { &KINDS });
+    // Now and then an operator promotes by hand where replicas elect.
+    if automatic && !kinds.is_empty() && dice.chance(100) {
+        kinds.push(Kind::Promote);
+    }
     if kinds.is_empty() {
         return Vec::new();
     }
@@ -204,7 +228,20 @@ fn faults(dice: &mut Dice, nodes: u8, busy_ms: u64, automatic: bool) -> Vec<Faul
         for _ in 0..dice.between(1, 2) {
             let kind = *dice.pick(&kinds);
             let late_ms = dice.below(150);
-            faults.push(fault(dice, kind, nodes, at_ms + late_ms));
+            let drawn = fault(dice, kind, nodes, at_ms + late_ms);
+            if automatic && matches!(drawn.what, What::Wipe(_)) && !may_wipe(&faults, nodes) {
+                continue;
+            }
+            if let What::Remove(node) = drawn.what {
+                // Who is connected is not to be removed.
+                let down = Fault {
+                    at_ms: drawn.at_ms.saturating_sub(50),
+                    for_ms: drawn.for_ms.max(300),
+                    what: What::Kill(node),
+                };
+                faults.push(down);
+            }
+            faults.push(drawn);
         }
         at_ms += *dice.pick(&[50, 300, 1_500, 6_000]) + dice.below(500);
     }
@@ -247,6 +284,12 @@ fn fault(dice: &mut Dice, kind: Kind, nodes: u8, at_ms: u64) -> Fault {
         Kind::EditRole => (for_ms, What::EditRole(replica)),
         Kind::Snapshot => (0, What::Snapshot(node)),
         Kind::Switchover => (0, What::Switchover(node)),
+        Kind::KillMaster => (for_ms, What::KillMaster),
+        Kind::CutMaster => (for_ms, What::CutMaster),
+        Kind::Remove => (for_ms, What::Remove(replica)),
+        // Only one node is ever told not to lead.
+        Kind::Priority => (0, What::Priority(replica, if replica == 1 { 0 } else { *dice.pick(&[1, 50, 200]) })),
+        Kind::PauseElections => (for_ms.max(1_000), What::PauseElections),
     };
     Fault { at_ms, for_ms, what }
 }
@@ -256,3 +299,43 @@ fn side(dice: &mut Dice, nodes: u8) -> Vec<u8> {
     let side: Vec<u8> = (0..nodes).filter(|_| dice.chance(500)).collect();
     if side.is_empty() || side.len() == usize::from(nodes) { vec![0] } else { side }
 }
+
+/// As many disks may be lost as a majority can spare.
+fn may_wipe(faults: &[Fault], nodes: u8) -> bool {
+    let wiped = faults.iter().filter(|fault| matches!(fault.what, What::Wipe(_))).count();
+    let voters = (nodes - u8::from(nodes.is_multiple_of(2))).min(5);
+    wiped < usize::from(voters / 2)
+}
+
+/// Nodes that are given up, fewer than half.
+fn broken(dice: &mut Dice, nodes: u8) -> Vec<u8> {
+    let most = u64::from(nodes - 1) / 2;
+    let mut broken: Vec<u8> = (0..dice.between(1, most)).map(|_| dice.below(u64::from(nodes)) as u8).collect();
+    broken.sort_unstable();
+    broken.dedup();
+    broken
+}
+
+/// What is wrong with them and never mended: from some time on, or only when everything else is over.
+fn lasting(dice: &mut Dice, broken: &[u8], nodes: u8, calm_at_ms: u64) -> Vec<Fault> {
+    let at_ms = if dice.chance(500) { calm_at_ms - 400 } else { dice.between(1_500.min(calm_at_ms), calm_at_ms) };
+    let others = || (0..nodes).filter(|node| !broken.contains(node));
+    let each = |what: &dyn Fn(u8) -> What| broken.iter().map(|node| what(*node)).collect::<Vec<What>>();
+    let ways = |way: &dyn Fn(u8, u8) -> What| {
+        broken.iter().flat_map(|node| others().map(|other| way(*node, other))).collect::<Vec<What>>()
+    };
+    let what = match dice.below(6) {
+        0 => each(&What::Kill),
+        1 => each(&What::PowerCut),
+        2 => each(&What::Pause),
+        3 => vec![What::Partition(broken.to_vec())],
+        // Deaf: it is heard and hears nothing.
+        4 => ways(&|node, other| What::OneWay(other, node)),
+        // Mute.
+        _ => ways(&What::OneWay),
+    };
+    what.into_iter().map(|what| Fault { at_ms, for_ms: FOR_EVER_MS, what }).collect()
+}
+
+/// Longer than any run.
+const FOR_EVER_MS: u64 = 10_000_000;

@@ -13,13 +13,13 @@ mod usual;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::DiskProfile;
-pub use ask::{Ask, AskError, PAD, concern_of, once};
+pub use ask::{Ask, AskError, PAD, ZERO, concern_of, once};
 pub use check::PlanError;
 pub use draw::{draw, with_front};
 pub use text::to_text;
 
 /// The version of this format, and of what a bare seed means.
-pub const PLAN_VERSION: u32 = 3;
+pub const PLAN_VERSION: u32 = 4;
 
 /// What a run does. Everything may be left out of a script: [`usual`] says what then holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ pub struct Plan {
     pub workload: Workload,
     /// What goes wrong, and what the operator does, by start.
     pub faults: Vec<Fault>,
+    /// Nodes that are given up: what is wrong with them in the end stays so, and the others must do without them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub broken: Vec<u8>,
     /// Single operations, beside what the workload draws.
     pub operations: Vec<Operation>,
     /// The steps of a run of level C, in the words of [`crate::exhaustive::Action`]. Such a run follows them alone.
@@ -109,6 +112,8 @@ pub struct Workload {
     pub keys: u64,
     /// Longest value.
     pub value_bytes_max: u64,
+    /// Long values are filled up with zeros, so that the log may end in some.
+    pub zeros: bool,
     /// How many of a thousand requests are reads.
     pub read_per_mille: u32,
     /// How many of a thousand writes give their key a time to live.
@@ -158,6 +163,10 @@ pub enum What {
     PowerCut(u8),
     /// All machines lose their power at once, and come back one by one from the end of the fault on.
     PowerCutAll,
+    /// As [`What::Kill`], for whoever leads when it begins.
+    KillMaster,
+    /// Whoever leads when it begins is cut off from all other nodes, not from clients.
+    CutMaster,
     /// The process stands still.
     Pause(u8),
     /// These nodes and the others do not reach each other. Clients reach everybody.
@@ -195,6 +204,12 @@ pub enum What {
     Strangers(u8),
     /// The operator asks this node to hand its mastership over, to whoever holds most.
     Switchover(u8),
+    /// The operator takes this node out of the cluster; if it lives, it joins anew.
+    Remove(u8),
+    /// The operator says how much this node is wanted as master; 0: never.
+    Priority(u8, u32),
+    /// The operator wants no elections until the fault ends.
+    PauseElections,
 }
 
 impl What {
@@ -217,11 +232,13 @@ impl What {
             | Self::Snapshot(node)
             | Self::Stop(node)
             | Self::Strangers(node)
-            | Self::Switchover(node) => vec![usize::from(*node)],
+            | Self::Switchover(node)
+            | Self::Remove(node)
+            | Self::Priority(node, _) => vec![usize::from(*node)],
             Self::OneWay(from, to) => vec![usize::from(*from), usize::from(*to)],
             Self::Partition(side) => side.iter().copied().map(usize::from).collect(),
             Self::PowerCutAll => (0..nodes).collect(),
-            Self::SlowNetwork(_) => Vec::new(),
+            Self::KillMaster | Self::CutMaster | Self::SlowNetwork(_) | Self::PauseElections => Vec::new(),
         }
     }
 }
@@ -241,6 +258,17 @@ impl Plan {
                 What::Promote(..) | What::EditRole(_) | What::Wipe(_) | What::Rot(_) | What::Spoil(_)
             )
         })
+    }
+
+    /// How many disks are lost at most.
+    pub fn disks_lost(&self) -> usize {
+        let loses = |fault: &&Fault| matches!(fault.what, What::Wipe(_) | What::Rot(_) | What::Spoil(_));
+        self.faults.iter().filter(loses).count()
+    }
+
+    /// Whether a node is given up.
+    pub fn is_broken(&self, node: usize) -> bool {
+        self.broken.iter().any(|broken| usize::from(*broken) == node)
     }
 
     /// Whether a disk of it loses or damages what was durable.

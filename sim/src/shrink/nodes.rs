@@ -22,6 +22,7 @@ pub(super) fn without(plan: &Plan, node: usize) -> Option<Plan> {
         replicas: plan.replicas - 1,
         faults: faults.collect(),
         operations: operations.collect(),
+        broken: plan.broken.iter().copied().filter_map(moved).collect(),
         ..plan.clone()
     })
 }
@@ -50,6 +51,9 @@ fn without_in(what: &What, moved: impl Fn(u8) -> Option<u8>) -> Option<What> {
         What::Stop(node) => What::Stop(moved(*node)?),
         What::Strangers(node) => What::Strangers(moved(*node)?),
         What::Switchover(node) => What::Switchover(moved(*node)?),
+        What::Remove(node) => What::Remove(moved(*node)?),
+        What::Priority(node, priority) => What::Priority(moved(*node)?, *priority),
+        What::KillMaster | What::CutMaster | What::PauseElections => what.clone(),
     })
 }
 

@@ -66,6 +66,8 @@ pub(super) fn plainer(what: &What, nodes: usize) -> Vec<What> {
             .flat_map(|node| each().filter(move |other| other != node).map(move |other| (*node, other)))
             .flat_map(|(node, other)| [What::OneWay(node, other), What::OneWay(other, node)])
             .collect(),
+        What::KillMaster => each().map(What::Kill).collect(),
+        What::CutMaster => each().map(|node| What::Partition(vec![node])).collect(),
         What::Promote(node, true) => vec![What::Promote(*node, false)],
         What::Wipe(node) => vec![What::PowerCut(*node), What::Kill(*node)],
         What::SlowNetwork(factor) if *factor > 10 => vec![What::SlowNetwork(10)],
@@ -86,7 +88,10 @@ pub(super) fn plainer(what: &What, nodes: usize) -> Vec<What> {
         | What::Snapshot(_)
         | What::Stop(_)
         | What::Strangers(_)
-        | What::Switchover(_) => Vec::new(),
+        | What::Switchover(_)
+        | What::Remove(_)
+        | What::Priority(..)
+        | What::PauseElections => Vec::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Faults as the plan has them, and the operator: who starts and stops machines, mends what no machine mends by
 //! itself, and decides that the cluster has converged, or has not in time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use synap_core::config::RoleHint;
@@ -10,12 +11,12 @@ use super::clients::Order;
 use super::http::Call;
 use super::stage::{Exit, Machine, Runs, name_of};
 use super::{Due, Run};
-use crate::converged::converged;
+use crate::converged::{converged, owe_service};
 use crate::dice::mix;
 use crate::oracle::Fact;
 use crate::plan::What;
 use crate::run::Verdict;
-use crate::steward::{Promote, Repoint, Steward};
+use crate::steward::{Bury, Promote, Repoint, Steward};
 use crate::trace::Step;
 
 /// What the operator has in hand.
@@ -23,6 +24,8 @@ use crate::trace::Step;
 pub(super) struct Operator {
     steward: Steward,
     probing_since: Option<u64>,
+    /// The master that a fault has hit, by the fault's number.
+    masters_hit: BTreeMap<usize, usize>,
 }
 
 /// How often everything is looked at.
@@ -37,6 +40,9 @@ const ROOM_US: u64 = 1_000_000;
 /// How long the last write may take.
 const PROBE_US: u64 = 8_000_000;
 
+/// How long those that are left may find out that they are too few to owe service.
+const EXCUSED_AFTER_US: u64 = 5_000_000;
+
 /// Fewer answers than this, with clients at work for seconds, and a run has shown nothing.
 const ANSWERS_MIN: u64 = 5;
 
@@ -50,6 +56,10 @@ impl Run {
         });
         match what {
             What::Kill(node) => self.hold(node.into(), false, "killed"),
+            What::KillMaster => return self.strike(number, |run, node| run.hold(node, false, "killed")),
+            What::CutMaster => {
+                return self.strike(number, |run, node| run.for_each_way(&[node as u8], Self::block));
+            }
             What::PowerCut(node) => self.hold(node.into(), true, "out of power"),
             What::PowerCutAll => (0..self.nodes()).for_each(|node| self.hold(node, true, "out of power")),
             // turmoil has no way to let one machine stand still while the others go on.
@@ -90,8 +100,36 @@ impl Run {
                 self.give(Order::Strangers(node.into(), lasts));
             }
             What::Switchover(node) => self.order(node.into(), Call::post("/replication/switchover", "{}")),
+            What::Remove(node) => {
+                let body = serde_json::json!({ "action": "remove", "node": name_of(node.into()) });
+                return self.order_master(number, "/replication/members", &body);
+            }
+            What::Priority(node, priority) => {
+                let node = name_of(node.into());
+                let body = serde_json::json!({ "action": "priority", "node": node, "priority": priority });
+                return self.order_master(number, "/replication/members", &body);
+            }
+            What::PauseElections => {
+                let ttl_secs = self.stage.plan.faults[number].for_ms.div_ceil(1000).max(1);
+                let body = serde_json::json!({ "ttl_secs": ttl_secs });
+                return self.order_master(number, "/replication/pause", &body);
+            }
         }
         self.stage.ledger().tally.faults += 1;
+    }
+
+    /// A fault that hits whoever leads; without effect if nobody does.
+    fn strike(&mut self, number: usize, hit: impl FnOnce(&mut Self, usize)) {
+        if let Some(node) = (0..self.nodes()).find(|node| self.is_serving(*node)) {
+            self.operator.masters_hit.insert(number, node);
+            hit(self, node);
+            self.stage.ledger().tally.faults += 1;
+        }
+    }
+
+    fn order_master(&mut self, number: usize, path: &str, body: &serde_json::Value) {
+        let call = Call::post(path, body.to_string());
+        self.strike(number, |run, node| run.order(node, call));
     }
 
     pub(super) fn fault_ends(&mut self, number: usize) {
@@ -104,6 +142,16 @@ impl Run {
             | What::EditRole(node)
             | What::Stop(node) => {
                 self.release(node.into(), 0);
+            }
+            What::KillMaster => {
+                if let Some(node) = self.operator.masters_hit.remove(&number) {
+                    self.release(node, 0);
+                }
+            }
+            What::CutMaster => {
+                if let Some(node) = self.operator.masters_hit.remove(&number) {
+                    self.for_each_way(&[node as u8], Self::unblock);
+                }
             }
             What::PowerCutAll => {
                 for node in 0..self.nodes() {
@@ -125,7 +173,10 @@ impl Run {
             | What::Promote(..)
             | What::Snapshot(_)
             | What::Strangers(_)
-            | What::Switchover(_) => {}
+            | What::Switchover(_)
+            | What::Remove(_)
+            | What::Priority(..)
+            | What::PauseElections => {}
         }
     }
 
@@ -347,17 +398,25 @@ impl Run {
         }
         let statuses: Vec<Option<Status>> = {
             let ledger = self.stage.ledger();
-            ledger.nodes.iter().map(|seen| seen.status.clone()).collect()
+            let plan = &self.stage.plan;
+            let seen = ledger.nodes.iter().enumerate();
+            seen.map(|(node, seen)| seen.status.clone().filter(|_| !plan.is_broken(node))).collect()
         };
-        if let Some(master) = converged(&statuses) {
+        if let Some(master) = converged(&self.stage.plan, &statuses) {
             return self.settle(master, &statuses);
         }
         self.operator.probing_since = None;
-        if now > calm_at + self.stage.plan.converge_within_ms * 1000 {
+        let excused = !self.stage.plan.broken.is_empty() && !owe_service(&statuses);
+        if excused && now > calm_at + EXCUSED_AFTER_US {
+            let mut ledger = self.stage.ledger();
+            ledger.tally.excused += 1;
+            ledger.end(Verdict::Good);
+        } else if now > calm_at + self.stage.plan.converge_within_ms * 1000 {
             let verdict = Verdict::Liveness { at: now, cause: standing(&statuses) };
-            return self.stage.ledger().end(verdict);
+            self.stage.ledger().end(verdict);
+        } else {
+            self.mend(&statuses);
         }
-        self.mend(&statuses);
     }
 
     /// The last write, for everybody; once it is answered and everybody has it, the oracles have the last word.
@@ -393,6 +452,10 @@ impl Run {
         let now = self.now();
         if let Some(Promote { node, force }) = self.operator.steward.headless(&self.stage.plan, now, statuses) {
             self.promote(node, force);
+        }
+        if let Some(Bury { master, dead }) = self.operator.steward.bereaved(&self.stage.plan, now, statuses) {
+            let body = serde_json::json!({ "action": "remove", "node": dead.to_string() });
+            self.order(master, Call::post("/replication/members", body.to_string()));
         }
         let Some(Repoint { master, others }) = self.operator.steward.forked(now, statuses) else { return };
         for node in others {
