@@ -28,6 +28,11 @@ pub(crate) fn converged(plan: &Plan, statuses: &[Option<Status>]) -> Option<usiz
     (whole && others.all(|(_, status)| agrees(status) || excused(status))).then_some(master)
 }
 
+/// How many of these belong to the cluster.
+pub(crate) fn members_up(statuses: &[Option<Status>]) -> u32 {
+    statuses.iter().flatten().filter(|status| status.cluster.is_some()).count() as u32
+}
+
 /// Whether these nodes owe service (INV-13: given a quorum): armed, a majority of the voters is among them and one of those
 /// may lead; unarmed, the master is.
 pub(crate) fn owe_service(statuses: &[Option<Status>]) -> bool {

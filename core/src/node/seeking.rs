@@ -317,7 +317,8 @@ impl Node {
             self.drop_garbage(link, "it goes on from where this log does not end", out);
             return;
         }
-        let known = self.promised == source.promised;
+        // Who has voted for a master has promised its epoch, and heard nothing of its log yet.
+        let known = self.ballot.has_heard(source.promised);
         self.promise(&source);
         let now = self.now.mono;
         let leader = leader_of(&source);

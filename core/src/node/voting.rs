@@ -103,6 +103,11 @@ impl Ballot {
         self.above
     }
 
+    /// Whether the mastership that was last heard is this one.
+    pub(super) fn has_heard(&self, epoch: Epoch) -> bool {
+        self.master.is_some_and(|(known, _)| known == epoch)
+    }
+
     /// The last time the master was heard.
     pub(super) fn heard_at(&self) -> Time {
         self.heard

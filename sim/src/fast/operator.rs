@@ -11,7 +11,7 @@ use synap_core::position::Index;
 use synap_core::status::{Role, State, Status};
 
 use super::{Event, World};
-use crate::converged::{converged, owe_service};
+use crate::converged::{converged, members_up, owe_service};
 use crate::dice::mix;
 use crate::oracle::Fact;
 use crate::plan::What;
@@ -325,7 +325,7 @@ impl World<'_> {
             (false, Some(since)) if self.now < since + 6_000_000 => {}
             (false, _) => {
                 self.operator.probing_since = Some(self.now);
-                let replicas = statuses.iter().flatten().count() as u32 - 1;
+                let replicas = members_up(statuses) - 1;
                 self.probe(master, replicas);
             }
             (true, _) => self.last_word(master, statuses),

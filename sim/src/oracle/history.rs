@@ -181,6 +181,10 @@ impl ClientHistory {
         if disk_died && !write.voters.is_some_and(spares) {
             return true;
         }
+        // Force can leave two halves, of which one is given up with what it answered.
+        if ground.plan.is_broken(write.node) && ground.plan.forces_promotion() {
+            return true;
+        }
         let platter = ground.platter(write.node);
         promoted && (platter.reports(write.position) || platter.holds(write.position))
     }

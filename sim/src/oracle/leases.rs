@@ -26,8 +26,8 @@ impl Oracle for Leases {
     }
 
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
-        // Clocks that drift more than the lease allows for make no promise of it.
-        if ground.plan.knobs.drift_ppm_max > DRIFT_PPM_MAX {
+        // Clocks that drift more than the lease allows for make no promise of it, and force asks nobody.
+        if ground.plan.knobs.drift_ppm_max > DRIFT_PPM_MAX || ground.plan.forces_promotion() {
             return Ok(());
         }
         match fact {

@@ -218,6 +218,14 @@ fn faults(dice: &mut Dice, nodes: u8, busy_ms: u64, automatic: bool) -> Vec<Faul
     if automatic && !kinds.is_empty() && dice.chance(100) {
         kinds.push(Kind::Promote);
     }
+    // An operator who takes out one voter while another has just lost its disk ends the quorum for good. And a pause ends by
+    // the wall clock.
+    if kinds.contains(&Kind::Remove) {
+        kinds.retain(|kind| *kind != Kind::Wipe);
+    }
+    if kinds.contains(&Kind::WallJump) {
+        kinds.retain(|kind| *kind != Kind::PauseElections);
+    }
     if kinds.is_empty() {
         return Vec::new();
     }

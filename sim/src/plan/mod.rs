@@ -260,6 +260,11 @@ impl Plan {
         })
     }
 
+    /// Whether an operator makes a master by force.
+    pub fn forces_promotion(&self) -> bool {
+        self.faults.iter().any(|fault| matches!(fault.what, What::Promote(_, true)))
+    }
+
     /// How many disks are lost at most.
     pub fn disks_lost(&self) -> usize {
         let loses = |fault: &&Fault| matches!(fault.what, What::Wipe(_) | What::Rot(_) | What::Spoil(_));

@@ -11,7 +11,7 @@ use super::clients::Order;
 use super::http::Call;
 use super::stage::{Exit, Machine, Runs, name_of};
 use super::{Due, Run};
-use crate::converged::{converged, owe_service};
+use crate::converged::{converged, members_up, owe_service};
 use crate::dice::mix;
 use crate::oracle::Fact;
 use crate::plan::What;
@@ -427,7 +427,7 @@ impl Run {
             (false, Some(since)) if now < since + PROBE_US => {}
             (false, _) => {
                 self.operator.probing_since = Some(now);
-                let replicas = statuses.iter().flatten().count() as u32 - 1;
+                let replicas = members_up(statuses) - 1;
                 self.give(Order::Probe(master, replicas));
             }
             (true, _) => self.last_word(master, statuses),
