@@ -27,7 +27,7 @@ impl Mind {
     pub(crate) fn draw(&mut self, number: usize, plan: &Plan) -> Ask {
         let workload = &plan.workload;
         let key = self.key(plan);
-        if self.dice.chance(workload.read_per_mille) {
+        if number < usize::from(workload.readers) || self.dice.chance(workload.read_per_mille) {
             let age_ms = self.dice.chance(200).then(|| self.dice.between(10, 500));
             let own = self.dice.chance(300);
             return Ask::Read { key, age_ms, own };

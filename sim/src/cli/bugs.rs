@@ -82,15 +82,26 @@ fn tell(plant: &Plant, args: &Args) -> bool {
     };
     kills.sort_by_key(|kill| kill.seeds);
     let Kill { seeds, seed, verdict } = &kills[kills.len() / 2];
-    let token = token(Level::A, *seed, Some(plant.name));
-    println!("| {} | A | {seeds} | {} | {} | `{token}` |", plant.name, plant.seeds_max, verdict.signature());
+    let token = match plant.plan {
+        None => format!("`{}`", token(Level::A, *seed, Some(plant.name))),
+        Some(_) => format!("seed {seed} of its plan in `sim/hunts/`"),
+    };
+    println!("| {} | A | {seeds} | {} | {} | {token} |", plant.name, plant.seeds_max, verdict.signature());
     true
+}
+
+/// What a seed runs in this hunt.
+fn plan_of(plant: &Plant, seed: u64) -> Plan {
+    let Some(text) = plant.plan else { return plan::draw(seed) };
+    let plan: Plan =
+        serde_yaml::from_str(text).unwrap_or_else(|error| panic!("the plan for {}: {error}", plant.name));
+    Plan { seed, ..plan.with_end() }
 }
 
 /// How many seeds it takes until a run fails with the bug and does not without it.
 fn hunt(plant: &Plant, start: u64) -> Option<Kill> {
     (start..start + plant.seeds_max).find_map(|seed| {
-        let sound = plan::draw(seed);
+        let sound = plan_of(plant, seed);
         let planted = Plan { planted: Some(plant.name.to_owned()), ..sound.clone() };
         let verdict = run_plan(Level::A, &planted, false).verdict;
         let killed = !verdict.is_good() && run_plan(Level::A, &sound, false).verdict.is_good();

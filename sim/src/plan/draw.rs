@@ -126,6 +126,7 @@ fn workload(dice: &mut Dice, replicas: u8, busy_ms: u64) -> Workload {
     let reads_max = if requests < 100 { 300 } else { 600 };
     Workload {
         clients,
+        readers: if dice.chance(500) { dice.between(1, u64::from(clients) / 2) as u8 } else { 0 },
         pause_us_min: pause_us / 20,
         pause_us_max: pause_us * 2,
         keys: *dice.pick(&[1, 5, 50, 1_000]),

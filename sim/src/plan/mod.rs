@@ -104,6 +104,8 @@ pub struct Network {
 pub struct Workload {
     /// Clients, each with one request at a time.
     pub clients: u8,
+    /// How many of them only read: who writes to a master that is cut off waits, and sees nothing more of it.
+    pub readers: u8,
     /// Shortest pause of a client between two requests, in microseconds.
     pub pause_us_min: u64,
     /// Longest.

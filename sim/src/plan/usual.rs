@@ -73,6 +73,7 @@ impl Default for Workload {
     fn default() -> Self {
         Self {
             clients: 2,
+            readers: 0,
             pause_us_min: 1_000,
             pause_us_max: 10_000,
             keys: 5,
