@@ -82,6 +82,12 @@ impl Cluster {
         self.directory.path()
     }
 
+    /// Has its directory outlive the test, for who wants to see what happened.
+    pub fn keep(&mut self) -> &Path {
+        self.directory.disable_cleanup(true);
+        self.directory.path()
+    }
+
     /// Waits until all servers that run have applied the same position, and gives it.
     #[track_caller]
     pub fn await_converged(&mut self) -> (u64, u64) {

@@ -1,12 +1,14 @@
 //! What the end-to-end tests stand on: real `synap` processes with ephemeral ports and temporary data
-//! directories, a plain HTTP client, a load generator, metrics and signals. Owns no expectation about synap
+//! directories, a plain HTTP client, loads, recorded histories, metrics and signals. Owns no expectation about synap
 //! itself: those stand in `tests/tests/`, one file per promise.
 
 pub mod binary;
 pub mod cluster;
 pub mod document;
+pub mod history;
 pub mod http;
 pub mod load;
+pub mod meaning;
 pub mod metrics;
 pub mod ports;
 pub mod roaming;
