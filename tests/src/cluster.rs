@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::networks::Networks;
 use crate::server::Server;
 use crate::wait;
 
@@ -26,33 +27,45 @@ impl Cluster {
     /// As [`Cluster::start`], with each server's configuration changed first; servers are counted from 0.
     #[track_caller]
     pub fn start_with(replicas: usize, change: impl FnMut(usize, &mut Value)) -> Self {
-        let mut cluster = Self::prepare(replicas, change);
-        for server in &mut cluster.servers {
-            server.spawn();
-        }
-        cluster.servers[0].await_master();
-        for server in &mut cluster.servers {
-            server.await_probe("/readyz");
-        }
-        cluster
+        Self::prepare(replicas, change).started()
     }
 
     /// With automatic failover, armed: the first server leads, and any majority can replace it.
     #[track_caller]
     pub fn armed(replicas: usize) -> Self {
-        let voters = replicas + 1 - replicas % 2;
-        let cluster = Self::start_with(replicas, |_, config| {
-            config["replication"]["failover"] = json!({ "mode": "auto", "voters_max": voters });
-        });
+        Self::start_with(replicas, automatic(replicas)).once_armed()
+    }
+
+    /// As [`Cluster::armed`], each server in a network of its own.
+    #[track_caller]
+    pub fn armed_in(networks: &Networks, replicas: usize) -> Self {
+        Self::prepare_in(Some(networks), replicas, automatic(replicas)).started().once_armed()
+    }
+
+    #[track_caller]
+    fn started(mut self) -> Self {
+        for server in &mut self.servers {
+            server.spawn();
+        }
+        self.servers[0].await_master();
+        for server in &mut self.servers {
+            server.await_probe("/readyz");
+        }
+        self
+    }
+
+    #[track_caller]
+    fn once_armed(self) -> Self {
+        let voters = voters(self.servers.len() - 1);
         wait::until_true("every server knows that the cluster is armed", || {
-            cluster.servers.iter().all(|server| {
+            self.servers.iter().all(|server| {
                 let status = server.status();
                 let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
                 let told = members.iter().filter(|member| member["voter"] == true).count();
                 status["failover"]["armed"] == true && told == voters
             })
         });
-        cluster
+        self
     }
 
     /// The number of the server that takes writes, once there is one.
@@ -64,13 +77,30 @@ impl Cluster {
     }
 
     /// Configured and not started.
-    pub fn prepare(replicas: usize, mut change: impl FnMut(usize, &mut Value)) -> Self {
+    pub fn prepare(replicas: usize, change: impl FnMut(usize, &mut Value)) -> Self {
+        Self::prepare_in(None, replicas, change)
+    }
+
+    fn prepare_in(
+        networks: Option<&Networks>,
+        replicas: usize,
+        mut change: impl FnMut(usize, &mut Value),
+    ) -> Self {
         let directory = TempDir::new().expect("a temporary directory can be made");
-        let servers: Vec<Server> =
-            (0..=replicas).map(|number| Server::new(&format!("n{}", number + 1), directory.path())).collect();
+        let server = |number| {
+            let mut server = Server::new(&format!("n{}", number + 1), directory.path());
+            if let Some(networks) = networks {
+                server.place = networks.place(number);
+            }
+            server
+        };
+        let servers: Vec<Server> = (0..=replicas).map(server).collect();
         let master = servers[0].replication;
         for (number, server) in servers.iter().enumerate() {
             let mut config = config(server, (number > 0).then_some(master));
+            if networks.is_some() && number > 0 {
+                config["replication"]["master_address"] = json!(format!("{}:{master}", servers[0].place.host));
+            }
             change(number, &mut config);
             server.configure(&format!("{config:#}\n"));
         }
@@ -110,12 +140,12 @@ impl Cluster {
 /// is the operator's, and heartbeats come quickly, so that tests need not wait.
 pub fn config(server: &Server, master: Option<u16>) -> Value {
     let mut config = json!({
-        "server": { "host": "127.0.0.1", "port": server.http },
+        "server": { "host": server.place.host, "port": server.http },
         "replication": {
             "enabled": true,
             "role": if master.is_some() { "replica" } else { "master" },
             "node_name": server.name,
-            "replica_listen_address": format!("127.0.0.1:{}", server.replication),
+            "replica_listen_address": format!("{}:{}", server.place.host, server.replication),
             "heartbeat_interval_ms": 200,
             "reconnect_delay_ms": 500,
             "failover": { "mode": "manual" },
@@ -125,4 +155,14 @@ pub fn config(server: &Server, master: Option<u16>) -> Value {
         config["replication"]["master_address"] = json!(format!("localhost:{port}"));
     }
     config
+}
+
+/// How many of a cluster's members vote.
+fn voters(replicas: usize) -> usize {
+    replicas + 1 - replicas % 2
+}
+
+fn automatic(replicas: usize) -> impl FnMut(usize, &mut Value) {
+    let voters = voters(replicas);
+    move |_, config| config["replication"]["failover"] = json!({ "mode": "auto", "voters_max": voters })
 }

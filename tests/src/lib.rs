@@ -10,6 +10,7 @@ pub mod http;
 pub mod load;
 pub mod meaning;
 pub mod metrics;
+pub mod networks;
 pub mod ports;
 pub mod roaming;
 pub mod server;

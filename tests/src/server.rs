@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::binary;
 use crate::http::{Client, Response};
 use crate::metrics::Metrics;
+use crate::networks::Place;
 use crate::ports;
 use crate::shell;
 use crate::wait;
@@ -22,6 +23,8 @@ pub struct Server {
     pub name: String,
     /// Its working directory; the data directory lies in it as `data`.
     pub directory: PathBuf,
+    /// Where it lives: on the loopback of this machine, if nothing else is said before it is configured.
+    pub place: Place,
     /// The port of its HTTP interface.
     pub http: u16,
     /// The port that it listens on for replicas.
@@ -39,6 +42,7 @@ impl Server {
         Self {
             name: name.to_owned(),
             directory,
+            place: Place { host: "127.0.0.1".to_owned(), namespace: None },
             http: ports::free(),
             replication: ports::free(),
             arguments: Vec::new(),
@@ -73,7 +77,8 @@ impl Server {
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the log can be opened");
-        let child = Command::new(binary::synap())
+        let child = self
+            .program()
             .args(["serve", "--config"])
             .arg(self.config_path())
             .args(&self.arguments)
@@ -84,6 +89,15 @@ impl Server {
             .spawn()
             .expect("synap starts");
         self.child = Some(child);
+    }
+
+    /// `synap`, in the namespace where it lives.
+    fn program(&self) -> Command {
+        let Some(namespace) = &self.place.namespace else { return Command::new(binary::synap()) };
+        // It becomes what it is told to run, under the same process id.
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace]).arg(binary::synap());
+        command
     }
 
     /// Starts the process and waits until it says that its state is loaded and its first role taken up.
@@ -166,14 +180,14 @@ impl Server {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://HOST:PORT`.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.http)
+        format!("http://{}:{}", self.place.host, self.http)
     }
 
     /// A client of it.
     pub fn client(&self) -> Client {
-        Client::new(format!("127.0.0.1:{}", self.http))
+        Client::new(format!("{}:{}", self.place.host, self.http))
     }
 
     /// GET, which must be answered.
