@@ -24,6 +24,8 @@ pub(super) struct Beside {
     snapshots: BTreeSet<Index>,
     /// Snapshots being written: how long they are so far.
     open: BTreeMap<Index, u64>,
+    /// Those of them that have grown since they were last synced.
+    grown: BTreeSet<Index>,
     /// Snapshots that a newer one has made superfluous, once the log says that it goes on from that.
     superfluous: BTreeSet<Index>,
     /// Numbers of rollback files that exist.
@@ -55,6 +57,7 @@ impl Beside {
             }
             FileWrite::SnapshotDone { position, keep } => self.done(*position, *keep, last, ops),
             FileWrite::SnapshotAbandoned { position } => {
+                self.grown.remove(&position.index);
                 if self.open.remove(&position.index).is_some() {
                     ops.push(FileOp::Remove { file: snapshot_temporary_name(position.index) });
                 }
@@ -62,6 +65,13 @@ impl Beside {
             FileWrite::Rollback { id, first, last, lines } => self.lines(*id, *first, *last, lines, ops),
             FileWrite::RollbackKeepFiles { id } => self.keep_files(*id, segments, ops),
         }
+    }
+
+    /// Syncs what was written of snapshots that are not whole yet. No promise needs that, but a disk that is asked for
+    /// all of a large file at once keeps the log's syncs waiting behind it.
+    pub(super) fn sync_grown(&mut self, ops: &mut Vec<FileOp>) {
+        let grown = core::mem::take(&mut self.grown);
+        ops.extend(grown.into_iter().map(|index| FileOp::Sync { file: snapshot_temporary_name(index) }));
     }
 
     /// What this snapshot holds was taken out of the log, and that is durable.
@@ -91,6 +101,7 @@ impl Beside {
         };
         ops.push(FileOp::Write { file, at: *at, parts: Vec::from([bytes.clone()]) });
         *at += bytes.len() as u64;
+        self.grown.insert(index);
     }
 
     /// Where the log leads to the snapshot, the older ones can go at once. One that came from a master is of no use
@@ -98,6 +109,7 @@ impl Beside {
     fn done(&mut self, position: Position, keep: u32, last: Option<Position>, ops: &mut Vec<FileOp>) {
         let index = position.index;
         assert!(self.open.remove(&index).is_some(), "the snapshot at {index} ends, which was never begun");
+        self.grown.remove(&index);
         let from = snapshot_temporary_name(index);
         ops.push(FileOp::Sync { file: from.clone() });
         ops.push(FileOp::Rename { from, to: snapshot_name(index) });

@@ -142,6 +142,7 @@ impl Journal {
                 drafts.push(batch);
             }
         }
+        self.beside.sync_grown(&mut ops);
         self.write(drafts, now, &mut ops);
         match self.config.fsync {
             FsyncMode::Always => self.sync(&mut ops),

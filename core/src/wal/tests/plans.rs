@@ -126,6 +126,28 @@ fn without_a_log_only_the_files_beside_it_are_written() {
 }
 
 #[test]
+fn a_snapshot_is_synced_as_it_grows() {
+    let mut disk = Disk::default();
+    let mut journal = open(config(FsyncMode::Never), &mut disk);
+    disk.carry_out_all(&journal.plan(Time(0), &[batch(1, &[Record::Committed(Index(0))], 0)]));
+    let position = Position { epoch: epoch(1), index: Index(5) };
+    let group = |files: Vec<FileWrite>| {
+        let mut batch = WriteBatch::new(1, Lane::Snapshot, Bytes::new(), position);
+        batch.files = files;
+        [batch]
+    };
+    let chunk = |number| FileWrite::SnapshotChunk { position, number, bytes: Bytes::from_static(b"chunk") };
+    let first = told(&journal.plan(Time(0), &group(vec![chunk(0), chunk(1)])));
+    let file = "snapshot-0000000000000005.tmp";
+    let ops = ["create F", "write F 0+5", "write F 5+5", "sync F"];
+    assert_eq!(first, ops.map(|op| op.replace('F', file)), "however many have come together");
+    let whole =
+        told(&journal.plan(Time(0), &group(vec![chunk(2), FileWrite::SnapshotDone { position, keep: 1 }])));
+    let ops = ["write F 10+5", "sync F", "rename F snapshot-0000000000000005.snap", "syncdir \"\""];
+    assert_eq!(whole, ops.map(|op| op.replace('F', file)), "once, before it gets its name");
+}
+
+#[test]
 fn a_rollback_file_is_durable_before_the_records_of_its_batch() {
     let mut disk = Disk::default();
     let mut journal = open(config(FsyncMode::Always), &mut disk);
