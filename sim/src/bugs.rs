@@ -31,7 +31,7 @@ pub const PLANTS: [Plant; 24] = [
     plant("lag_zero_without_master", Bug::LagZeroWithoutMaster, 500),
     plant("snapshot_rename_not_synced", Bug::SnapshotRenameNotSynced, 500),
     plant("damage_taken_for_tail", Bug::DamageTakenForTail, 1000),
-    plant("no_step_down_on_higher_epoch", Bug::NoStepDownOnHigherEpoch, 500),
+    plant("no_step_down_on_higher_epoch", Bug::NoStepDownOnHigherEpoch, 3000),
     plant("config_sent_before_durable", Bug::ConfigSentBeforeDurable, 100),
     plant("unbounded_tail", Bug::UnboundedTail, 100),
     plant("vote_before_durable", Bug::VoteBeforeDurable, 200),

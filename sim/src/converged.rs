@@ -37,7 +37,9 @@ pub(crate) fn members_up(statuses: &[Option<Status>]) -> u32 {
 /// may lead; unarmed, the master is.
 pub(crate) fn owe_service(statuses: &[Option<Status>]) -> bool {
     let up = || statuses.iter().flatten();
-    let Some(freshest) = up().max_by_key(|status| status.positions.last) else { return false };
+    let Some(freshest) = up().max_by_key(|status| (status.positions.last, status.positions.committed)) else {
+        return false;
+    };
     if !freshest.failover.armed {
         return up().any(|status| status.role == Role::Master);
     }

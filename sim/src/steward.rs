@@ -23,6 +23,8 @@ pub(crate) struct Steward {
 pub(crate) struct Promote {
     pub(crate) node: usize,
     pub(crate) force: bool,
+    /// Its process is started anew before: what is on its disk may be whole where its state is not.
+    pub(crate) restart: bool,
 }
 
 /// A member to be taken out of the cluster, by this master.
@@ -52,8 +54,10 @@ impl Steward {
     /// Unarmed, a master that is gone for good is replaced by an operator. Only where the plan makes that needful.
     pub(crate) fn headless(&mut self, plan: &Plan, now: u64, statuses: &[Option<Status>]) -> Option<Promote> {
         let up = statuses.iter().flatten();
-        let elects = up.clone().any(|status| status.failover.armed);
-        if elects || up.clone().any(|status| status.role == Role::Master) || !plan.changes_master() {
+        let freshest = up.clone().max_by_key(|status| (status.positions.last, status.positions.committed));
+        let elects = freshest.is_some_and(|status| status.failover.armed);
+        let needful = plan.changes_master() || plan.removes_members();
+        if elects || up.clone().any(|status| status.role == Role::Master) || !needful {
             self.headless_since = None;
             return None;
         }
@@ -65,7 +69,8 @@ impl Steward {
         let best = (0..statuses.len())
             .filter(|node| statuses[*node].as_ref().is_some_and(|status| status.cluster.is_some()))
             .max_by_key(|node| statuses[*node].as_ref().map(|status| status.positions.last));
-        best.map(|node| Promote { node, force: self.promotions > 2 })
+        let promotions = self.promotions;
+        best.map(|node| Promote { node, force: promotions > 2, restart: promotions > 4 && promotions % 2 == 1 })
     }
 
     /// Armed, a node that comes back with an empty disk is a new one: an operator takes the old one out of the cluster, so

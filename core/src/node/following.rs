@@ -61,6 +61,13 @@ impl Mode {
             Self::Streaming | Self::Repairing => false,
         }
     }
+
+    pub(super) fn is_repairing(&self) -> bool {
+        match self {
+            Self::Repairing => true,
+            Self::Streaming | Self::Syncing(_) => false,
+        }
+    }
 }
 
 impl Following {

@@ -179,7 +179,11 @@ impl Node {
 
     /// How far this replica has come in its master's log: what is to be rolled back does not count.
     pub(super) fn reached(&self) -> Index {
-        if self.tainted { self.applied.index.min(self.agreed()) } else { self.applied.index }
+        let repairs = match &self.role {
+            Role::Replica(replica) => replica.following().is_some_and(|following| following.mode.is_repairing()),
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) | Role::Candidate(_) => false,
+        };
+        if self.tainted || repairs { self.applied.index.min(self.agreed()) } else { self.applied.index }
     }
 
     /// The planted bug `LagZeroWithoutMaster`.

@@ -416,7 +416,9 @@ impl Node {
             return conflict("this node belongs to no cluster yet");
         }
         if self.repair.is_some() || self.tainted || replica.is_syncing() {
-            return conflict("this node is being synced; its state is not whole");
+            return conflict(
+                "this node is being synced, its state is not whole: restart it to promote what its disk holds",
+            );
         }
         if self.config.priority == 0 && !ask.force {
             return conflict("this node's failover.priority is 0: it is never master");

@@ -152,7 +152,7 @@ impl Node {
             let (position, outcome) = self.apply_next();
             self.waiters.applied(position, outcome);
         }
-        self.proofs.applied(self.applied.index);
+        self.proofs.applied(self.reached());
     }
 
     /// INV-4: applied <= committed, and applied <= durable, so that what a reader saw survives a restart.

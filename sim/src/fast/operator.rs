@@ -303,7 +303,13 @@ impl World<'_> {
 
     /// Carries out what the steward decides.
     fn mend(&mut self, statuses: &[Option<Status>]) {
-        if let Some(Promote { node, force }) = self.operator.steward.headless(self.plan, self.now, statuses) {
+        if let Some(Promote { node, force, restart }) =
+            self.operator.steward.headless(self.plan, self.now, statuses)
+        {
+            if restart {
+                self.end(node, false, "stopped by the operator");
+                return self.after(100_000, Event::Start { host: node });
+            }
             let promotion = Promotion { force, accept_data_loss: force, expect_last: None };
             self.operate(node, Request::Promote(promotion));
         }

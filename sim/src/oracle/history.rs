@@ -160,6 +160,12 @@ impl ClientHistory {
         end.reigns.iter().filter(|reign| explains(reign)).any(|reign| !known.contains(reign))
     }
 
+    /// Whether this epoch rests on a mastership that was forced and is not in the log that the run ended with.
+    fn was_forced(&self, end: &End<'_>, epoch: Epoch) -> bool {
+        let known = self.lines.get(&epoch).map_or(&[][..], Vec::as_slice);
+        known.iter().any(|reign| reign.kind == StartKind::Forced && !end.reigns.contains(reign))
+    }
+
     fn may_be_lost(&self, ground: &Ground<'_>, end: &End<'_>, write: &Write) -> bool {
         // What a majority holds only force can lose; what one disk holds, any new master of an armed cluster.
         let promoted = self.superseded(end, write.position.epoch, |reign| match reign.kind {
@@ -169,6 +175,7 @@ impl ClientHistory {
             StartKind::Restart => write.voters.is_some() && !counts_votes(write.concern),
             StartKind::Founding => false,
         });
+        let promoted = promoted || self.was_forced(end, write.position.epoch);
         let process_died = (end.node, end.life) != (write.node, write.life);
         let disk_died = self.lost_at[write.node].is_some_and(|at| at >= write.answered_at);
         if !says_durable(write.concern) {

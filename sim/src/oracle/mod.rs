@@ -3,6 +3,7 @@
 //!
 //! [`Oracles`] hands every fact to every oracle and keeps the first violation.
 
+mod applied_once;
 mod bounds;
 mod commits;
 mod committed_never_changes;
@@ -304,6 +305,7 @@ impl Oracles {
             Box::new(leases::Leases::default()),
             Box::new(linearizable::Linearizable::default()),
             Box::new(one_order::OneOrder::default()),
+            Box::new(applied_once::AppliedOnce::default()),
             Box::new(bounds::Bounds),
         ];
         Self {

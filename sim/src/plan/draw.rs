@@ -123,10 +123,11 @@ fn workload(dice: &mut Dice, replicas: u8, busy_ms: u64) -> Workload {
     let requests = *dice.pick(&[60, 100, 150, 200, 400]);
     let pause_us = busy_ms * 1000 * u64::from(clients) / requests;
     // Few requests must not be nearly all reads, or nothing is written that a run could lose.
-    let reads_max = if requests < 100 { 300 } else { 600 };
+    let readers = if clients > 2 && dice.chance(500) { dice.between(1, u64::from(clients) / 2) as u8 } else { 0 };
+    let reads_max = if requests < 100 || readers > 0 { 300 } else { 600 };
     Workload {
         clients,
-        readers: if dice.chance(500) { dice.between(1, u64::from(clients) / 2) as u8 } else { 0 },
+        readers,
         pause_us_min: pause_us / 20,
         pause_us_max: pause_us * 2,
         keys: *dice.pick(&[1, 5, 50, 1_000]),

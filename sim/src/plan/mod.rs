@@ -267,6 +267,11 @@ impl Plan {
         self.faults.iter().any(|fault| matches!(fault.what, What::Promote(_, true)))
     }
 
+    /// Whether an operator takes members out of the cluster: with fewer than three, nobody elects any more.
+    pub fn removes_members(&self) -> bool {
+        self.faults.iter().any(|fault| matches!(fault.what, What::Remove(_)))
+    }
+
     /// How many disks are lost at most.
     pub fn disks_lost(&self) -> usize {
         let loses = |fault: &&Fault| matches!(fault.what, What::Wipe(_) | What::Rot(_) | What::Spoil(_));

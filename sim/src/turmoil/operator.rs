@@ -450,7 +450,12 @@ impl Run {
     /// Carries out what the steward decides.
     fn mend(&mut self, statuses: &[Option<Status>]) {
         let now = self.now();
-        if let Some(Promote { node, force }) = self.operator.steward.headless(&self.stage.plan, now, statuses) {
+        let headless = self.operator.steward.headless(&self.stage.plan, now, statuses);
+        if let Some(Promote { node, force, restart }) = headless {
+            if restart {
+                self.end(node, false, "stopped by the operator");
+                return self.after(100_000, Due::Start(node));
+            }
             self.promote(node, force);
         }
         if let Some(Bury { master, dead }) = self.operator.steward.bereaved(&self.stage.plan, now, statuses) {
