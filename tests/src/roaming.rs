@@ -94,10 +94,10 @@ impl Roaming {
     /// Ends it, and reads every key from every server that runs. Panics unless some order explains everything that was
     /// seen: then what was answered is there, on every server, and no read ever missed it.
     #[track_caller]
-    pub fn check(self, cluster: &mut Cluster) {
+    pub fn check(mut self, cluster: &mut Cluster) {
         self.shared.stop.store(true, Ordering::Relaxed);
         let mut history = History::default();
-        for thread in self.threads {
+        for thread in self.threads.drain(..) {
             history.join(thread.join().expect("a client does not panic"));
         }
         cluster.await_converged();
@@ -112,6 +112,16 @@ impl Roaming {
             let path = cluster.keep().join("history.txt");
             fs::write(&path, history.to_string()).expect("the history can be written");
             panic!("{unexplained}\nthe whole history: {}", path.display());
+        }
+    }
+}
+
+/// A test that fails ends its clients too, before the servers and the networks that they speak to are gone.
+impl Drop for Roaming {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
         }
     }
 }
