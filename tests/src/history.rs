@@ -120,7 +120,7 @@ fn value_of(entry: &Entry) -> &Value {
     value
 }
 
-const HEAD: &str = "   called, ms  returned, ms  key              client      what            told";
+const HEAD: &str = "   called, ms  returned, ms  key              client      what                  told";
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,7 +132,7 @@ impl fmt::Display for Entry {
             Action::Read(None) => "read  nothing".to_owned(),
         };
         let returned = returned_at.map_or("open".to_owned(), ms);
-        write!(f, "{:>13} {returned:>13}  {key:<16} {client:<11} {what:<15} {told}", ms(*called_at))
+        write!(f, "{:>13} {returned:>13}  {key:<16} {client:<11} {what:<21} {told}", ms(*called_at))
     }
 }
 
@@ -212,7 +212,8 @@ mod tests {
         let unexplained = *verdict(&entries).expect_err("49 was overwritten");
         assert_eq!((unexplained.key.as_str(), &unexplained.entry), (KEY, &stale));
         let marked: Vec<&str> = unexplained.around.lines().filter(|line| line.starts_with('>')).collect();
-        let expected = format!(">      0.002011      0.002016  {KEY:<16} roamer 1    read  49        200 by n1");
+        let expected =
+            format!(">      0.002011      0.002016  {KEY:<16} roamer 1    read  49              200 by n1");
         assert_eq!(marked, [expected]);
         assert!(unexplained.around.contains("write 49 "), "{}", unexplained.around);
     }

@@ -1,7 +1,7 @@
 //! A load that outlives masters, and is recorded. Clients of two kinds read, write and delete a few keys that all share,
 //! and write keys of their own: those that roam go from server to server until one takes their write, those that are
-//! settled know one server only, as clients do that are cut off together with it. Owns what is asked and how each attempt
-//! is recorded; what an answer means stands in [`crate::meaning`].
+//! settled or visit know one server only, as clients do that are cut off together with it. Owns what is asked and how each
+//! attempt is recorded; what an answer means stands in [`crate::meaning`].
 
 use std::fs;
 use std::io;
@@ -29,6 +29,10 @@ const ROAMERS: usize = 4;
 
 /// A server that says nothing for this long is left for another; what it was asked stays open.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many clients come to one server together, and how many operations each of them wants.
+const VISITORS: usize = 8;
+const ERRANDS: u64 = 4;
 
 /// How often a write is sent before its client gives it up.
 const ATTEMPTS_MAX: usize = 8;
@@ -75,7 +79,7 @@ impl Roaming {
                 &shared,
             )
         });
-        let threads = roamers.chain(settled).map(|client| thread::spawn(move || client.run())).collect();
+        let threads = roamers.chain(settled).map(|client| thread::spawn(move || client.run(u64::MAX))).collect();
         Self { shared, threads }
     }
 
@@ -89,6 +93,16 @@ impl Roaming {
     #[track_caller]
     pub fn await_asked(&self, server: usize, more: u64) {
         await_growth("a server's own client asks it", &self.shared.asked[server], more);
+    }
+
+    /// Sends a few clients that know this server only. What they ask, they ask from now on.
+    pub fn visit(&mut self, server: &Server) {
+        for _ in 0..VISITORS {
+            let number = self.threads.len();
+            let known = vec![Known::of(server)];
+            let visitor = Traveller::new(number, format!("visitor {number}"), known, None, &self.shared);
+            self.threads.push(thread::spawn(move || visitor.run(ERRANDS)));
+        }
     }
 
     /// Ends it, and reads every key from every server that runs. Panics unless some order explains everything that was
@@ -196,8 +210,9 @@ impl Traveller {
         }
     }
 
-    fn run(mut self) -> History {
-        while !self.is_over() {
+    /// So many operations, unless the load ends before.
+    fn run(mut self, operations: u64) -> History {
+        while !self.is_over() && self.begun < operations {
             self.begun += 1;
             let fresh = format!("{}.{}", self.name.replace(' ', "-"), self.begun);
             let shared = format!("shared-{}", self.dice.below(SHARED_KEYS));
