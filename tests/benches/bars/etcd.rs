@@ -14,7 +14,7 @@ use crate::process::{self, Process};
 pub(crate) struct Etcd {
     /// Where the leader takes clients.
     pub(crate) leader: u16,
-    _nodes: Vec<(Process, TempDir)>,
+    nodes: Vec<(Process, TempDir)>,
 }
 
 impl Etcd {
@@ -50,7 +50,12 @@ impl Etcd {
         let leader = wait::until("etcd has a leader", || {
             ports.iter().map(|(client, _)| *client).find(|client| is_leader(*client))
         });
-        Some(Self { leader, _nodes: nodes })
+        Some(Self { leader, nodes })
+    }
+
+    /// Their processes.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.nodes.iter().map(|(process, _)| process.pid()).collect()
     }
 }
 

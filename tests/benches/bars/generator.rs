@@ -46,14 +46,33 @@ pub(crate) struct Measured {
     pub(crate) bad: u64,
     /// How long the good ones took, in microseconds.
     pub(crate) micros: Histogram<u64>,
-    /// The longest time during which no connection got a good answer, in microseconds.
-    pub(crate) longest_gap_micros: u64,
+    /// When the good answers came, in order.
+    times: Vec<Instant>,
+}
+
+/// A part of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretch {
+    /// Good answers per second.
+    pub(crate) per_sec: f64,
+    /// The longest time during which no connection got a good answer.
+    pub(crate) longest_gap: Duration,
 }
 
 impl Measured {
     /// A percentile of the time that an answer took, in milliseconds.
     pub(crate) fn millis(&self, percentile: f64) -> f64 {
         self.micros.value_at_percentile(percentile) as f64 / 1000.0
+    }
+
+    /// What came between two instants.
+    pub(crate) fn between(&self, from: Instant, upto: Instant) -> Stretch {
+        let inside = |time: &&Instant| from <= **time && **time <= upto;
+        let times = || self.times.iter().filter(inside).copied();
+        let starts = std::iter::once(from).chain(times());
+        let ends = times().chain(std::iter::once(upto));
+        let longest_gap = starts.zip(ends).map(|(start, end)| end - start).max().unwrap_or_default();
+        Stretch { per_sec: times().count() as f64 / (upto - from).as_secs_f64(), longest_gap }
     }
 }
 
@@ -167,15 +186,12 @@ impl Book {
 
     fn measured(mut self, begin: Instant, end: Instant) -> Measured {
         self.times.sort_unstable();
-        let starts = std::iter::once(begin).chain(self.times.iter().copied());
-        let ends = self.times.iter().copied().chain(std::iter::once(end));
-        let gap = starts.zip(ends).map(|(from, to)| to.saturating_duration_since(from)).max().unwrap_or_default();
         let good = self.times.iter().filter(|time| **time <= end).count();
         Measured {
             per_sec: good as f64 / (end - begin).as_secs_f64(),
             bad: self.bad,
             micros: self.micros,
-            longest_gap_micros: u64::try_from(gap.as_micros()).unwrap_or(u64::MAX),
+            times: self.times,
         }
     }
 }

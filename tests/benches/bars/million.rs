@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use synap_tests::cluster::Cluster;
 use synap_tests::server::Server;
 
-use crate::generator::{self, Load, Measured};
+use crate::generator::{self, Load};
 use crate::keys;
 use crate::process::resident_bytes;
 use crate::redis::Redis;
@@ -45,37 +45,53 @@ fn memory(report: &mut Report, server: &Server, keys: u64) {
 fn full_sync(report: &mut Report, cluster: &mut Cluster, pace: Pace) {
     let (master, replicas) = cluster.servers.split_at_mut(1);
     let (master, replica) = (&master[0], &mut replicas[0]);
-    let write = |measured| {
+    // Twice as long as a load is put on elsewhere, so that it outlasts the sync.
+    let measured = 2 * pace.measured();
+    let write = || {
         let load = Load { connections: 8, warm_up: Duration::ZERO, measured };
-        generator::run(http::local(master.http), load, |number| writer(number, "local"))
+        let begun = Instant::now();
+        (begun, generator::run(http::local(master.http), load, |number| writer(number, "local")))
     };
-    let before: Measured = write(pace.measured());
-    let (took, during) = thread::scope(|scope| {
-        let during = scope.spawn(|| write(pace.measured()));
+    let (begun, alone) = write();
+    let before = alone.between(begun, begun + measured);
+    let (begun, synced, (loaded, load)) = thread::scope(|scope| {
+        let load = scope.spawn(write);
         let begun = Instant::now();
         replica.spawn();
         while !holds_everything(replica) {
             thread::sleep(Duration::from_millis(5));
         }
-        (begun.elapsed().as_secs_f64(), during.join().expect("no panic"))
+        (begun, Instant::now(), load.join().expect("no panic"))
     });
     let full = replica.metric("synap_replication_full_syncs_total", &[]);
     report.figure("full syncs that it took", &format!("{full}"));
+    let took = (synced - begun).as_secs_f64();
     report.bar("full sync of all keys, from the start of the replica", Bound::AtMost(2.0), took, "s");
-    report.bar("writes meanwhile / before", Bound::AtLeast(0.9), during.per_sec / before.per_sec, "");
+
+    let ended = loaded + measured;
+    let meanwhile = load.between(begun, synced.min(ended));
+    report.bar("writes meanwhile / before", Bound::AtLeast(0.9), meanwhile.per_sec / before.per_sec, "");
+    if synced < ended {
+        let after = load.between(synced, ended);
+        report.figure(
+            "writes after it, with a replica that follows / before",
+            &format!("{:.2} x", after.per_sec / before.per_sec),
+        );
+    }
+    let (before, meanwhile) = (millis(before.longest_gap), millis(meanwhile.longest_gap));
     report.figure(
         "longest time without a written key: before / meanwhile",
-        &format!("{:.1} / {:.1} ms", gap(&before), gap(&during)),
+        &format!("{before:.1} / {meanwhile:.1} ms"),
     );
-    report.bar("longest pause of writes meanwhile", Bound::AtMost(10.0), gap(&during), "ms");
+    report.bar("longest pause of writes meanwhile", Bound::AtMost(10.0), meanwhile, "ms");
 }
 
 fn holds_everything(replica: &Server) -> bool {
     replica.client().get("/readyz").is_ok_and(|answer| answer.status == 200)
 }
 
-fn gap(measured: &Measured) -> f64 {
-    measured.longest_gap_micros as f64 / 1000.0
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 fn restart(report: &mut Report, server: &mut Server) {

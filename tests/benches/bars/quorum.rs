@@ -1,13 +1,15 @@
 //! Writes that are on more than one disk when they are answered, beside Redis and etcd; and how one disk serves many
 //! writers.
 
+use synap_tests::server::Server;
+
 use crate::etcd::{Etcd, Puts};
 use crate::generator::{self, Load, Measured};
 use crate::http;
 use crate::keys::{self, Draw};
 use crate::redis::{Redis, Resp, push_command};
 use crate::report::{Bound, Report, median};
-use crate::web::{complain, writer};
+use crate::web::{Costed, complain, measure, writer};
 use crate::{Pace, synap};
 
 const KEYS: u64 = 100_000;
@@ -24,25 +26,27 @@ pub(crate) fn run(report: &mut Report, pace: Pace) {
     let redis = Redis::cluster(2);
     let etcd = Etcd::start();
 
+    let nodes: Vec<u32> = cluster.servers.iter().map(Server::pid).collect();
     let (mut ours, mut locals, mut ones, mut theirs, mut puts) = (vec![], vec![], vec![], vec![], vec![]);
     for round in 1..=pace.rounds() {
         for (concern, book) in [("quorum", &mut ours), ("local", &mut locals), ("1", &mut ones)] {
-            let set = generator::run(http::local(master.http), load, |number| writer(number, concern));
-            complain(report, concern, &set);
-            show(report, &format!("round {round}: synap, concern {concern}"), &set);
-            book.push(set.per_sec);
+            let set = measure(master.http, &nodes, load, |number| writer(number, concern));
+            complain(report, concern, &set.load);
+            show_costed(report, &format!("round {round}: synap, concern {concern}"), &set);
+            book.push(set.load.per_sec);
         }
         if let Some(servers) = &redis {
-            let set = generator::run(http::local(servers[0].port), load, waiter);
-            complain(report, "Redis", &set);
-            show(report, &format!("round {round}: Redis always + WAIT 1"), &set);
-            theirs.push(set.per_sec);
+            let nodes: Vec<u32> = servers.iter().map(|server| server.process.pid()).collect();
+            let set = measure(servers[0].port, &nodes, load, waiter);
+            complain(report, "Redis", &set.load);
+            show_costed(report, &format!("round {round}: Redis always + WAIT 1"), &set);
+            theirs.push(set.load.per_sec);
         }
         if let Some(etcd) = &etcd {
-            let put = generator::run(http::local(etcd.leader), load, putter);
-            complain(report, "etcd", &put);
-            show(report, &format!("round {round}: etcd, three nodes"), &put);
-            puts.push(put.per_sec);
+            let put = measure(etcd.leader, &etcd.pids(), load, putter);
+            complain(report, "etcd", &put.load);
+            show_costed(report, &format!("round {round}: etcd, three nodes"), &put);
+            puts.push(put.load.per_sec);
         }
     }
     let quorum = median(ours);
@@ -80,13 +84,21 @@ pub(crate) fn group_commit(report: &mut Report, pace: Pace) {
 }
 
 fn show(report: &Report, what: &str, measured: &Measured) {
-    let figure = format!(
+    report.figure(what, &told(measured));
+}
+
+fn show_costed(report: &Report, what: &str, costed: &Costed) {
+    let figure = format!("{}; {:.1} us of processor each on all nodes", told(&costed.load), costed.cpu_micros);
+    report.figure(what, &figure);
+}
+
+fn told(measured: &Measured) -> String {
+    format!(
         "{:.0} per second, p50 {:.2} ms, p99 {:.2} ms",
         measured.per_sec,
         measured.millis(50.0),
         measured.millis(99.0)
-    );
-    report.figure(what, &figure);
+    )
 }
 
 fn waiter(number: usize) -> Resp<impl FnMut(&mut Vec<u8>) + 'static> {

@@ -26,9 +26,9 @@ pub(crate) fn run(report: &mut Report, pace: Pace) {
     let load = Load { connections: CONNECTIONS, warm_up: pace.warm_up() / 2, measured: pace.measured() / 2 };
     let (mut gets, mut sets) = (Vec::new(), Vec::new());
     for round in 1..=2 * pace.rounds() {
-        let bare = measure(hello.port, hello.pid(), load, |_| Http::new(|out| http::get(out, "/")));
-        let get = measure(master.http, master.pid(), load, reader);
-        let set = measure(master.http, master.pid(), load, |number| writer(number, "async"));
+        let bare = measure(hello.port, &[hello.pid()], load, |_| Http::new(|out| http::get(out, "/")));
+        let get = measure(master.http, &[master.pid()], load, reader);
+        let set = measure(master.http, &[master.pid()], load, |number| writer(number, "async"));
         // What an `async` load leaves behind must not weigh on the next round.
         std::thread::sleep(Duration::from_millis(500));
         report.figure(
@@ -52,16 +52,18 @@ pub(crate) fn run(report: &mut Report, pace: Pace) {
     report.bar("HTTP SET async, one replica / bare hyper", Bound::AtLeast(0.5), median(sets), "");
 }
 
-/// A load, and what each request cost the server.
-struct Costed {
-    load: Measured,
-    cpu_micros: f64,
+/// A load, and what each request cost the servers together.
+pub(crate) struct Costed {
+    pub(crate) load: Measured,
+    pub(crate) cpu_micros: f64,
 }
 
-fn measure<T: Talk>(port: u16, pid: u32, load: Load, talk: impl FnMut(usize) -> T) -> Costed {
-    let before = cpu_micros(pid);
+/// Puts a load on one of the servers whose processes are named.
+pub(crate) fn measure<T: Talk>(port: u16, pids: &[u32], load: Load, talk: impl FnMut(usize) -> T) -> Costed {
+    let used_by_all = || pids.iter().copied().map(cpu_micros).sum::<u64>();
+    let before = used_by_all();
     let measured = generator::run(http::local(port), load, talk);
-    let used = cpu_micros(pid) - before;
+    let used = used_by_all() - before;
     let share = load.measured.as_secs_f64() / (load.warm_up + load.measured).as_secs_f64();
     let cpu_micros = used as f64 * share / (measured.per_sec * load.measured.as_secs_f64());
     Costed { load: measured, cpu_micros }
