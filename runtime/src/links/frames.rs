@@ -14,6 +14,10 @@ use tokio::time::timeout;
 /// What is read at once, at most. A frame's length is never believed: memory grows only with bytes that came.
 const READ_BYTES: usize = 64 << 10;
 
+/// A buffer with less room than this is left for a new one. What came in it lives on in the log, record by record: left
+/// after each read, the buffers would hold many times the bytes that the log counts.
+const ROOM_BYTES_MIN: usize = 8 << 10;
+
 /// Reads messages.
 #[derive(Debug)]
 pub(super) struct FrameReader<R> {
@@ -45,7 +49,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 self.frame_bytes_max = FRAME_BYTES_MAX;
                 return Ok((message, before - self.buffer.len()));
             }
-            self.buffer.reserve(READ_BYTES);
+            if self.buffer.capacity() - self.buffer.len() < ROOM_BYTES_MIN {
+                self.buffer.reserve(READ_BYTES);
+            }
             match self.stream.read_buf(&mut self.buffer).await {
                 Ok(0) | Err(_) => return Err(ReadError::Ended),
                 Ok(_) => {}
@@ -153,5 +159,34 @@ impl Buf for Parts {
             self.0.pop_front();
         }
         assert!(bytes == 0, "advanced {bytes} bytes beyond the end");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use synap_core::message::Chunk;
+    use synap_core::position::{Epoch, Index, Position};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_in_little_by_little_fills_its_buffers() {
+        let (near, far) = tokio::io::duplex(READ_BYTES);
+        let mut reader = FrameReader::new(near);
+        let mut writer = FrameWriter::new(far, Duration::from_secs(60));
+        let (epoch, position) = (Epoch::default(), Position::ZERO);
+        let chunk = Chunk { epoch, position, number: 0, bytes: Bytes::from_static(&[7; 100]), last: Index(1) };
+        let message = Message::Chunk(chunk);
+        let (mut kept, mut bytes, mut buffers) = (Vec::<Bytes>::new(), 0, 0);
+        for _ in 0..1000 {
+            writer.write(std::slice::from_ref(&message)).await.unwrap();
+            let (Message::Chunk(chunk), len) = reader.next().await.unwrap() else { panic!("that was not sent") };
+            let came = chunk.bytes;
+            let follows = kept.last().is_some_and(|last| last.as_ptr().wrapping_add(len) == came.as_ptr());
+            buffers += usize::from(!follows);
+            bytes += len;
+            kept.push(came);
+        }
+        assert!(buffers <= 1 + bytes / (READ_BYTES - ROOM_BYTES_MIN), "{buffers} for {bytes} bytes");
     }
 }
