@@ -95,7 +95,10 @@ impl Node {
         if before.role != self.config.role || fresh {
             self.record_hard_state();
         }
-        let led = self.promised.leader == self.id;
+        // Who promised an epoch of its own and has no entry of one was not master yet: a promotion that broke off, or a
+        // candidacy, is nothing to go on with.
+        let opened = self.log.history().last().is_none_or(|reign| reign.epoch.leader == self.id);
+        let led = self.promised.leader == self.id && opened;
         let edited = before.role == RoleHint::Replica && self.config.role == RoleHint::Master;
         let armed = self.armed().is_some();
         self.begin_ballot();
