@@ -21,8 +21,9 @@ pub(super) const APPEND_BYTES_MAX: usize = 256 << 10;
 pub(super) const WINDOW_BYTES_MAX: u64 = 4 << 20;
 /// About how long a snapshot chunk is.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
-/// Most chunks on their way to one replica.
-const CHUNKS_IN_FLIGHT_MAX: u32 = 8;
+/// Most chunks on their way to one replica. A replica takes them together and syncs them together, and each of these
+/// pieces of work delays whoever else needs that processor or disk: a few are enough to keep it busy.
+const CHUNKS_IN_FLIGHT_MAX: u32 = 4;
 
 impl Node {
     pub(super) fn feed(&mut self, out: &mut Output) {
