@@ -26,8 +26,8 @@ pub(super) struct Beside {
     open: BTreeMap<Index, u64>,
     /// Those of them that have grown since they were last synced.
     grown: BTreeSet<Index>,
-    /// Snapshots that a newer one has made superfluous, once the log says that it goes on from that.
-    superfluous: BTreeSet<Index>,
+    /// Snapshots that a newer one makes superfluous, each with that one: once it is on disk, and the log goes on from it.
+    superfluous: BTreeMap<Index, Index>,
     /// Numbers of rollback files that exist.
     taken: BTreeSet<u64>,
     /// Under which number each rollback file of this process goes.
@@ -82,9 +82,12 @@ impl Beside {
         }
     }
 
-    /// The log is known to go on from the newest snapshot.
-    pub(super) fn remove_superfluous(&mut self, ops: &mut Vec<FileOp>) {
-        for index in core::mem::take(&mut self.superfluous) {
+    /// The log goes on from a snapshot at or after `upto`, which is on disk. A newer one may still be on its way there.
+    pub(super) fn remove_superfluous(&mut self, upto: Index, ops: &mut Vec<FileOp>) {
+        let gone: Vec<Index> =
+            self.superfluous.iter().filter(|(_, newer)| **newer <= upto).map(|(index, _)| *index).collect();
+        for index in gone {
+            self.superfluous.remove(&index);
             self.snapshots.remove(&index);
             ops.push(FileOp::Remove { file: snapshot_name(index) });
         }
@@ -118,9 +121,10 @@ impl Beside {
         }
         self.snapshots.insert(index);
         let surplus = self.snapshots.len().saturating_sub(keep.max(1) as usize);
-        self.superfluous = self.snapshots.iter().copied().filter(|old| *old != index).take(surplus).collect();
+        let surplus = self.snapshots.iter().copied().filter(|old| *old != index).take(surplus);
+        self.superfluous = surplus.map(|old| (old, index)).collect();
         if last.is_none_or(|last| position.index <= last.index && position.epoch <= last.epoch) {
-            self.remove_superfluous(ops);
+            self.remove_superfluous(index, ops);
         }
     }
 

@@ -318,10 +318,9 @@ impl Journal {
         for index in group.iter().flat_map(|batch| &batch.discards) {
             self.beside.discard(*index, &mut removals);
         }
-        let begins_anew =
-            group.iter().flat_map(|batch| &batch.records).any(|record| record::is_snapshot_mark(record));
-        if begins_anew || cut.is_some() {
-            self.beside.remove_superfluous(&mut removals);
+        let marks = group.iter().flat_map(|batch| &batch.records).filter_map(record::snapshot_mark);
+        if let Some(upto) = marks.map(|position| position.index).chain(cut).max() {
+            self.beside.remove_superfluous(upto, &mut removals);
         }
         self.drop_segments(cut.unwrap_or_default(), &mut removals);
         if !removals.is_empty() {

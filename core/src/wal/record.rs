@@ -184,9 +184,15 @@ pub(crate) fn checked_entry_len(bytes: &[u8]) -> Result<usize, RecordError> {
     }
 }
 
-/// Whether a record, which this process has encoded, is a [`Record::SnapshotMark`].
-pub(super) fn is_snapshot_mark(record: &[u8]) -> bool {
-    record.get(HEAD_BYTES) == Some(&SNAPSHOT_MARK)
+/// Where a record, which this process has encoded, says that the log goes on from a snapshot; none if it does not.
+pub(super) fn snapshot_mark(record: &Bytes) -> Option<Position> {
+    if record.get(HEAD_BYTES) != Some(&SNAPSHOT_MARK) {
+        return None;
+    }
+    match Record::decode(&mut record.clone()) {
+        Ok(Record::SnapshotMark(position)) => Some(position),
+        Ok(_) | Err(_) => None,
+    }
 }
 
 /// The first record in `bytes`, head included.

@@ -13,6 +13,14 @@ pub fn draw(seed: u64) -> Plan {
     let mut knobs = knobs(&mut dice, busy_ms);
     knobs.automatic = replicas > 1 && dice.chance(500);
     let mut faults = faults(&mut dice, replicas + 1, busy_ms, knobs.automatic);
+    if knobs.tail_bytes_max < TAIL_TO_PULL_BYTES {
+        // What only a node holds that must not lead could be had from its memory alone.
+        for fault in &mut faults {
+            if let What::Priority(_, priority) = &mut fault.what {
+                *priority = (*priority).max(1);
+            }
+        }
+    }
     let over_ms = faults.iter().map(|fault| fault.at_ms + fault.for_ms).max().unwrap_or(0);
     let calm_at_ms = busy_ms.max(over_ms) + 500;
     let broken = if knobs.automatic && dice.chance(200) { broken(&mut dice, replicas + 1) } else { Vec::new() };
@@ -346,6 +354,9 @@ fn lasting(dice: &mut Dice, broken: &[u8], nodes: u8, calm_at_ms: u64) -> Vec<Fa
     };
     what.into_iter().map(|what| Fault { at_ms, for_ms: FOR_EVER_MS, what }).collect()
 }
+
+/// A log in memory of this length holds all that a candidate may have to pull.
+const TAIL_TO_PULL_BYTES: u64 = 65_536;
 
 /// Longer than any run.
 const FOR_EVER_MS: u64 = 10_000_000;

@@ -148,6 +148,34 @@ fn a_snapshot_is_synced_as_it_grows() {
 }
 
 #[test]
+fn a_snapshot_stays_while_the_one_that_replaces_it_is_on_its_way() {
+    let mut disk = Disk::default();
+    let mut journal = open(config(FsyncMode::Always), &mut disk);
+    let at = |index| Position { epoch: epoch(1), index: Index(index) };
+    let snapshot = |index| {
+        let position = at(index);
+        let mut batch = WriteBatch::new(index, Lane::Snapshot, Bytes::new(), position);
+        batch.files = vec![
+            FileWrite::SnapshotChunk { position, number: 0, bytes: Bytes::from_static(b"all") },
+            FileWrite::SnapshotDone { position, keep: 1 },
+        ];
+        [batch]
+    };
+    let removed = |ops: &[FileOp]| {
+        told(ops).into_iter().filter(|op| op.starts_with("remove snapshot")).collect::<Vec<String>>()
+    };
+    journal.plan(Time(0), &[batch(1, &[Record::Committed(Index(0))], 5)]);
+    journal.plan(Time(0), &snapshot(5));
+    let from_the_master = journal.plan(Time(0), &snapshot(9));
+    assert_eq!(removed(&from_the_master), [""; 0], "the log does not go on from it yet");
+    let mut cut = batch(2, &[], 5);
+    cut.cut = Some(Index(5));
+    assert_eq!(removed(&journal.plan(Time(0), &[cut])), [""; 0], "this cut rests on the older one");
+    let mark = journal.plan(Time(0), &[batch(3, &[Record::SnapshotMark(at(9))], 9)]);
+    assert_eq!(removed(&mark), ["remove snapshot-0000000000000005.snap"]);
+}
+
+#[test]
 fn a_rollback_file_is_durable_before_the_records_of_its_batch() {
     let mut disk = Disk::default();
     let mut journal = open(config(FsyncMode::Always), &mut disk);
