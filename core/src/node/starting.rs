@@ -36,6 +36,8 @@ pub(super) struct Asking {
     until: Time,
     /// Those asked; none while they have not answered.
     asked: BTreeMap<LinkId, Option<Standing>>,
+    /// The highest number of an epoch that anybody has promised.
+    above: u64,
     /// The member whose tail is being pulled.
     pulling: Option<LinkId>,
     begun: bool,
@@ -57,11 +59,12 @@ pub(super) enum Purpose {
 
 impl Asking {
     pub(super) fn new(purpose: Purpose, until: Time) -> Self {
-        Self { purpose, until, asked: BTreeMap::new(), pulling: None, begun: false }
+        Self { purpose, until, asked: BTreeMap::new(), above: 0, pulling: None, begun: false }
     }
 
     /// A member has said how it stands.
     pub(super) fn heard(&mut self, link: LinkId, standing: &Standing) {
+        self.above = self.above.max(standing.promised.number);
         self.asked.insert(link, Some(standing.clone()));
     }
 
@@ -234,14 +237,16 @@ impl Node {
                 let link = *link;
                 self.pull(link, out);
             }
-            _ => self.end_asking(&purpose, &heard, out),
+            _ => self.end_asking(&purpose, out),
         }
     }
 
-    fn end_asking(&mut self, purpose: &Purpose, heard: &[(LinkId, Standing)], out: &mut Output) {
-        let above = heard.iter().map(|(_, standing)| standing.promised.number).max().unwrap_or(0);
-        self.promised.number = self.promised.number.max(above);
+    /// INV-1: the new epoch has a higher number than any that was promised, those who are gone since included, and than
+    /// any in the own log, which may hold entries of an epoch that this node has not promised.
+    fn end_asking(&mut self, purpose: &Purpose, out: &mut Output) {
+        let Role::Asking(asking) = &self.role else { return };
         let last = self.log.last();
+        self.promised.number = self.promised.number.max(asking.above).max(last.epoch.number);
         match purpose {
             Purpose::Restart if self.cluster.is_none() => self.found(out),
             Purpose::Restart => self.open_epoch(StartKind::Restart, None, out),

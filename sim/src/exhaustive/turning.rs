@@ -73,11 +73,12 @@ impl State {
             trace.show(at, || Step::Batch { node, lane, batch: batch.id(), text });
             queue.push_back(batch);
         }
-        for action in out.links {
-            self.link(node, action);
-        }
+        // What is sent on a link that ends goes out before its end.
         for (link, message) in out.sends {
             self.send(node, link, message, trace)?;
+        }
+        for action in out.links {
+            self.link(node, action);
         }
         for (id, reply) in out.replies {
             self.reply(node, id, &reply, trace)?;

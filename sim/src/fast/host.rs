@@ -311,6 +311,10 @@ impl World<'_> {
             });
             self.queue(number, LaneName::Snapshot, batch);
         }
+        // What is sent on a link that ends goes out before its end.
+        for (link, message) in out.sends {
+            self.send(number, life, link, message);
+        }
         for action in out.links {
             match action {
                 LinkAction::Dial { link, address } => self.dial(number, link, &address),
@@ -319,9 +323,6 @@ impl World<'_> {
                     self.close_link(number, link);
                 }
             }
-        }
-        for (link, message) in out.sends {
-            self.send(number, life, link, message);
         }
         for (id, reply) in out.replies {
             self.replied(number, life, id, reply);

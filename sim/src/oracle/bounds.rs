@@ -16,11 +16,11 @@ impl Oracle for Bounds {
 
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
         let Fact::Status { node, status, .. } = fact else { return Ok(()) };
-        // What is not applied and durable stays, whatever the bound says.
+        // What is not applied and durable stays, whatever the bound says; a word in the middle of a turn may come before the
+        // rest has gone.
         let positions = &status.positions;
         let unsettled = positions.last.index.ahead_of(positions.applied.index.min(positions.durable));
-        let unsettled_bytes = unsettled * ground.log.record_bytes_max();
-        let tail_bytes_max = ground.plan.knobs.tail_bytes_max.max(unsettled_bytes);
+        let tail_bytes_max = ground.plan.knobs.tail_bytes_max + unsettled * ground.log.record_bytes_max();
         if status.tail_bytes > tail_bytes_max {
             return Err(format!("n{node} keeps {} bytes of log in memory", status.tail_bytes));
         }

@@ -71,7 +71,7 @@ pub(super) struct Seen {
 }
 
 /// How many of a node's words about itself are remembered.
-const TOLD_MAX: usize = 64;
+const TOLD_MAX: usize = 1_024;
 
 impl Ledger {
     pub(super) fn new(disks: Vec<Arc<Mutex<ModelDisk>>>, keeps_trace: bool) -> Self {
