@@ -15,6 +15,8 @@ pub(crate) struct Steward {
     forked_since: Option<u64>,
     /// Since when a voter has been missing whose disk is no more.
     bereaved_since: Option<u64>,
+    /// Since when a node has refused the only master.
+    shunned_since: Option<u64>,
     promotions: u32,
 }
 
@@ -47,12 +49,20 @@ const HEADLESS_US: u64 = 5_000_000;
 /// How long the operator waits for a voter whose disk was replaced.
 const BEREAVED_US: u64 = 1_000_000;
 
+/// How long the operator watches replicas refuse a master.
+const SHUNNED_US: u64 = 20_000_000;
+
 /// How long the operator leaves two masters to find each other.
 const FORKED_US: u64 = 15_000_000;
 
 impl Steward {
+    /// A node to be promoted, if one must be.
+    pub(crate) fn unled(&mut self, plan: &Plan, now: u64, statuses: &[Option<Status>]) -> Option<Promote> {
+        self.headless(plan, now, statuses).or_else(|| self.shunned(plan, now, statuses))
+    }
+
     /// Unarmed, a master that is gone for good is replaced by an operator. Only where the plan makes that needful.
-    pub(crate) fn headless(&mut self, plan: &Plan, now: u64, statuses: &[Option<Status>]) -> Option<Promote> {
+    fn headless(&mut self, plan: &Plan, now: u64, statuses: &[Option<Status>]) -> Option<Promote> {
         let up = statuses.iter().flatten();
         let freshest = up.clone().max_by_key(|status| (status.positions.last, status.positions.committed));
         let elects = freshest.is_some_and(|status| status.failover.armed);
@@ -71,6 +81,25 @@ impl Steward {
             .max_by_key(|node| statuses[*node].as_ref().map(|status| status.positions.last));
         let promotions = self.promotions;
         best.map(|node| Promote { node, force: promotions > 2, restart: promotions > 4 && promotions % 2 == 1 })
+    }
+
+    /// A master whose disk has lost what others know to be committed is refused by them: who holds most is put above it.
+    fn shunned(&mut self, plan: &Plan, now: u64, statuses: &[Option<Status>]) -> Option<Promote> {
+        let refuses = |status: &Status| {
+            status.cluster.is_some() && matches!(status.state, State::MasterDown | State::Connecting)
+        };
+        let leads = statuses.iter().flatten().any(|status| status.role == Role::Master);
+        let refusing = (0..statuses.len()).filter(|node| statuses[*node].as_ref().is_some_and(refuses));
+        let best = refusing.max_by_key(|node| statuses[*node].as_ref().map(|status| status.positions.committed));
+        let Some(node) = best.filter(|_| leads && plan.damages_disks()) else {
+            self.shunned_since = None;
+            return None;
+        };
+        has_lasted(&mut self.shunned_since, now, SHUNNED_US).then_some(Promote {
+            node,
+            force: true,
+            restart: false,
+        })
     }
 
     /// Armed, a node that comes back with an empty disk is a new one: an operator takes the old one out of the cluster, so

@@ -303,8 +303,7 @@ impl World<'_> {
 
     /// Carries out what the steward decides.
     fn mend(&mut self, statuses: &[Option<Status>]) {
-        if let Some(Promote { node, force, restart }) =
-            self.operator.steward.headless(self.plan, self.now, statuses)
+        if let Some(Promote { node, force, restart }) = self.operator.steward.unled(self.plan, self.now, statuses)
         {
             if restart {
                 self.end(node, false, "stopped by the operator");

@@ -247,7 +247,7 @@ fn faults(dice: &mut Dice, nodes: u8, busy_ms: u64, automatic: bool) -> Vec<Faul
             let kind = *dice.pick(&kinds);
             let late_ms = dice.below(150);
             let drawn = fault(dice, kind, nodes, at_ms + late_ms);
-            if automatic && matches!(drawn.what, What::Wipe(_)) && !may_wipe(&faults, nodes) {
+            if automatic && matches!(drawn.what, What::Wipe(_)) && !may_wipe(&faults) {
                 continue;
             }
             if let What::Remove(node) = drawn.what {
@@ -318,11 +318,9 @@ fn side(dice: &mut Dice, nodes: u8) -> Vec<u8> {
     if side.is_empty() || side.len() == usize::from(nodes) { vec![0] } else { side }
 }
 
-/// As many disks may be lost as a majority can spare.
-fn may_wipe(faults: &[Fault], nodes: u8) -> bool {
-    let wiped = faults.iter().filter(|fault| matches!(fault.what, What::Wipe(_))).count();
-    let voters = (nodes - u8::from(nodes.is_multiple_of(2))).min(5);
-    wiped < usize::from(voters / 2)
+/// One disk may be lost: there may be no more than three voters, whose majority spares one.
+fn may_wipe(faults: &[Fault]) -> bool {
+    !faults.iter().any(|fault| matches!(fault.what, What::Wipe(_)))
 }
 
 /// Nodes that are given up, fewer than half.

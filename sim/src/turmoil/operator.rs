@@ -450,7 +450,7 @@ impl Run {
     /// Carries out what the steward decides.
     fn mend(&mut self, statuses: &[Option<Status>]) {
         let now = self.now();
-        let headless = self.operator.steward.headless(&self.stage.plan, now, statuses);
+        let headless = self.operator.steward.unled(&self.stage.plan, now, statuses);
         if let Some(Promote { node, force, restart }) = headless {
             if restart {
                 self.end(node, false, "stopped by the operator");
