@@ -164,7 +164,7 @@ impl World<'_> {
     /// A last write, for all replicas that are up: it shows that the cluster serves.
     pub(super) fn probe(&mut self, host: usize, replicas: u32) {
         let command = set(b"probe", format!("probe {}", self.now).into_bytes(), None, Condition::Always);
-        let concern = Concern::Replicas(replicas);
+        let concern = if replicas == 0 { Concern::Quorum } else { Concern::Replicas(replicas) };
         let op = self.open(None, host, Want::Write { command, concern }, "the last write".to_owned());
         self.after(200, Event::Request { op });
     }
