@@ -151,6 +151,18 @@ impl Server {
     /// Sends a signal.
     pub fn signal(&self, name: &str) {
         shell::signal(self.pid(), name);
+        if name == "STOP" {
+            // The signal is sent before every thread has seen it.
+            wait::until_true("every thread of it stands still", || self.stands_still());
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        threads.flatten().all(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+        })
     }
 
     /// The exit code, once it has ended by itself.
