@@ -128,9 +128,10 @@ impl Ledger {
         if self.promoted && !armed {
             return Ok(());
         }
-        let history = node.view().history.clone();
-        let at = |index: Index| if index > status.positions.last.index { None } else { history.epoch_at(index) };
-        for index in (1..=status.positions.committed.0).map(Index) {
+        let view = node.view();
+        let at = |index: Index| if index > status.positions.last.index { None } else { view.history.epoch_at(index) };
+        // The view's history is that of its last change; it knows what is applied, and may not know what came in since.
+        for index in (1..=view.applied.index.0).map(Index) {
             let Some(epoch) = at(index) else { continue };
             let first = *self.committed.entry(index).or_insert(epoch);
             if first != epoch {
