@@ -80,6 +80,9 @@ pub struct Limits {
     pub memory_bytes_max: u64,
 }
 
+/// How many entries one turn applies at most in a server.
+pub const APPLIES_PER_TURN_MAX: u64 = 8192;
+
 /// Everything that the core is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
@@ -126,6 +129,8 @@ pub struct Config {
     pub snapshot: Option<SnapshotPolicy>,
     /// Bounds on what clients may store.
     pub limits: Limits,
+    /// Most entries that one turn applies, at least 1; the rest waits for the next, which is asked for at once.
+    pub applies_per_turn_max: u64,
     /// The bug that a simulation has planted; none, and no room for one, in a release.
     pub planted: Planted,
 }

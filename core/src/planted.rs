@@ -57,6 +57,38 @@ pub enum Bug {
     StaleEpochFollowed,
     /// A master that hears of a higher epoch leads on.
     NoStepDownOnHigherEpoch,
+    /// A process that begins votes at once, whatever word an earlier one has given.
+    WordForgottenAtStart,
+    /// A voter votes while it hears its master.
+    WordNotKept,
+    /// A lease counts from when a round was answered, not from when it was sent.
+    LeaseFromAnswer,
+    /// A master whose token is out goes on answering.
+    LeaseAfterHandover,
+    /// A token counts although its master was heard since.
+    LateTokenTaken,
+    /// What a batch was to make durable counts, though the log was cut below it meanwhile.
+    LateReceiptNotClipped,
+    /// A node whose disk was lost goes on under its old id.
+    WipedNodeKeepsItsId,
+    /// A master tells what is committed before it has committed anything in its own epoch.
+    ReadBeforeOwnEpoch,
+    /// An armed master commits by its own disk.
+    CommitAlone,
+    /// The disks of members that have no vote count towards a majority.
+    SparesCount,
+    /// Half of the voters are enough for an election.
+    ElectedByHalf,
+    /// A membership changes while the change before is not committed.
+    MembershipsOverlap,
+    /// A candidate leads by the promises of others before its own is on disk.
+    OfficeBeforeOwnPromise,
+    /// A promotion forgets what members that are gone have promised.
+    PromisesForgottenAtPromotion,
+    /// A snapshot is removed for one that is not on disk yet.
+    SnapshotGoneTooSoon,
+    /// Writes that a master without a lease leaves undecided are told to be refused.
+    PendingToldRefused,
 }
 
 /// Which bug is planted in this node, if any.
@@ -120,4 +152,20 @@ impl Planted {
     question!(shared_entries_dropped, SharedEntriesDropped);
     question!(stale_epoch_followed, StaleEpochFollowed);
     question!(no_step_down_on_higher_epoch, NoStepDownOnHigherEpoch);
+    question!(word_forgotten_at_start, WordForgottenAtStart);
+    question!(word_not_kept, WordNotKept);
+    question!(lease_from_answer, LeaseFromAnswer);
+    question!(lease_after_handover, LeaseAfterHandover);
+    question!(late_token_taken, LateTokenTaken);
+    question!(late_receipt_not_clipped, LateReceiptNotClipped);
+    question!(wiped_node_keeps_its_id, WipedNodeKeepsItsId);
+    question!(read_before_own_epoch, ReadBeforeOwnEpoch);
+    question!(commit_alone, CommitAlone);
+    question!(spares_count, SparesCount);
+    question!(elected_by_half, ElectedByHalf);
+    question!(memberships_overlap, MembershipsOverlap);
+    question!(office_before_own_promise, OfficeBeforeOwnPromise);
+    question!(promises_forgotten_at_promotion, PromisesForgottenAtPromotion);
+    question!(snapshot_gone_too_soon, SnapshotGoneTooSoon);
+    question!(pending_told_refused, PendingToldRefused);
 }

@@ -38,6 +38,7 @@ fn config(role: RoleHint) -> Config {
         fsync: FsyncMode::Always,
         snapshot: None,
         limits: Limits { key_bytes_max: 16_384, value_bytes_max: 1 << 20, memory_bytes_max: 0 },
+        applies_per_turn_max: synap_core::config::APPLIES_PER_TURN_MAX,
         planted: Planted::default(),
     }
 }

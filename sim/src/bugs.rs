@@ -16,7 +16,7 @@ pub struct Plant {
 }
 
 /// Those that the gate hunts: one that survives blocks the change.
-pub const PLANTS: [Plant; 24] = [
+pub const PLANTS: &[Plant] = &[
     plant("ack_before_durable", Bug::AckBeforeDurable, 100),
     plant("torn_tail_accepted", Bug::TornTailAccepted, 1500),
     plant("fsync_error_ignored", Bug::FsyncErrorIgnored, 500),
@@ -38,6 +38,46 @@ pub const PLANTS: [Plant; 24] = [
     plant("commit_of_earlier_epoch", Bug::CommitOfEarlierEpoch, 200),
     plant("stale_epoch_followed", Bug::StaleEpochFollowed, 100),
     plant("log_freshness_by_length", Bug::LogFreshnessByLength, 2000),
+    Plant {
+        plan: Some(include_str!("../hunts/restarted-voters.yaml")),
+        ..plant("word_forgotten_at_start", Bug::WordForgottenAtStart, 500)
+    },
+    plant("word_not_kept", Bug::WordNotKept, 2000),
+    Plant {
+        plan: Some(include_str!("../hunts/answers-that-take-long.yaml")),
+        ..plant("lease_from_answer", Bug::LeaseFromAnswer, 500)
+    },
+    Plant {
+        plan: Some(include_str!("../hunts/cut-off-while-handing-over.yaml")),
+        ..plant("lease_after_handover", Bug::LeaseAfterHandover, 500)
+    },
+    Plant {
+        plan: Some(include_str!("../hunts/a-token-that-comes-late.yaml")),
+        ..plant("late_token_taken", Bug::LateTokenTaken, 500)
+    },
+    plant("late_receipt_not_clipped", Bug::LateReceiptNotClipped, 2000),
+    Plant {
+        plan: Some(include_str!("../hunts/a-lost-disk-is-refilled-slowly.yaml")),
+        ..plant("wiped_node_keeps_its_id", Bug::WipedNodeKeepsItsId, 500)
+    },
+    Plant {
+        plan: Some(include_str!("../hunts/read-as-soon-as-it-leads.yaml")),
+        ..plant("read_before_own_epoch", Bug::ReadBeforeOwnEpoch, 500)
+    },
+    plant("commit_alone", Bug::CommitAlone, 2000),
+    plant("spares_count", Bug::SparesCount, 2000),
+    plant("elected_by_half", Bug::ElectedByHalf, 2000),
+    plant("memberships_overlap", Bug::MembershipsOverlap, 2000),
+    plant("office_before_own_promise", Bug::OfficeBeforeOwnPromise, 2000),
+    plant("pending_told_refused", Bug::PendingToldRefused, 2000),
+    Plant {
+        plan: Some(include_str!("../seeds/a-promotion-forgets-what-others-promised.yaml")),
+        ..plant("promises_forgotten_at_promotion", Bug::PromisesForgottenAtPromotion, 100)
+    },
+    Plant {
+        plan: Some(include_str!("../seeds/a-snapshot-goes-before-its-successor-is-on-disk.yaml")),
+        ..plant("snapshot_gone_too_soon", Bug::SnapshotGoneTooSoon, 100)
+    },
     Plant {
         plan: Some(include_str!("../hunts/zeros-at-the-end-of-the-log.yaml")),
         ..plant("zeros_taken_for_empty", Bug::ZerosTakenForEmpty, 200)

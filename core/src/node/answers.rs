@@ -117,10 +117,11 @@ impl Waiters {
         late
     }
 
-    /// This node no longer answers for them: each may still take effect.
-    pub(super) fn abandon(&mut self, out: &mut Output) {
+    /// This node no longer answers for them: each may still take effect. `refused` is the planted bug: all are told this.
+    pub(super) fn abandon(&mut self, refused: Option<&Refusal>, out: &mut Output) {
         for waiter in core::mem::take(&mut self.by_index).into_values() {
-            out.replies.push((waiter.id, Err(Refusal::Pending { position: waiter.position })));
+            let pending = Refusal::Pending { position: waiter.position };
+            out.replies.push((waiter.id, Err(refused.cloned().unwrap_or(pending))));
         }
         *self = Self::default();
     }

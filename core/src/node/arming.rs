@@ -28,7 +28,8 @@ impl Node {
     /// are committed.
     pub(super) fn tend_membership(&mut self) {
         let (at, membership) = self.log.membership();
-        if at > self.committed || self.flags.disk_full || self.is_standalone() || self.holds_writes() {
+        let pending = at > self.committed && !self.config.planted.memberships_overlap();
+        if pending || self.flags.disk_full || self.is_standalone() || self.holds_writes() {
             return;
         }
         let mut wanted = membership.clone();

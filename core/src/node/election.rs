@@ -308,7 +308,8 @@ impl Node {
 
     /// How many voters are a majority.
     pub(super) fn majority(&self) -> usize {
-        self.armed().map_or(1, |membership| membership.voters().count() / 2 + 1)
+        let more = usize::from(!self.config.planted.elected_by_half());
+        self.armed().map_or(1, |membership| membership.voters().count() / 2 + more)
     }
 
     pub(super) fn on_vote(&mut self, link: LinkId, vote: Vote, out: &mut Output) {
@@ -355,12 +356,13 @@ impl Node {
         let granted = votes(&candidate.granted) + own;
         let voters = self.armed().map_or(0, |membership| membership.voters().count());
         let (majority, refused) = (self.majority(), votes(&candidate.refused));
+        let hasty = self.config.planted.office_before_own_promise();
         match candidate.stage {
             Stage::Pulling(_) => {}
             _ if voters == 0 => self.lose("automatic failover is not armed any more", out),
             Stage::Trial if granted >= majority => self.stand(out),
             // INV-6: others may be faster than this node's own disk.
-            Stage::Election if granted >= majority && self.has_own_vote() => self.win(out),
+            Stage::Election if granted >= majority && (self.has_own_vote() || hasty) => self.win(out),
             Stage::Trial | Stage::Election if voters - refused < majority => {
                 self.lose("a majority of voters is against it", out);
             }

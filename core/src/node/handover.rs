@@ -250,8 +250,10 @@ impl Node {
         let now = self.now.mono;
         let patience = self.election_timeout() / 2;
         let Role::Master(master) = &mut self.role else { return };
-        master.lease_floor = now;
-        master.armed_at = None;
+        if !self.config.planted.lease_after_handover() {
+            master.lease_floor = master.rounds;
+            master.armed_at = None;
+        }
         if let Some(handover) = &mut master.handover {
             handover.left = true;
             handover.until = handover.until.min(now + patience);
@@ -264,13 +266,9 @@ impl Node {
     /// Goes on as before, if a switchover is under way. Once the token is out, the successor may still have promised an
     /// epoch of its own, which ends this mastership when it is heard of: nothing is lost by that, and an election follows.
     pub(super) fn abort_handover(&mut self, why: &'static str, out: &mut Output) {
-        let now = self.now.mono;
         let Role::Master(master) = &mut self.role else { return };
         let Some(handover) = master.handover.take() else { return };
-        if handover.left {
-            master.lease_floor = now;
-            master.round_wanted = true;
-        }
+        master.round_wanted |= handover.left;
         if let Some((id, _)) = self.switching.request.take() {
             let what = if handover.left {
                 "the successor was asked, and may still be elected"

@@ -8,6 +8,8 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::handover::Handover;
+use super::mastery::Master;
 use super::regime::election_timeout;
 use super::{Node, Role};
 use crate::event::Event;
@@ -43,7 +45,7 @@ impl Node {
             .voters()
             .map(|voter| match master.progress.get(&voter) {
                 _ if voter == self.id => (Time(u64::MAX), Time(u64::MAX)),
-                Some(known) if known.sent > master.lease_floor => {
+                Some(known) if known.round > master.lease_floor => {
                     (known.sent, known.sent + less_drift(known.word.min(own)))
                 }
                 Some(_) | None => (Time::default(), Time::default()),
@@ -71,8 +73,9 @@ impl Node {
         if self.config.planted.lease_ignored() {
             return true;
         }
+        let handed = |master: &Master| master.handover.as_ref().is_some_and(Handover::has_left);
         match &self.role {
-            Role::Master(master) if master.handover.as_ref().is_some_and(|handover| handover.has_left()) => false,
+            Role::Master(master) if handed(master) && !self.config.planted.lease_after_handover() => false,
             Role::Master(_) => self.lease_until().is_none_or(|until| self.now.mono < until),
             Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => false,
         }
@@ -101,7 +104,7 @@ impl Node {
         let (leads, timeout) = (self.holds_lease(), self.patience_without_lease());
         let armed = self.armed().is_some();
         let Role::Master(master) = &mut self.role else { return };
-        let handed = master.handover.as_ref().is_some_and(super::handover::Handover::has_left);
+        let handed = master.handover.as_ref().is_some_and(Handover::has_left);
         if leads || handed {
             master.led_at = now;
             return;
@@ -109,7 +112,8 @@ impl Node {
         self.abort_handover("no majority of voters answers", out);
         let Role::Master(master) = &mut self.role else { return };
         let gives_up = armed && master.led_at + timeout <= now;
-        self.waiters.abandon(out);
+        let refused = self.config.planted.pending_told_refused().then(|| self.not_master());
+        self.waiters.abandon(refused.as_ref(), out);
         if gives_up {
             self.resign(None, "no majority of voters answered for an election timeout", out);
         }

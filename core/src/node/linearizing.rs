@@ -105,7 +105,7 @@ impl Node {
 
     /// Reads that are new wait for the next round. Unarmed, the master alone is the majority.
     fn ask_round(&mut self) {
-        if !self.is_serving() {
+        if !self.knows_what_is_committed() {
             return;
         }
         let index = self.committed;
@@ -121,9 +121,14 @@ impl Node {
         }
     }
 
+    /// A master learns what is committed with the first entry of its own epoch.
+    fn knows_what_is_committed(&self) -> bool {
+        self.is_serving() || self.config.planted.read_before_own_epoch() && self.holds_lease()
+    }
+
     /// INV-8: the position is checked again: only who still leads may say what is true now.
     fn confirm_rounds(&mut self, out: &mut Output) {
-        if !self.is_serving() {
+        if !self.knows_what_is_committed() {
             return;
         }
         let confirmed = self.majority_round();

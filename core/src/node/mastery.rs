@@ -43,8 +43,8 @@ pub(super) struct Master {
     pub(super) round_wanted: bool,
     /// When the cluster was armed by this master, until its token leaves.
     pub(super) armed_at: Option<Time>,
-    /// Rounds sent then or earlier give no lease.
-    pub(super) lease_floor: Time,
+    /// Rounds up to this one give no lease: the newest that a token has named.
+    pub(super) lease_floor: u64,
     /// When it last held its lease, or began.
     pub(super) led_at: Time,
     /// A switchover that is under way.
@@ -116,7 +116,7 @@ impl Master {
             rounds: 0,
             round_wanted: false,
             armed_at: None,
-            lease_floor: Time::default(),
+            lease_floor: 0,
             led_at: now,
             handover: None,
             relief_due: None,
@@ -324,7 +324,8 @@ impl Node {
         progress.disk_full = ack.disk_full;
         if ack.round() >= progress.round && ack.round() <= rounds {
             progress.round = ack.round();
-            progress.sent = Time(ack.sent()).min(now);
+            let late = self.config.planted.lease_from_answer();
+            progress.sent = if late { now } else { Time(ack.sent()).min(now) };
             progress.word = Duration::from_millis(u64::from(ack.word_ms()));
         }
         if streams {

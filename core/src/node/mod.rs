@@ -152,9 +152,6 @@ struct Flags {
     caught_up_once: bool,
 }
 
-/// Most entries applied in one turn; the rest waits for the next, which is asked for at once.
-const APPLIES_PER_TURN_MAX: u64 = 8192;
-
 impl Node {
     /// A node that has just started, with what its disk held. `seed` fixes every random choice it will make.
     pub fn new(config: Config, recovered: Recovered, seed: u64, now: Now) -> Self {
@@ -171,7 +168,7 @@ impl Node {
         if log.last().index < start.index || base == start && log.last() == base {
             log = Log::new(start, history, membership, log_time);
         }
-        let shadow = Shadow::new(hard_state.promised, log.last().index);
+        let shadow = Shadow::new(hard_state.promised, log.last().index, config.planted);
         let committed = committed.min(log.last().index).max(start.index);
         let me = hello::myself(&config, hard_state.node);
         let mut node = Self {

@@ -6,6 +6,7 @@
 use alloc::collections::VecDeque;
 
 use crate::ids::NodeId;
+use crate::planted::Planted;
 use crate::position::{Epoch, Index};
 use crate::promise::{Ack, Stored, Vote};
 use crate::store::StateHash;
@@ -14,6 +15,7 @@ use crate::wal::Durable;
 /// What is on this disk, and what is on its way there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Shadow {
+    planted: Planted,
     promised: Epoch,
     durable: Index,
     flying: VecDeque<Flying>,
@@ -46,8 +48,8 @@ pub(super) struct Received {
 }
 
 impl Shadow {
-    pub(super) fn new(promised: Epoch, durable: Index) -> Self {
-        Self { promised, durable, flying: VecDeque::new(), next_batch: 1 }
+    pub(super) fn new(promised: Epoch, durable: Index, planted: Planted) -> Self {
+        Self { planted, promised, durable, flying: VecDeque::new(), next_batch: 1 }
     }
 
     /// The promised epoch that is on disk.
@@ -102,6 +104,9 @@ impl Shadow {
     /// The log is cut after `index`: nothing in flight vouches for more.
     pub(super) fn clip(&mut self, index: Index) {
         self.durable = self.durable.min(index);
+        if self.planted.late_receipt_not_clipped() {
+            return;
+        }
         for flying in &mut self.flying {
             flying.last = flying.last.min(index);
         }

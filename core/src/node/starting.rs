@@ -246,7 +246,12 @@ impl Node {
     fn end_asking(&mut self, purpose: &Purpose, out: &mut Output) {
         let Role::Asking(asking) = &self.role else { return };
         let last = self.log.last();
-        self.promised.number = self.promised.number.max(asking.above).max(last.epoch.number);
+        let above = if self.config.planted.promises_forgotten_at_promotion() {
+            asking.asked.values().flatten().map(|standing| standing.promised.number).max().unwrap_or(0)
+        } else {
+            asking.above.max(last.epoch.number)
+        };
+        self.promised.number = self.promised.number.max(above);
         match purpose {
             Purpose::Restart if self.cluster.is_none() => self.found(out),
             Purpose::Restart => self.open_epoch(StartKind::Restart, None, out),
@@ -352,7 +357,7 @@ impl Node {
             Role::Master(master) => master.feeds.keys().chain(&master.probing).copied().collect(),
             Role::Replica(replica) => replica.link().into_iter().collect(),
         };
-        self.waiters.abandon(out);
+        self.waiters.abandon(None, out);
         self.linearizing.lose_reign();
         if let Role::Candidate(candidate) = &self.role
             && let Some(id) = candidate.request()

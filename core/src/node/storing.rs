@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::{APPLIES_PER_TURN_MAX, Node, Role};
+use super::{Node, Role};
 use crate::command::Command;
 use crate::config::Concern;
 use crate::ids::NodeId;
@@ -138,7 +138,13 @@ impl Node {
         let voters: Vec<NodeId> = self.armed().map_or_else(|| Vec::from([self.id]), |it| it.voters().collect());
         let counts_memory = self.config.planted.commit_before_own_sync();
         let own = if counts_memory { self.log.last().index } else { self.shadow.durable() };
-        let point = master.commit_point(&voters, self.id, own);
+        let point = if self.config.planted.commit_alone() {
+            own
+        } else if self.config.planted.spares_count() && voters.len() > 1 {
+            own.min(master.held_by(u32::try_from(voters.len() / 2).unwrap_or(0)))
+        } else {
+            master.commit_point(&voters, self.id, own)
+        };
         let counts_earlier = self.config.planted.commit_of_earlier_epoch();
         if (point >= start || counts_earlier) && point > self.committed {
             self.committed = point;
@@ -147,7 +153,7 @@ impl Node {
 
     /// Brings the store up to what is committed and on this disk, some entries per turn.
     pub(super) fn apply(&mut self) {
-        let upto = self.apply_limit().min(Index(self.applied.index.0 + APPLIES_PER_TURN_MAX));
+        let upto = self.apply_limit().min(Index(self.applied.index.0 + self.config.applies_per_turn_max));
         while self.applied.index < upto {
             let (position, outcome) = self.apply_next();
             self.waiters.applied(position, outcome);

@@ -118,8 +118,8 @@ impl Node {
     /// A process begins: it does not know what word it has given, and waits for the longest.
     pub(super) fn begin_ballot(&mut self) {
         let now = self.now.mono;
-        self.ballot.heard = now;
-        self.ballot.until = now + self.election_timeout();
+        self.ballot.heard = if self.config.planted.word_forgotten_at_start() { Time::default() } else { now };
+        self.ballot.until = self.ballot.heard + self.election_timeout();
         self.ballot.unsure_until = self.ballot.until;
         self.redraw_patience();
     }
@@ -236,9 +236,12 @@ impl Node {
         let waived = match canvass.waiver {
             Waiver::None => canvass.trial && self.ballot.has_evidence(),
             Waiver::Evidence => self.ballot.has_evidence(),
-            Waiver::Handover { epoch, round } => self.ballot.is_released_by(epoch, round, self.now.mono),
+            Waiver::Handover { epoch, round } => {
+                let late = self.config.planted.late_token_taken();
+                late || self.ballot.is_released_by(epoch, round, self.now.mono)
+            }
         };
-        waived || self.ballot.is_free(self.now.mono)
+        waived || self.config.planted.word_not_kept() || self.ballot.is_free(self.now.mono)
     }
 
     /// INV-6, INV-7: the promise goes to disk first; the vote leaves when it is there.

@@ -84,8 +84,9 @@ impl Beside {
 
     /// The log goes on from a snapshot at or after `upto`, which is on disk. A newer one may still be on its way there.
     pub(super) fn remove_superfluous(&mut self, upto: Index, ops: &mut Vec<FileOp>) {
-        let gone: Vec<Index> =
-            self.superfluous.iter().filter(|(_, newer)| **newer <= upto).map(|(index, _)| *index).collect();
+        let hasty = self.planted.snapshot_gone_too_soon();
+        let gone = self.superfluous.iter().filter(|(_, newer)| hasty || **newer <= upto);
+        let gone: Vec<Index> = gone.map(|(index, _)| *index).collect();
         for index in gone {
             self.superfluous.remove(&index);
             self.snapshots.remove(&index);

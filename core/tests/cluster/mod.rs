@@ -551,6 +551,7 @@ fn config(number: u32, role: RoleHint, tail_bytes_max: u64, failover_mode: Failo
         fsync: FsyncMode::Always,
         snapshot: None,
         limits: Limits { key_bytes_max: 16384, value_bytes_max: 1 << 20, memory_bytes_max: 0 },
+        applies_per_turn_max: synap_core::config::APPLIES_PER_TURN_MAX,
         planted: Planted::default(),
     }
 }

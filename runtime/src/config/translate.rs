@@ -107,6 +107,7 @@ fn core_config(schema: &Schema, listen: Option<&(String, u16)>) -> Config {
             value_bytes_max: u32::try_from(limits.value_bytes_max).unwrap_or(u32::MAX),
             memory_bytes_max: limits.memory_bytes_max,
         },
+        applies_per_turn_max: core::APPLIES_PER_TURN_MAX,
         planted: Planted::default(),
     }
 }

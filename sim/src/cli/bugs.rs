@@ -95,7 +95,7 @@ fn plan_of(plant: &Plant, seed: u64) -> Plan {
     let Some(text) = plant.plan else { return plan::draw(seed) };
     let plan: Plan =
         serde_yaml::from_str(text).unwrap_or_else(|error| panic!("the plan for {}: {error}", plant.name));
-    Plan { seed, ..plan.with_end() }
+    Plan { seed: plan.seed.wrapping_add(seed), ..plan.with_end() }
 }
 
 /// How many seeds it takes until a run fails with the bug and does not without it.

@@ -129,7 +129,8 @@ impl Ledger {
             return Ok(());
         }
         let view = node.view();
-        let at = |index: Index| if index > status.positions.last.index { None } else { view.history.epoch_at(index) };
+        let at =
+            |index: Index| if index > status.positions.last.index { None } else { view.history.epoch_at(index) };
         // The view's history is that of its last change; it knows what is applied, and may not know what came in since.
         for index in (1..=view.applied.index.0).map(Index) {
             let Some(epoch) = at(index) else { continue };

@@ -175,6 +175,10 @@ impl World<'_> {
         if self.hosts[host].process.is_none() {
             return self.unanswered(op);
         }
+        let asleep_until = self.hosts[host].paused_until;
+        if self.now < asleep_until {
+            return self.at(asleep_until, Event::Request { op });
+        }
         let timeout = Duration::from_millis(self.plan.workload.timeout_ms);
         let request = match want {
             Want::Write { command, concern } => {
@@ -263,14 +267,28 @@ impl World<'_> {
             ) => {
                 self.next_after(op, true);
             }
-            Err(Refusal::NotMaster { leader }) => {
+            Err(refusal) => {
+                self.refused(op, &refusal);
+                let Refusal::NotMaster { leader } = refusal else { return self.next_after(op, false) };
                 let target = leader.http.strip_prefix('n').and_then(|rest| rest.split(':').next()?.parse().ok());
                 if let (Some(client), Some(target)) = (self.clients.ops[op].client, target) {
                     self.clients.clients[client].target = target;
                 }
                 self.next_after(op, true);
             }
-            Err(_) => self.next_after(op, false),
+        }
+    }
+
+    /// A write that its client was told is not done. One that is sent again may be done then.
+    fn refused(&mut self, op: usize, refusal: &Refusal) {
+        let want = &self.clients.ops[op].want;
+        let unknown = matches!(refusal, Refusal::Pending { .. });
+        if let Want::Write { command, .. } = want
+            && !unknown
+            && !want.is_once()
+        {
+            let command = command.clone();
+            self.see(&Fact::Refused { command: &command });
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use synap_core::config::RoleHint;
 use synap_core::event::{Event as CoreEvent, Level};
-use synap_core::ids::{LinkId, NodeId, RequestId};
+use synap_core::ids::{LinkId, RequestId};
 use synap_core::input::{Input, LinkChange};
 use synap_core::message::Message;
 use synap_core::node::Node;
@@ -150,7 +150,7 @@ impl World<'_> {
             self.after(1_000_000, Event::Start { host: number });
             return;
         }
-        let id = NodeId(u128::from(mix(&[self.plan.seed, number as u64, host.disks, 4])));
+        let id = self.plan.node_id(number, host.disks);
         let recovered = recovery.recovered.unwrap_or_else(|| Recovered::empty(id, config.role));
         let seed = mix(&[self.plan.seed, number as u64, u64::from(life), 5]);
         let node = Node::new(config, recovered, seed, now);

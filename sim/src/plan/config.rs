@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use synap_core::config::{Address, Concern, Config, FailoverMode, FsyncMode, Limits, RoleHint, SnapshotPolicy};
+use synap_core::ids::NodeId;
 use synap_core::wal::JournalConfig;
 
 use super::Plan;
 use crate::bugs;
+use crate::dice::mix;
 
 /// Where clients reach a node of a simulation.
 pub(crate) const HTTP_PORT: u16 = 15500;
@@ -45,8 +47,15 @@ impl Plan {
                 max_snapshots: knobs.max_snapshots,
             }),
             limits: Limits { key_bytes_max: 16_384, value_bytes_max: 1 << 20, memory_bytes_max: 0 },
+            applies_per_turn_max: knobs.applies_per_turn.max(1),
             planted: bugs::planted(self.planted.as_deref()),
         }
+    }
+
+    /// The id that node `number` takes when its data directory is made, on its disk of this number.
+    pub(crate) fn node_id(&self, number: usize, disks: u64) -> NodeId {
+        let disks = if bugs::planted(self.planted.as_deref()).wiped_node_keeps_its_id() { 0 } else { disks };
+        NodeId(u128::from(mix(&[self.seed, number as u64, disks, 4])))
     }
 
     /// The configuration of a node's journal.

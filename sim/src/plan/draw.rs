@@ -1,6 +1,8 @@
 //! Seed -> plan. Every parameter is drawn (swarm testing): some runs are calm, some know one kind of fault, some
 //! have absurd knobs, since a mixture of everything hides what a single thing would show.
 
+use synap_core::config::APPLIES_PER_TURN_MAX;
+
 use crate::dice::Dice;
 use crate::disk::{DiskProfile, FailedSync};
 use crate::plan::{Fault, Knobs, Network, PLAN_VERSION, Plan, What, Workload};
@@ -25,6 +27,8 @@ pub fn draw(seed: u64) -> Plan {
     let calm_at_ms = busy_ms.max(over_ms) + 500;
     let broken = if knobs.automatic && dice.chance(200) { broken(&mut dice, replicas + 1) } else { Vec::new() };
     if !broken.is_empty() {
+        // Who is taken out joins anew through the master that its file names, which may be one that is given up.
+        faults.retain(|fault| !matches!(fault.what, What::Remove(_)));
         faults.extend(lasting(&mut dice, &broken, replicas + 1, calm_at_ms));
         faults.sort_by_key(|fault| fault.at_ms);
     }
@@ -80,6 +84,7 @@ fn knobs(dice: &mut Dice, busy_ms: u64) -> Knobs {
         snapshot_wal_bytes: if absurd { *dice.pick(&[200, 1_000]) } else { *dice.pick(&[5_000, 30_000, 1 << 20]) },
         snapshot_interval_ms: *dice.pick(&[1_000, 5_000, 60_000]),
         max_snapshots: dice.between(1, 3) as u32,
+        applies_per_turn: *dice.pick(&[APPLIES_PER_TURN_MAX, APPLIES_PER_TURN_MAX, APPLIES_PER_TURN_MAX, 1, 8]),
         through_codec: dice.chance(250),
         automatic: false,
         // Rarely more than the lease allows for: then mastership is no proof, and what needs none must hold all the same.

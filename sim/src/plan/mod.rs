@@ -19,7 +19,7 @@ pub use draw::{draw, with_front};
 pub use text::to_text;
 
 /// The version of this format, and of what a bare seed means.
-pub const PLAN_VERSION: u32 = 4;
+pub const PLAN_VERSION: u32 = 5;
 
 /// What a run does. Everything may be left out of a script: [`usual`] says what then holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +75,8 @@ pub struct Knobs {
     pub snapshot_interval_ms: u64,
     /// `max_snapshots`.
     pub max_snapshots: u32,
+    /// Most entries that one turn applies.
+    pub applies_per_turn: u64,
     /// Whether each message takes the way through the wire codec (level A; level B always does).
     pub through_codec: bool,
     /// `failover.mode: auto`: three members arm the cluster, and its replicas elect.

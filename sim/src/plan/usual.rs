@@ -2,6 +2,8 @@
 //! These numbers are part of the script format: a script that was kept must mean the same for ever, so they never
 //! change within a version.
 
+use synap_core::config::APPLIES_PER_TURN_MAX;
+
 use super::{Knobs, Network, PLAN_VERSION, Plan, Workload};
 use crate::disk::DiskProfile;
 
@@ -56,6 +58,7 @@ impl Default for Knobs {
             snapshot_wal_bytes: 1 << 20,
             snapshot_interval_ms: 60_000,
             max_snapshots: 2,
+            applies_per_turn: APPLIES_PER_TURN_MAX,
             through_codec: false,
             automatic: false,
             drift_ppm_max: 0,

@@ -5,7 +5,6 @@ use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use synap_core::ids::NodeId;
 use synap_core::time::WallMs;
 use synap_runtime::clock::Clock;
 use synap_runtime::driver::Ended;
@@ -92,7 +91,7 @@ fn prepare(stage: &Arc<Stage>, node: usize) -> Prepared {
         disk: SimDisk::attach(Arc::clone(stage), node),
         net: SimNet { stage: Arc::clone(stage), here: node },
         clock: Clock::new(move || WallMs(wall.wall_ms(node))),
-        node: NodeId(u128::from(mix(&[plan.seed, node as u64, disks, 4]))),
+        node: plan.node_id(node, disks),
         seed: mix(&[plan.seed, node as u64, u64::from(life), 5]),
         rollbacks: Arc::new(Rollbacks { stage: Arc::clone(stage), node }),
         process: Process::Hidden,
