@@ -90,6 +90,9 @@ pub struct Config {
     pub node_name: String,
     /// The role that the configuration asks for.
     pub role: RoleHint,
+    /// The version of the protocol that this node speaks: [`PROTOCOL_VERSION`](crate::message::PROTOCOL_VERSION), unless
+    /// versions are tried against each other.
+    pub protocol: u16,
     /// Where clients reach this node.
     pub http: Address,
     /// Where other nodes reach it; none if it does not listen for them.

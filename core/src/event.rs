@@ -176,9 +176,11 @@ impl fmt::Display for Event {
             Self::ReplicaLeft { node, name, why } => write!(f, "replica {name} ({node}) left: {why}"),
             Self::LinkLost { link, why } => write!(f, "link {link} lost: {why}"),
             Self::Refused { node, by_peer, reason } => {
-                let who = node.unwrap_or_default();
                 let how = if *by_peer { "refused by" } else { "refused" };
-                write!(f, "{how} {who}: {reason}")
+                match node {
+                    Some(node) => write!(f, "{how} {node}: {reason}"),
+                    None => write!(f, "{how} a node that is not known here: {reason}"),
+                }
             }
             Self::SnapshotTaken { position } => write!(f, "snapshot at {position} is durable"),
             Self::SnapshotInstalled { position } => write!(f, "the master's snapshot at {position} is installed"),

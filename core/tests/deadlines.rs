@@ -19,6 +19,7 @@ fn config(role: RoleHint) -> Config {
     Config {
         node_name: "n1".to_owned(),
         role,
+        protocol: synap_core::message::PROTOCOL_VERSION,
         http: Address { host: Some("n1".to_owned()), port: 15500 },
         replication: Some(Address { host: Some("n1".to_owned()), port: 15501 }),
         master_address: None,

@@ -9,9 +9,7 @@ use crate::command::Member;
 use crate::config::{Address, Config};
 use crate::event::Event;
 use crate::ids::{LinkId, NodeId};
-use crate::message::{
-    Hello, Intent, Leader, Message, PROTOCOL_VERSION, Pull, Pulled, Reason, Resume, Standing, Verdict, Welcome,
-};
+use crate::message::{Hello, Intent, Leader, Message, Pull, Pulled, Reason, Resume, Standing, Verdict, Welcome};
 use crate::output::Output;
 use crate::position::Position;
 
@@ -49,7 +47,7 @@ impl Node {
 
     pub(super) fn say_hello(&mut self, link: LinkId, intent: Intent, out: &mut Output) {
         let hello = Hello {
-            protocol: PROTOCOL_VERSION,
+            protocol: self.config.protocol,
             intent,
             standing: self.standing(),
             resume: self.resume(),
@@ -93,7 +91,7 @@ impl Node {
 
     pub(super) fn on_welcome(&mut self, link: LinkId, mut welcome: Welcome, out: &mut Output) {
         if let Err(reason) = self.vet(welcome.protocol, &welcome.standing) {
-            self.refuse(link, reason, out);
+            self.refuse(link, Some(welcome.standing.node), reason, out);
             return;
         }
         self.place(link, &mut welcome.standing);
@@ -108,7 +106,7 @@ impl Node {
 
     /// What must hold between any two nodes.
     fn vet(&self, protocol: u16, peer: &Standing) -> Result<(), Reason> {
-        if protocol != PROTOCOL_VERSION {
+        if protocol != self.config.protocol {
             return Err(Reason::Protocol);
         }
         if peer.node == self.id {
@@ -140,7 +138,7 @@ impl Node {
     }
 
     pub(super) fn welcome(&mut self, link: LinkId, verdict: Verdict, out: &mut Output) {
-        let welcome = Welcome { protocol: PROTOCOL_VERSION, standing: self.standing(), verdict };
+        let welcome = Welcome { protocol: self.config.protocol, standing: self.standing(), verdict };
         out.sends.push((link, Message::Welcome(welcome)));
     }
 

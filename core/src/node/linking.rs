@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use super::{Node, Role};
 use crate::event::Event;
-use crate::ids::LinkId;
+use crate::ids::{LinkId, NodeId};
 use crate::input::LinkLoss;
 use crate::message::{Message, Reason};
 use crate::output::{LinkAction, Output};
@@ -77,8 +77,8 @@ impl Node {
     }
 
     /// Ends a link with a last word; both sides say why.
-    pub(super) fn refuse(&mut self, link: LinkId, reason: Reason, out: &mut Output) {
-        out.events.push(Event::Refused { node: self.peer_of(link), by_peer: false, reason });
+    pub(super) fn refuse(&mut self, link: LinkId, node: Option<NodeId>, reason: Reason, out: &mut Output) {
+        out.events.push(Event::Refused { node, by_peer: false, reason });
         out.sends.push((link, Message::Bye(reason)));
         self.forget_link(link, "refused", out);
         self.close(link, out);

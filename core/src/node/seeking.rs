@@ -300,7 +300,7 @@ impl Node {
         let forgotten = source.history.has_forgotten(self.log.last());
         let explained = source.history.promoted_after(common) || ours_was_forced || forgotten;
         if common < self.committed && !explained {
-            self.refuse(link, Reason::SourceBehind, out);
+            self.refuse(link, Some(source.node), Reason::SourceBehind, out);
             return;
         }
         if self.would_lose_shared(&welcome.verdict, common) {

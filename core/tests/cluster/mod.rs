@@ -532,6 +532,7 @@ fn config(number: u32, role: RoleHint, tail_bytes_max: u64, failover_mode: Failo
     Config {
         node_name: format!("n{number}"),
         role,
+        protocol: synap_core::message::PROTOCOL_VERSION,
         http: address(15500),
         replication: Some(address(15501)),
         master_address: (number != 1).then(|| "n1:15501".into()),
