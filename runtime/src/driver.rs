@@ -122,9 +122,9 @@ impl<N: Net> Driver<N> {
     pub fn new(parts: DriverParts<N>) -> (Self, Handle) {
         let (asks_sender, asks) = mpsc::channel(ASKS_MAX);
         let view = Arc::new(ArcSwap::new(parts.node.view()));
-        let handle = Handle::new(Arc::clone(&view), asks_sender, parts.clock.origin());
+        let handle = Handle::new(Arc::clone(&view), asks_sender, parts.clock.clone());
         let driver = Self {
-            alarm: Alarm::new(&parts.clock),
+            alarm: Alarm::new(),
             parts,
             asks,
             view,
@@ -389,8 +389,8 @@ struct Alarm {
 }
 
 impl Alarm {
-    fn new(clock: &Clock) -> Self {
-        Self { sleep: Box::pin(tokio::time::sleep_until(clock.origin())), due: None }
+    fn new() -> Self {
+        Self { sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), due: None }
     }
 
     fn set(&mut self, clock: &Clock, due: Option<Time>) {

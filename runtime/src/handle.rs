@@ -9,6 +9,8 @@ use synap_core::time::Time;
 use synap_core::view::View;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::clock::Clock;
+
 /// A request on its way to the node, with the way back.
 #[derive(Debug)]
 pub struct Ask {
@@ -24,13 +26,13 @@ pub struct Ask {
 pub struct Handle {
     view: Arc<ArcSwap<View>>,
     asks: mpsc::Sender<Ask>,
-    origin: tokio::time::Instant,
+    clock: Clock,
 }
 
 impl Handle {
-    /// A handle on a driver that publishes to `view`, takes from `asks` and counts time from `origin`.
-    pub fn new(view: Arc<ArcSwap<View>>, asks: mpsc::Sender<Ask>, origin: tokio::time::Instant) -> Self {
-        Self { view, asks, origin }
+    /// A handle on a driver that publishes to `view`, takes from `asks` and goes by this clock.
+    pub fn new(view: Arc<ArcSwap<View>>, asks: mpsc::Sender<Ask>, clock: Clock) -> Self {
+        Self { view, asks, clock }
     }
 
     /// The node's committed state as of its last turn.
@@ -40,7 +42,7 @@ impl Handle {
 
     /// The node's monotonic clock.
     pub fn now(&self) -> Time {
-        Time(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+        self.clock.mono()
     }
 
     /// Puts a request to the node and waits for its reply; [`Refusal::Busy`] if too many wait already. Not for writes:

@@ -13,3 +13,4 @@ pub mod net;
 pub mod observe;
 pub mod server;
 pub mod settings;
+pub mod tasks;

@@ -29,6 +29,7 @@ use crate::metrics::{Metrics, Process};
 use crate::net::{Net, TokioNet};
 use crate::observe::{Observer, Watch};
 use crate::settings::Settings;
+use crate::tasks::Tasks;
 
 /// How long the end of a graceful stop waits for the disk to take what is queued.
 const DISK_PATIENCE: Duration = Duration::from_secs(30);
@@ -50,6 +51,8 @@ pub struct Parts<D, N> {
     pub seed: u64,
     /// The rollback files of the data directory.
     pub rollbacks: Arc<dyn RollbackSource>,
+    /// Where its tasks run.
+    pub tasks: Tasks,
     /// Whether the metrics tell of the process.
     pub process: Process,
     /// Who is shown the node's turns.
@@ -101,24 +104,28 @@ impl Server {
         let (net, clock) = (TokioNet, Clock::system());
         let (node, seed) = (NodeId(rand::random()), rand::random());
         let process = Process::Shown;
-        let watch = None;
+        let (tasks, watch) = (Tasks::default(), None);
         match settings.persistence.as_ref().map(|persistence| persistence.data_dir.clone()) {
             Some(dir) => {
                 let disk = FileDisk::open(&dir)?;
                 let rollbacks = Arc::new(RollbackDir::new(dir.join(ROLLBACK_DIR)));
-                Self::start(settings, Parts { disk, net, clock, node, seed, rollbacks, process, watch }).await
+                Self::start(settings, Parts { disk, net, clock, node, seed, rollbacks, tasks, process, watch })
+                    .await
             }
             None => {
                 let rollbacks = Arc::new(NoRollbacks);
-                Self::start(settings, Parts { disk: NullDisk, net, clock, node, seed, rollbacks, process, watch })
-                    .await
+                Self::start(
+                    settings,
+                    Parts { disk: NullDisk, net, clock, node, seed, rollbacks, tasks, process, watch },
+                )
+                .await
             }
         }
     }
 
     /// Starts a server in a given world.
     pub async fn start<D: Disk, N: Net>(settings: Settings, parts: Parts<D, N>) -> Result<Running, StartError> {
-        let Parts { mut disk, net, clock, node, seed, rollbacks, process, mut watch } = parts;
+        let Parts { mut disk, net, clock, node, seed, rollbacks, tasks, process, mut watch } = parts;
         let (recovered, journal) = load(&mut disk, journal_config(&settings)).await?;
         let recovered = recovered.unwrap_or_else(|| Recovered::empty(node, settings.core.role));
         let http = Door::open(&net, &settings.http_bind).await?;
@@ -138,8 +145,8 @@ impl Server {
             observer: Arc::clone(&observer),
         };
         let writer = writer.start().map_err(StartError::Thread)?;
-        let (links, link_reports) = Links::new(net.clone(), settings.links, observer);
-        let peers = replication.map(|door| AbortOnDropHandle::new(tokio::spawn(links.accept(door.listener))));
+        let (links, link_reports) = Links::new(net.clone(), settings.links, tasks.clone(), observer);
+        let peers = replication.map(|door| AbortOnDropHandle::new(tasks.spawn(links.accept(door.listener))));
 
         let name = settings.core.node_name.clone();
         let now = clock.now();
@@ -162,18 +169,18 @@ impl Server {
             dial: dial_through(net.clone()),
         });
         let no_more_clients = CancellationToken::new();
-        let clients = serve(net, http.listener, Arc::clone(&front), no_more_clients.clone());
+        let clients = serve(tasks.clone(), net, http.listener, Arc::clone(&front), no_more_clients.clone());
         let assembly = Assembly {
-            driver: AbortOnDropHandle::new(tokio::spawn(driver.run())),
+            driver: AbortOnDropHandle::new(tasks.spawn(driver.run())),
             driver_stop,
             _peers: peers,
-            clients: AbortOnDropHandle::new(tokio::spawn(clients)),
+            clients: AbortOnDropHandle::new(tasks.spawn(clients)),
             no_more_clients,
             front,
             grace: settings.shutdown_grace,
         };
         let stop = CancellationToken::new();
-        let task = AbortOnDropHandle::new(tokio::spawn(assembly.run(stop.clone())));
+        let task = AbortOnDropHandle::new(tasks.spawn(assembly.run(stop.clone())));
         Ok(Running { handle, http_address, replication_address, stop, task })
     }
 }
@@ -244,12 +251,12 @@ impl<L> Door<L> {
 }
 
 /// Serves clients until told to stop.
-async fn serve<N: Net>(net: N, listener: N::Listener, front: Arc<Front>, stop: CancellationToken) {
+async fn serve<N: Net>(tasks: Tasks, net: N, listener: N::Listener, front: Arc<Front>, stop: CancellationToken) {
     let accept = || async {
         let (stream, peer) = net.accept(&listener).await?;
         Ok((stream, peer.to_string()))
     };
-    http::serve(front, accept, stop.cancelled()).await;
+    http::serve(tasks, front, accept, stop.cancelled()).await;
 }
 
 fn dial_through<N: Net>(net: N) -> http::Dial {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use synap_core::config::{self as core, Address, Config, SnapshotPolicy};
+use synap_core::message::PROTOCOL_VERSION;
 use synap_core::planted::Planted;
 
 use super::address::{self, HostPort};
@@ -61,6 +62,7 @@ fn core_config(schema: &Schema, listen: Option<&(String, u16)>) -> Config {
     Config {
         node_name: replication.node_name.clone().unwrap_or_default(),
         role: role(schema),
+        protocol: PROTOCOL_VERSION,
         http: advertised(server.advertise_address.as_deref(), &bare(&server.host), server.port),
         replication: listen.map(|(host, port)| advertised(replication.advertise_address.as_deref(), host, *port)),
         master_address: replication

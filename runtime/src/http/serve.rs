@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 use super::Front;
 use super::connections::{Mark, SWEEP};
 use super::service::Service;
+use crate::tasks::Tasks;
 
 /// Longest head of a request: the request line with a key of the greatest length, percent-encoded, and headers.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
@@ -42,18 +43,18 @@ content-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\
 {\"type\":\"urn:synap:error:busy\",\"title\":\"Too much is in flight\",\"status\":503,\
 \"detail\":\"all connections are taken\",\"code\":\"busy\",\"retry_after\":1}";
 
-/// Accepts connections from `accept` and serves each in a task of its own, until `stop` resolves. Then nothing is
+/// Accepts connections from `accept` and serves each in one of the `tasks`, until `stop` resolves. Then nothing is
 /// accepted any more; what is open goes on until [`Front::stop`].
 ///
 /// `accept` gives a stream and what the peer is called in the log.
-pub async fn serve<A, F, I>(front: Arc<Front>, mut accept: A, stop: impl Future<Output = ()>)
+pub async fn serve<A, F, I>(tasks: Tasks, front: Arc<Front>, mut accept: A, stop: impl Future<Output = ()>)
 where
     A: FnMut() -> F,
     F: Future<Output = io::Result<(I, String)>>,
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
-    tokio::spawn(sweep(Arc::downgrade(&front)));
+    tasks.spawn(sweep(Arc::downgrade(&front)));
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -64,7 +65,7 @@ where
         match accepted {
             Ok((io, peer)) => {
                 let (front, turned_away) = (Arc::clone(&front), Arc::clone(&turned_away));
-                tokio::spawn(async move {
+                tasks.spawn(async move {
                     if let Some(io) = serve_or_give_back(io, &peer, front).await {
                         turn_away(io, &turned_away).await;
                     }

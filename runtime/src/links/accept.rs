@@ -32,7 +32,7 @@ pub(super) async fn run<N: Net>(shared: Shared<N>, listener: N::Listener) {
         let link = LinkId::accepted(accepted);
         accepted += 1;
         let task_shared = shared.clone();
-        shared.tasks.spawn(async move {
+        shared.spawn(async move {
             link::accepted(&task_shared, link, stream, peer).await;
             drop(place);
         });

@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use crate::net::Net;
 use crate::observe::Observer;
 use crate::settings::LinkSettings;
+use crate::tasks::Tasks;
 
 use outgoing::Outgoing;
 use rejections::Rejections;
@@ -73,15 +74,21 @@ struct Shared<N> {
     settings: LinkSettings,
     reports: mpsc::Sender<LinkReport>,
     rejections: Arc<Rejections>,
-    tasks: TaskTracker,
+    tasks: Tasks,
+    open: TaskTracker,
 }
 
 impl<N: Net> Links<N> {
     /// No links yet; what happens on them will come out of the receiver.
-    pub fn new(net: N, settings: LinkSettings, observer: Arc<dyn Observer>) -> (Self, mpsc::Receiver<LinkReport>) {
+    pub fn new(
+        net: N,
+        settings: LinkSettings,
+        tasks: Tasks,
+        observer: Arc<dyn Observer>,
+    ) -> (Self, mpsc::Receiver<LinkReport>) {
         let (reports, inbox) = mpsc::channel(REPORTS_MAX);
         let rejections = Arc::new(Rejections::new(observer));
-        let shared = Shared { net, settings, reports, rejections, tasks: TaskTracker::new() };
+        let shared = Shared { net, settings, reports, rejections, tasks, open: TaskTracker::new() };
         (Self { table: BTreeMap::new(), shared }, inbox)
     }
 
@@ -95,7 +102,7 @@ impl<N: Net> Links<N> {
         match action {
             LinkAction::Dial { link, address } => {
                 let cancelled = CancellationToken::new();
-                self.shared.tasks.spawn(link::dial(self.shared.clone(), link, address, cancelled.clone()));
+                self.shared.spawn(link::dial(self.shared.clone(), link, address, cancelled.clone()));
                 self.table.insert(link, Entry::Dialling(cancelled.drop_guard()));
             }
             // What is queued still goes out: the link's task ends when its queue is closed and empty.
@@ -153,8 +160,15 @@ impl<N: Net> Links<N> {
     pub async fn end(self, patience: Duration) {
         let Self { table, shared } = self;
         drop(table);
-        shared.tasks.close();
+        shared.open.close();
         // Those that are not out by then have a peer that does not listen.
-        let _ = tokio::time::timeout(patience, shared.tasks.wait()).await;
+        let _ = tokio::time::timeout(patience, shared.open.wait()).await;
+    }
+}
+
+impl<N> Shared<N> {
+    /// Starts the task of one connection.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(self.open.track_future(task));
     }
 }

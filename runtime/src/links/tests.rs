@@ -50,8 +50,8 @@ async fn a_dial_that_was_closed_is_never_heard_of_again() {
     let mut client = Peer::new(settings());
     client.dial(server.address());
     client.links.carry_out(LinkAction::Close { link: LinkId::dialled(1) });
-    client.links.shared.tasks.close();
-    client.links.shared.tasks.wait().await;
+    client.links.shared.open.close();
+    client.links.shared.open.wait().await;
     while let Ok(report) = client.reports.try_recv() {
         assert_eq!(client.links.take(report), None);
     }
@@ -177,7 +177,7 @@ impl Observer for Observed {
 impl Peer {
     fn new(settings: LinkSettings) -> Self {
         let observed = Arc::<Observed>::default();
-        let (links, reports) = Links::new(TokioNet, settings, Arc::<Observed>::clone(&observed));
+        let (links, reports) = Links::new(TokioNet, settings, Tasks::default(), Arc::<Observed>::clone(&observed));
         Self { links, reports, observed, address: None, _accepting: None }
     }
 
