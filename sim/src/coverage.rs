@@ -108,6 +108,8 @@ impl Coverage {
             What::Remove(_) => "remove",
             What::Priority(..) => "priority",
             What::PauseElections => "pause_elections",
+            What::Skew(..) => "skew",
+            What::Garble(_) => "garble",
         };
         self.faults |= FAULTS.iter().position(|known| *known == name).map_or(0, |at| 1 << at);
     }

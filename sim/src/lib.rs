@@ -9,6 +9,7 @@ compile_error!("the simulator needs `--cfg tokio_unstable` (see .cargo/config.to
 
 pub mod bugs;
 pub mod cli;
+mod clock;
 mod converged;
 pub mod coverage;
 pub mod dice;

@@ -61,7 +61,7 @@ fn failing(bug: &str) -> Plan {
 #[test]
 fn every_planted_bug_shrinks_to_a_small_script_that_fails_alike() {
     let limits = Limits { runs_max: 1_500, until: None };
-    for bug in PLANTS.map(|plant| plant.name).into_iter().filter(|bug| scene(bug).is_some()) {
+    for bug in PLANTS.iter().map(|plant| plant.name).filter(|bug| scene(bug).is_some()) {
         let plan = failing(bug);
         let before = run(&plan, false).verdict;
         let shrunk = shrink(&plan, limits, run, |_| {}).expect("it fails");

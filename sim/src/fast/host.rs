@@ -16,10 +16,10 @@ use synap_core::time::{Now, Time, WallMs};
 use synap_core::view::Proof;
 use synap_core::wal::{Journal, recover};
 
-use super::clock::Clock;
 use super::disks::{Lane, LaneName};
 use super::net::Wire;
 use super::{Event, World};
+use crate::clock::Clock;
 use crate::dice::mix;
 use crate::disk::{Handle, ModelDisk};
 use crate::oracle::Fact;
@@ -45,6 +45,8 @@ pub(super) struct Host {
     pub(super) master: usize,
     /// Each new disk makes a new node.
     pub(super) disks: u64,
+    /// How many versions newer the protocol is that its process speaks from its next start on.
+    pub(super) skew: i16,
 }
 
 /// A process.
@@ -91,6 +93,7 @@ impl Host {
             role,
             master: 0,
             disks: 0,
+            skew: 0,
         }
     }
 
@@ -128,8 +131,10 @@ impl World<'_> {
         }
         host.powered = true;
         host.life += 1;
-        let (life, config) = (host.life, self.plan.config(number, host.role, host.master));
-        let clock = drawn_clock(self.plan, number, life);
+        let mut config = self.plan.config(number, host.role, host.master);
+        config.protocol = config.protocol.saturating_add_signed(host.skew);
+        let life = host.life;
+        let clock = Clock::drawn(self.plan, number, life);
         let now = host.now(self.now, clock);
         let (handle, recovery) = {
             let mut disk = host.disk();
@@ -391,13 +396,4 @@ impl World<'_> {
         });
         self.put(number, Input::Link { link, change });
     }
-}
-
-/// A new process finds the machine's clock somewhere; how far it drifts is the machine's own.
-fn drawn_clock(plan: &Plan, number: usize, life: u32) -> Clock {
-    let origin = mix(&[plan.seed, number as u64, u64::from(life), 3]) % 1_000_000_000;
-    let most = i64::from(plan.knobs.drift_ppm_max);
-    let span = u64::from(plan.knobs.drift_ppm_max) * 2 + 1;
-    let drift_ppm = (mix(&[plan.seed, number as u64, 8]) % span) as i64 - most;
-    Clock { origin, drift_ppm }
 }

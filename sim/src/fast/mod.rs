@@ -5,7 +5,6 @@
 //! [`disks`], clients in [`clients`], faults and the operator in [`operator`].
 
 mod clients;
-mod clock;
 mod disks;
 mod host;
 mod net;

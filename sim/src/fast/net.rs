@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 
+use bytes::BytesMut;
 use synap_core::ids::LinkId;
 use synap_core::input::{Input, LinkChange, LinkLoss};
 use synap_core::message::Message;
-use synap_core::wire;
+use synap_core::wire::{self, FRAME_BYTES_MAX};
 
 use super::{Event, World};
 use crate::dice::mix;
@@ -44,6 +45,8 @@ pub(super) struct Network {
     blocked: Vec<Vec<u32>>,
     /// Messages so far, by way: a message's delay is a hash of its ordinal.
     ordinals: Vec<Vec<u64>>,
+    /// How many faults garble what a host sends.
+    garbled: Vec<u32>,
     /// Messages so far: their names in the trace.
     sent: u64,
     pub(super) slow_factor: u64,
@@ -75,8 +78,15 @@ struct Way {
 enum Item {
     /// With its number.
     Message(u64, Message),
+    /// A frame that its receiver cannot believe.
+    Garbage,
+    /// A frame that says to be longer than anything that will come: its receiver waits.
+    Endless,
     Fin,
 }
+
+/// One of so many messages of a node that garbles is damaged.
+const GARBLED_ONE_IN: u64 = 8;
 
 const CONNECT_TIMEOUT_US: u64 = 3_000_000;
 const WRITE_TIMEOUT_US: u64 = 10_000_000;
@@ -88,6 +98,7 @@ impl Network {
             conns: Vec::new(),
             blocked: vec![vec![0; nodes]; nodes],
             ordinals: vec![vec![0; nodes]; nodes],
+            garbled: vec![0; nodes],
             sent: 0,
             slow_factor: 1,
         }
@@ -103,6 +114,17 @@ impl Network {
 
     pub(super) fn unblock(&mut self, from: usize, to: usize) {
         self.blocked[from][to] -= 1;
+    }
+
+    pub(super) fn garble(&mut self, host: usize, begins: bool) {
+        let faults = &mut self.garbled[host];
+        *faults = if begins { *faults + 1 } else { *faults - 1 };
+    }
+
+    /// Whether the next message of a way is damaged; if so, with a draw of where. A hash, as its delay.
+    fn damage(&self, plan: &Plan, from: usize, to: usize) -> Option<u64> {
+        let drawn = mix(&[plan.seed, from as u64, to as u64, self.ordinals[from][to], 10]);
+        (self.garbled[from] > 0 && drawn.is_multiple_of(GARBLED_ONE_IN)).then_some(drawn / GARBLED_ONE_IN)
     }
 
     /// The time of the next message's way. A hash, so that other faults do not reshuffle it.
@@ -217,7 +239,11 @@ impl World<'_> {
             kind: kind_of(&message),
             text: line_of(&message),
         });
-        self.push(conn, side, Item::Message(number, message));
+        let item = match self.network.damage(self.plan, from, to) {
+            Some(drawn) => damaged(&message, drawn),
+            None => Item::Message(number, message),
+        };
+        self.push(conn, side, item);
     }
 
     fn push(&mut self, conn: usize, side: usize, item: Item) {
@@ -257,13 +283,15 @@ impl World<'_> {
                 self.note(&[13, host as u64, link.0], || Step::Heard { message: number, from, to, kind });
                 self.put(host, Input::Message { link, message });
             }
+            Item::Garbage if open && lives && knows(self) => self.lose(conn, 1 - dir, LinkLoss::Garbage),
+            Item::Endless if open => self.network.conns[conn].ways[dir].stalled = true,
             Item::Fin if open && lives && knows(self) => self.closed(conn, 1 - dir),
             // Nobody is there: the machine says so, if it has power.
-            Item::Message(..) if self.hosts[host].powered && !open => {
+            Item::Message(..) | Item::Garbage | Item::Endless if self.hosts[host].powered && !open => {
                 let back = self.network.delay_us(self.plan, to, from);
                 self.after(back, Event::Closed { conn, side: dir });
             }
-            Item::Message(..) | Item::Fin => {}
+            Item::Message(..) | Item::Garbage | Item::Endless | Item::Fin => {}
         }
     }
 
@@ -330,12 +358,27 @@ impl Network {
     }
 }
 
+/// What becomes of a message of whose frame a bit is flipped on the way.
+fn damaged(message: &Message, drawn: u64) -> Item {
+    let mut frame = framed(message);
+    let bit = usize::try_from(drawn % (frame.len() as u64 * 8)).unwrap_or_default();
+    frame[bit / 8] ^= 1 << (bit % 8);
+    match wire::decode(&mut frame, FRAME_BYTES_MAX) {
+        Err(_) => Item::Garbage,
+        Ok(None) => Item::Endless,
+        Ok(Some(believed)) => panic!("bit {bit} of {message:?} is flipped, and {believed:?} is believed"),
+    }
+}
+
+fn framed(message: &Message) -> BytesMut {
+    let mut frame = BytesMut::new();
+    wire::encode(message).iter().for_each(|part| frame.extend_from_slice(part));
+    frame
+}
+
 /// The way that a message takes over a real wire.
 fn through_codec(message: &Message) -> Message {
-    let mut buffer = bytes::BytesMut::new();
-    for part in wire::encode(message) {
-        buffer.extend_from_slice(&part);
-    }
+    let mut buffer = framed(message);
     match wire::decode(&mut buffer, u32::MAX) {
         Ok(Some(decoded)) => {
             assert_eq!(&decoded, message, "the wire codec gives back what it was given");

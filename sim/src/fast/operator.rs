@@ -33,6 +33,9 @@ pub(super) struct Operator {
 /// How often everything is looked at.
 const WATCH_US: u64 = 100_000;
 
+/// How long it takes to start another version in the place of one.
+const REVERSION_US: u64 = 100_000;
+
 /// How long those that are left may find out that they are too few to owe service.
 const EXCUSED_AFTER_US: u64 = 5_000_000;
 
@@ -106,6 +109,8 @@ impl World<'_> {
                 let length = Duration::from_millis(self.plan.faults[number].for_ms);
                 return self.strike(number, |world, host| world.operate(host, Request::Pause(length)));
             }
+            What::Skew(host, versions) => self.reversion(host.into(), versions),
+            What::Garble(host) => self.network.garble(host.into(), true),
         }
         self.took_effect(number);
     }
@@ -164,6 +169,8 @@ impl World<'_> {
             What::SlowDisk(host, _) => self.hosts[usize::from(host)].disk().set_slow(1),
             What::FullDisk(host) => self.hosts[usize::from(host)].disk().set_full(false),
             What::FailSync(host) => self.hosts[usize::from(host)].disk().fail_syncs(0),
+            What::Skew(host, versions) => self.reversion(host.into(), -versions),
+            What::Garble(host) => self.network.garble(host.into(), false),
             What::Pause(_)
             | What::Reset(_)
             | What::Rot(_)
@@ -178,6 +185,13 @@ impl World<'_> {
             | What::Priority(..)
             | What::PauseElections => {}
         }
+    }
+
+    /// Another version of the program takes the place of this one.
+    fn reversion(&mut self, host: usize, versions: i16) {
+        self.end(host, false, "killed for another version");
+        self.hosts[host].skew += versions;
+        self.after(REVERSION_US, Event::Start { host });
     }
 
     fn for_each_way(&mut self, side: &[u8], change: impl Fn(&mut super::net::Network, usize, usize)) {

@@ -93,6 +93,13 @@ impl fmt::Display for Ask {
     }
 }
 
+impl Ask {
+    /// Whether it may be sent again, whatever became of it.
+    pub fn is_once(&self) -> bool {
+        matches!(self, Self::Write { command: Command::Once { .. }, .. })
+    }
+}
+
 /// The same command under an Idempotency-Key.
 pub fn once(key: &str, command: Command) -> Command {
     let fingerprint = Fingerprint::of(&[format!("{command:?}").as_bytes()]);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use synap_core::config::{Address, Concern, Config, FailoverMode, FsyncMode, Limits, RoleHint, SnapshotPolicy};
 use synap_core::ids::NodeId;
+use synap_core::message::PROTOCOL_VERSION;
 use synap_core::wal::JournalConfig;
 
 use super::Plan;
@@ -24,6 +25,7 @@ impl Plan {
         Config {
             node_name: format!("n{number}"),
             role,
+            protocol: PROTOCOL_VERSION,
             http: here(HTTP_PORT),
             replication: Some(here(REPLICATION_PORT)),
             master_address: (role == RoleHint::Replica).then(|| format!("n{master}:{REPLICATION_PORT}")),

@@ -81,7 +81,7 @@ pub struct Knobs {
     pub through_codec: bool,
     /// `failover.mode: auto`: three members arm the cluster, and its replicas elect.
     pub automatic: bool,
-    /// How far a node's clock may gain or lose, in millionths; each node's is drawn (level A).
+    /// How far a node's clock may gain or lose, in millionths; each node's is drawn.
     pub drift_ppm_max: u32,
 }
 
@@ -214,6 +214,11 @@ pub enum What {
     Priority(u8, u32),
     /// The operator wants no elections until the fault ends.
     PauseElections,
+    /// The process is killed and started as one whose protocol is so many versions newer, or older if that is negative;
+    /// and in the same way as the right one when the fault ends.
+    Skew(u8, i16),
+    /// Some of what the node sends to other nodes arrives with a flipped bit.
+    Garble(u8),
 }
 
 impl What {
@@ -238,7 +243,9 @@ impl What {
             | Self::Strangers(node)
             | Self::Switchover(node)
             | Self::Remove(node)
-            | Self::Priority(node, _) => vec![usize::from(*node)],
+            | Self::Priority(node, _)
+            | Self::Skew(node, _)
+            | Self::Garble(node) => vec![usize::from(*node)],
             Self::OneWay(from, to) => vec![usize::from(*from), usize::from(*to)],
             Self::Partition(side) => side.iter().copied().map(usize::from).collect(),
             Self::PowerCutAll => (0..nodes).collect(),

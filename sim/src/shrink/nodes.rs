@@ -52,6 +52,8 @@ fn without_in(what: &What, moved: impl Fn(u8) -> Option<u8>) -> Option<What> {
         What::Strangers(node) => What::Strangers(moved(*node)?),
         What::Switchover(node) => What::Switchover(moved(*node)?),
         What::Remove(node) => What::Remove(moved(*node)?),
+        What::Skew(node, versions) => What::Skew(moved(*node)?, *versions),
+        What::Garble(node) => What::Garble(moved(*node)?),
         What::Priority(node, priority) => What::Priority(moved(*node)?, *priority),
         What::KillMaster | What::CutMaster | What::PauseElections => what.clone(),
     })

@@ -69,6 +69,8 @@ pub(super) fn plainer(what: &What, nodes: usize) -> Vec<What> {
         What::KillMaster => each().map(What::Kill).collect(),
         What::CutMaster => each().map(|node| What::Partition(vec![node])).collect(),
         What::Promote(node, true) => vec![What::Promote(*node, false)],
+        What::Skew(node, _) => vec![What::Kill(*node)],
+        What::Garble(node) => vec![What::Reset(*node)],
         What::Wipe(node) => vec![What::PowerCut(*node), What::Kill(*node)],
         What::SlowNetwork(factor) if *factor > 10 => vec![What::SlowNetwork(10)],
         What::SlowDisk(node, factor) if *factor > 10 => vec![What::SlowDisk(*node, 10)],

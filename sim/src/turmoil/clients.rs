@@ -17,8 +17,9 @@ use super::net::SimNet;
 use super::requests::{self, Meaning};
 use super::stage::{Stage, now_us};
 use super::strangers;
+use crate::dice::mix;
 use crate::oracle::Fact;
-use crate::plan::{Ask, Operation};
+use crate::plan::{Ask, Operation, once};
 use crate::trace::{Answer, Step};
 use crate::workload::{Mind, shown};
 
@@ -63,6 +64,8 @@ struct Client {
     target: usize,
     /// Its own last write, for reading it back.
     last: Option<(u64, Index)>,
+    /// What is safe to send again, and was not answered well.
+    again: Option<Ask>,
     /// The plan's operations for it, by time.
     operations: VecDeque<Operation>,
 }
@@ -74,6 +77,7 @@ struct HasRead<'a> {
     /// With its version.
     value: Option<(Bytes, u64)>,
     min_index: Option<Index>,
+    linearizable_since: Option<u64>,
 }
 
 /// What became of a request, as the client sees it.
@@ -97,6 +101,7 @@ impl Client {
             mind: Mind::new(&stage.plan, number),
             target: 0,
             last: None,
+            again: None,
             operations: operations.into(),
             stage,
             number,
@@ -137,7 +142,11 @@ impl Client {
 
     async fn draw(&mut self) -> bool {
         let nodes = self.stage.plan.nodes() as u64;
+        if let Some(ask) = self.again.take() {
+            return self.ask(self.target, ask).await;
+        }
         let ask = self.mind.draw(self.number, &self.stage.plan);
+        let ask = self.once_now_and_then(ask);
         let node = match &ask {
             Ask::Read { .. } if self.mind.dice.chance(700) => self.mind.dice.below(nodes) as usize,
             Ask::Read { .. } | Ask::Write { .. } => self.target,
@@ -145,15 +154,27 @@ impl Client {
         self.ask(node, ask).await
     }
 
+    /// Where replicas elect, some writes carry a key, and are sent again under it until they are answered.
+    fn once_now_and_then(&self, ask: Ask) -> Ask {
+        let drawn = mix(&[self.stage.plan.seed, now_us(), self.number as u64, 9]);
+        match ask {
+            Ask::Write { command, concern } if self.stage.plan.knobs.automatic && drawn.is_multiple_of(3) => {
+                Ask::Write { command: once(&format!("c{}-{drawn:x}", self.number), command), concern }
+            }
+            Ask::Write { .. } | Ask::Read { .. } => ask,
+        }
+    }
+
     /// Asks, and tells whether the client was served well.
     async fn ask(&mut self, node: usize, ask: Ask) -> bool {
         let client = Some(self.number);
         let op = asked(&self.stage, client, node, ask.to_string());
-        let end = match ask {
-            Ask::Write { command, concern } => self.write(node, &command, concern).await,
-            Ask::Read { key, age_ms, own } => self.read(node, &key, age_ms, own).await,
+        let end = match &ask {
+            Ask::Write { command, concern } => self.write(node, command, *concern).await,
+            Ask::Read { key, age_ms, own } => self.read(node, key, *age_ms, *own).await,
         };
         let good = end.answer == Answer::Done;
+        self.again = Some(ask).filter(|ask| !good && ask.is_once());
         answered(&self.stage, op, client, node, end);
         good
     }
@@ -172,7 +193,10 @@ impl Client {
             match requests::meaning(&answered) {
                 Meaning::Done => return self.written(node, concern, &answered),
                 Meaning::Refused(text) => {
-                    self.see(&Fact::Refused { command });
+                    // What is sent again under its key may be done yet.
+                    if !matches!(command, Command::Once { .. }) {
+                        self.see(&Fact::Refused { command });
+                    }
                     return End { answer: Answer::Refused, text };
                 }
                 Meaning::Unknown => return End { answer: Answer::Unknown, text: "pending".to_owned() },
@@ -207,9 +231,6 @@ impl Client {
             let cause = format!("n{node} answers {body} at {position:?}, its core said {told:?}");
             ledger.violated(FRONT_TELLS, at, cause);
         }
-        if concern == Concern::Quorum {
-            ledger.acknowledged = ledger.acknowledged.max(position.1);
-        }
         ledger.tally.writes += 1;
         drop(ledger);
         self.last = Some(position);
@@ -220,9 +241,10 @@ impl Client {
         let from = self.last.filter(|_| own);
         let raw = self.mind.dice.chance(300);
         let timeout_ms = self.stage.plan.workload.timeout_ms;
-        // Where replicas elect: everything that any client was told at `quorum` before it asks must be seen.
+        // Where replicas elect: everything that was answered before it asks must be seen. Within a step, machine after
+        // machine has its millisecond: what another one answers in the same has not been seen yet.
         let linearizable = self.stage.plan.knobs.automatic && self.mind.dice.chance(250);
-        let acknowledged = self.stage.ledger().acknowledged;
+        let linearizable_since = linearizable.then(|| now_us() / 1000 * 1000);
         let call = requests::read(&requests::Read { key, raw, age_ms, from, linearizable }, timeout_ms);
         let answered = match self.caller.call(node, call, self.patience()).await {
             Ok(answered) => answered,
@@ -234,8 +256,8 @@ impl Client {
             status => return End { answer: Answer::Refused, text: status.to_string() },
         };
         let text = format!("{} at {:?}", shown(value.as_ref()), answered.position());
-        let min_index = from.map(|(_, index)| index).max(linearizable.then_some(acknowledged));
-        self.has_read(&HasRead { node, key, value, min_index }, age_ms, &answered);
+        let min_index = from.map(|(_, index)| index);
+        self.has_read(&HasRead { node, key, value, min_index, linearizable_since }, age_ms, &answered);
         End { answer: Answer::Done, text }
     }
 
@@ -260,7 +282,7 @@ impl Client {
             value,
             applied,
             min_index: read.min_index,
-            linearizable_since: None,
+            linearizable_since: read.linearizable_since,
         };
         ledger.see(&self.stage.plan, at, &fact);
         ledger.tally.reads += 1;

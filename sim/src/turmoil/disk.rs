@@ -15,6 +15,7 @@ use synap_runtime::disk::Disk;
 use synap_runtime::http::{BoxFuture, RollbackFile, RollbackSource};
 
 use super::stage::{Stage, now_us};
+use super::still::Stillness;
 use crate::disk::{DiskError, Handle};
 use crate::trace::{Step, is_sync, op_line};
 
@@ -75,11 +76,15 @@ impl Disk for SimDisk {
     }
 
     async fn apply(&mut self, op: &FileOp) -> io::Result<()> {
+        let stillness = Stillness { stage: Arc::clone(&self.stage), node: self.node };
+        stillness.over().await;
         let begun = self.stage.disk(self.node).begin(self.handle, op);
         let us = begun.us;
         self.pass(us).await;
         let result = self.stage.disk(self.node).end(begun);
         self.tell(op, us, result);
+        // The disk has done it; a process that stands still does not hear of it.
+        stillness.over().await;
         result.map_err(io_error)
     }
 

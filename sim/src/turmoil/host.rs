@@ -13,11 +13,14 @@ use synap_runtime::server::{Parts, Server, StartError};
 use synap_runtime::settings::{
     FrontSettings, LinkSettings, LoggingSettings, PersistenceSettings, SHUTDOWN_GRACE, Settings,
 };
+use synap_runtime::tasks::{Tasks, through};
 
 use super::disk::{Rollbacks, SimDisk};
 use super::net::SimNet;
 use super::stage::{Exit, Runs, Stage};
+use super::still::{Drifting, Stillness};
 use super::tap::Tap;
+use crate::clock;
 use crate::dice::mix;
 use crate::plan::config::{HTTP_PORT, REPLICATION_PORT};
 
@@ -27,7 +30,8 @@ pub(super) async fn run(stage: Arc<Stage>, node: usize) -> turmoil::Result {
     match runs {
         Runs::Nothing | Runs::System => {}
         Runs::Server => {
-            let exit = serve(&stage, node).await;
+            let stillness = Arc::new(Stillness { stage: Arc::clone(&stage), node });
+            let exit = through(stillness, serve(&stage, node)).await;
             stage.machines()[node].exit = Some(exit);
         }
     }
@@ -68,12 +72,14 @@ type Prepared = (Settings, Parts<SimDisk, SimNet>, tokio_util::sync::Cancellatio
 
 fn prepare(stage: &Arc<Stage>, node: usize) -> Prepared {
     let plan = &stage.plan;
-    let (life, role, master, disks, stop) = {
+    let (life, disks, stop, core) = {
         let machine = &stage.machines()[node];
-        (machine.life, machine.role, machine.master, machine.disks, machine.stop.clone())
+        let mut core = plan.config(node, machine.role, machine.master);
+        core.protocol = core.protocol.saturating_add_signed(machine.skew);
+        (machine.life, machine.disks, machine.stop.clone(), core)
     };
     let settings = Settings {
-        core: plan.config(node, role, master),
+        core,
         persistence: Some(PersistenceSettings {
             data_dir: PathBuf::new(),
             wal: true,
@@ -86,16 +92,17 @@ fn prepare(stage: &Arc<Stage>, node: usize) -> Prepared {
         logging: LoggingSettings::default(),
         shutdown_grace: SHUTDOWN_GRACE,
     };
-    let wall = Arc::clone(stage);
+    let (wall, mono) = (Arc::clone(stage), clock::Clock::drawn(plan, node, life));
     let parts = Parts {
         disk: SimDisk::attach(Arc::clone(stage), node),
         net: SimNet { stage: Arc::clone(stage), here: node },
-        clock: Clock::new(move || WallMs(wall.wall_ms(node))),
+        clock: Clock::new(move || WallMs(wall.wall_ms(node))).beside(Arc::new(Drifting(mono))),
         node: plan.node_id(node, disks),
         seed: mix(&[plan.seed, node as u64, u64::from(life), 5]),
         rollbacks: Arc::new(Rollbacks { stage: Arc::clone(stage), node }),
+        tasks: Tasks::behind(Arc::new(Stillness { stage: Arc::clone(stage), node })),
         process: Process::Hidden,
-        watch: Some(Box::new(Tap::new(Arc::clone(stage), node, life))),
+        watch: Some(Box::new(Tap::new(Arc::clone(stage), node, life, mono))),
     };
     (settings, parts, stop)
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use synap_core::command::Command;
 use synap_core::ids::{LinkId, RequestId};
-use synap_core::message::Message;
+use synap_core::message::{Message, PROTOCOL_VERSION};
 use synap_core::output::Written;
 use synap_core::position::{Index, Position};
 use synap_core::status::Status;
@@ -30,8 +30,6 @@ pub(super) struct Ledger {
     pub(super) nodes: Vec<Seen>,
     /// The last write was answered.
     pub(super) probed: bool,
-    /// The highest position that a client was told at `quorum`.
-    pub(super) acknowledged: Index,
     /// Every life that is over, where records are kept.
     pub(super) lives: Vec<Life>,
     ops: usize,
@@ -70,6 +68,9 @@ pub(super) struct Seen {
     shown: Option<Standing>,
 }
 
+/// The oracle of the wire: what comes off it is what was put on it, and what was damaged on the way does not come off it.
+const HEARD_WAS_SAID: &str = "what is heard was said";
+
 /// How many of a node's words about itself are remembered.
 const TOLD_MAX: usize = 1_024;
 
@@ -82,7 +83,6 @@ impl Ledger {
             tally: Tally::default(),
             verdict: None,
             probed: false,
-            acknowledged: Index::ZERO,
             lives: Vec::new(),
             ops: 0,
             messages: 0,
@@ -165,7 +165,11 @@ impl Ledger {
         self.trace.cover(at, &[13, to as u64, link.0, content]);
         let Some(from) = self.nodes[to].peers.get(&link).copied() else { return };
         let Some(number) = self.under_way.get_mut(&(from, to, content)).and_then(VecDeque::pop_front) else {
-            return;
+            if is_foreign(message) {
+                return;
+            }
+            let cause = format!("n{to} hears of n{from} what that has not said: {}", line_of(message));
+            return self.violated(HEARD_WAS_SAID, at, cause);
         };
         self.trace.show(at, || Step::Heard { message: number, from, to, kind: kind_of(message) });
     }
@@ -187,6 +191,15 @@ impl Ledger {
             seen.shown = Some(standing.clone());
             self.trace.show(at, || Step::Stands { node, standing });
         }
+    }
+}
+
+/// Of what a node of another version says, only that and who it is can be read.
+fn is_foreign(message: &Message) -> bool {
+    match message {
+        Message::Hello(hello) => hello.protocol != PROTOCOL_VERSION,
+        Message::Welcome(welcome) => welcome.protocol != PROTOCOL_VERSION,
+        _ => false,
     }
 }
 

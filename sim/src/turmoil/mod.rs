@@ -2,7 +2,7 @@
 //! disk is the code that ships: HTTP, the codec, links and their deadlines, the driver, the writer, `/metrics`.
 //!
 //! Owns the order of time: turmoil's steps of a millisecond, and the plan's events between them. What a machine runs
-//! is in [`host`], the seams in [`net`] and [`disk`], what is seen of it in [`tap`] and [`ledger`], clients in
+//! is in [`host`], the seams in [`net`], [`disk`] and [`still`], what is seen of it in [`tap`] and [`ledger`], clients in
 //! [`clients`], [`inspector`] and [`strangers`], faults and the operator in [`operator`].
 
 mod clients;
@@ -15,6 +15,7 @@ mod net;
 mod operator;
 mod requests;
 mod stage;
+mod still;
 mod strangers;
 mod tap;
 

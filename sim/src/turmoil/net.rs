@@ -1,6 +1,7 @@
-//! turmoil's network behind the runtime's [`Net`], made honest in two ways: a connection to a machine that cannot be
-//! reached hangs (turmoil refuses it, and a refusal is the word of a living system), and every connection of a
-//! machine can be broken at once.
+//! turmoil's network behind the runtime's [`Net`], made honest in three ways: a connection to a machine that cannot be
+//! reached hangs (turmoil refuses it, and a refusal is the word of a living system); it is the system that takes a
+//! connection, whether its process runs or stands still; and every connection of a machine can be broken at once. What a
+//! machine sends to other nodes can be garbled.
 
 use std::fmt;
 use std::future::{Future, pending};
@@ -12,10 +13,14 @@ use std::task::{Context, Poll};
 
 use synap_runtime::net::Net;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::task::AbortOnDropHandle;
 use turmoil::net::{TcpListener, TcpStream};
 
 use super::stage::Stage;
+use crate::dice::mix;
+use crate::plan::config::REPLICATION_PORT;
 
 /// The network as one machine sees it.
 #[derive(Clone, Debug)]
@@ -34,46 +39,83 @@ pub(super) struct Breakable {
     stage: Arc<Stage>,
     here: usize,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// It leads from node to node.
+    is_replication: bool,
+    /// Writes so far.
+    writes: u64,
 }
 
+/// A port, and the connections that the system has taken there for the process.
+#[derive(Debug)]
+pub(super) struct Port {
+    address: SocketAddr,
+    taken: Mutex<mpsc::Receiver<Taken>>,
+    _taking: AbortOnDropHandle<()>,
+}
+
+type Taken = io::Result<(Breakable, SocketAddr)>;
+
+/// Connections that the system takes before the process asks for them.
+const BACKLOG: usize = 128;
+
+/// One of so many writes of a machine that garbles is damaged.
+const GARBLED_ONE_IN: u64 = 8;
+
 impl SimNet {
-    fn breakable(&self, stream: TcpStream) -> Breakable {
+    fn breakable(&self, stream: TcpStream, port: u16) -> Breakable {
         let mut machines = self.stage.machines();
         let (cut, number) = match machines.get_mut(self.here) {
             Some(machine) => (machine.cut.clone(), machine.connection()),
             None => (CancellationToken::new(), 0),
         };
         let (stage, here) = (Arc::clone(&self.stage), self.here);
-        Breakable { stream: Some(stream), number, stage, here, cut: Box::pin(cut.cancelled_owned()) }
+        let (cut, is_replication) = (Box::pin(cut.cancelled_owned()), port == REPLICATION_PORT);
+        Breakable { stream: Some(stream), number, stage, here, cut, is_replication, writes: 0 }
+    }
+
+    /// Takes connections for as long as anybody may want them.
+    async fn take(self, listener: TcpListener, port: u16, backlog: mpsc::Sender<Taken>) {
+        loop {
+            let taken = listener.accept().await;
+            let taken = taken.map(|(stream, peer)| (self.breakable(stream, port), peer));
+            if backlog.send(taken).await.is_err() {
+                return;
+            }
+        }
     }
 }
 
 impl Net for SimNet {
     type Stream = Breakable;
-    type Listener = TcpListener;
+    type Listener = Port;
 
-    async fn bind(&self, address: &str) -> io::Result<TcpListener> {
-        TcpListener::bind(address).await
+    async fn bind(&self, address: &str) -> io::Result<Port> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let (backlog, taken) = mpsc::channel(BACKLOG);
+        let taking = tokio::spawn(self.clone().take(listener, address.port(), backlog));
+        Ok(Port { address, taken: Mutex::new(taken), _taking: AbortOnDropHandle::new(taking) })
     }
 
-    fn local_address(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
-        listener.local_addr()
+    fn local_address(&self, port: &Port) -> io::Result<SocketAddr> {
+        Ok(port.address)
     }
 
-    async fn accept(&self, listener: &TcpListener) -> io::Result<(Breakable, SocketAddr)> {
-        let (stream, peer) = listener.accept().await?;
-        Ok((self.breakable(stream), peer))
+    async fn accept(&self, port: &Port) -> io::Result<(Breakable, SocketAddr)> {
+        let taken = port.taken.lock().await.recv().await;
+        taken.unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()))
     }
 
     async fn connect(&self, address: &str) -> io::Result<Breakable> {
         let connected = TcpStream::connect(address).await;
-        let there = address.strip_prefix('n').and_then(|rest| rest.split(':').next()?.parse().ok());
+        let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+        let there = host.strip_prefix('n').and_then(|number| number.parse().ok());
         let reached = there.is_none_or(|there| self.stage.roads().are_open(self.here, there));
         if !reached {
             // Neither a "yes" nor a "no" comes back.
             return pending().await;
         }
-        connected.map(|stream| self.breakable(stream))
+        connected.map(|stream| self.breakable(stream, port.parse().unwrap_or_default()))
     }
 }
 
@@ -84,6 +126,21 @@ impl Breakable {
             (Poll::Pending, Some(stream)) => Ok(Pin::new(stream)),
             (Poll::Pending | Poll::Ready(()), _) => Err(io::ErrorKind::ConnectionReset.into()),
         }
+    }
+}
+
+impl Breakable {
+    /// The same bytes with a bit flipped, if these are to be damaged on their way.
+    fn garbled(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let garbles = self.stage.machines().get(self.here).is_some_and(|machine| machine.garbled > 0);
+        let drawn = mix(&[self.stage.plan.seed, self.here as u64, self.number, self.writes, 10]);
+        if !garbles || !self.is_replication || bytes.is_empty() || !drawn.is_multiple_of(GARBLED_ONE_IN) {
+            return None;
+        }
+        let mut garbled = bytes.to_vec();
+        let bit = (drawn / GARBLED_ONE_IN) as usize % (bytes.len() * 8);
+        garbled[bit / 8] ^= 1 << (bit % 8);
+        Some(garbled)
     }
 }
 
@@ -110,7 +167,11 @@ impl AsyncRead for Breakable {
 
 impl AsyncWrite for Breakable {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().whole(cx)?.poll_write(cx, buf)
+        let this = self.get_mut();
+        let garbled = this.garbled(buf);
+        let written = this.whole(cx)?.poll_write(cx, garbled.as_deref().unwrap_or(buf));
+        this.writes += u64::from(written.is_ready());
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

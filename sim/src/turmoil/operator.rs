@@ -2,6 +2,7 @@
 //! itself, and decides that the cluster has converged, or has not in time.
 
 use std::collections::BTreeMap;
+use std::task::Waker;
 use std::time::Duration;
 
 use synap_core::config::RoleHint;
@@ -37,6 +38,9 @@ const SUPERVISOR_US: u64 = 200_000;
 /// When a process that found no room for its repairs is started again.
 const ROOM_US: u64 = 1_000_000;
 
+/// How long it takes to start another version in the place of one.
+const REVERSION_US: u64 = 100_000;
+
 /// How long the last write may take.
 const PROBE_US: u64 = 8_000_000;
 
@@ -62,8 +66,7 @@ impl Run {
             }
             What::PowerCut(node) => self.hold(node.into(), true, "out of power"),
             What::PowerCutAll => (0..self.nodes()).for_each(|node| self.hold(node, true, "out of power")),
-            // turmoil has no way to let one machine stand still while the others go on.
-            What::Pause(_) => return self.skip(),
+            What::Pause(node) => self.machine(node.into(), |machine| machine.paused += 1),
             What::Partition(side) => self.for_each_way(&side, Self::block),
             What::OneWay(from, to) => self.block(from.into(), to.into()),
             What::Reset(node) => self.reset(node.into()),
@@ -114,8 +117,16 @@ impl Run {
                 let body = serde_json::json!({ "ttl_secs": ttl_secs });
                 return self.order_master(number, "/replication/pause", &body);
             }
+            What::Skew(node, versions) => self.reversion(node.into(), versions),
+            What::Garble(node) => self.machine(node.into(), |machine| machine.garbled += 1),
         }
-        self.stage.ledger().tally.faults += 1;
+        self.took_effect(number);
+    }
+
+    fn took_effect(&self, number: usize) {
+        let tally = &mut self.stage.ledger().tally;
+        tally.faults += 1;
+        tally.coverage.began(&self.stage.plan.faults[number].what);
     }
 
     /// A fault that hits whoever leads; without effect if nobody does.
@@ -123,7 +134,7 @@ impl Run {
         if let Some(node) = (0..self.nodes()).find(|node| self.is_serving(*node)) {
             self.operator.masters_hit.insert(number, node);
             hit(self, node);
-            self.stage.ledger().tally.faults += 1;
+            self.took_effect(number);
         }
     }
 
@@ -165,8 +176,10 @@ impl Run {
             What::SlowDisk(node, _) => self.stage.disk(node.into()).set_slow(1),
             What::FullDisk(node) => self.stage.disk(node.into()).set_full(false),
             What::FailSync(node) => self.stage.disk(node.into()).fail_syncs(0),
-            What::Pause(_)
-            | What::Reset(_)
+            What::Pause(node) => self.go_on(node.into()),
+            What::Skew(node, versions) => self.reversion(node.into(), -versions),
+            What::Garble(node) => self.machine(node.into(), |machine| machine.garbled -= 1),
+            What::Reset(_)
             | What::Rot(_)
             | What::Spoil(_)
             | What::WallJump(..)
@@ -180,9 +193,20 @@ impl Run {
         }
     }
 
-    /// What this level cannot express is left out, and counted.
-    fn skip(&self) {
-        self.stage.ledger().tally.skipped += 1;
+    /// One fault less keeps the process standing still: if it was the last, all its tasks run.
+    fn go_on(&self, node: usize) {
+        let sleepers = self.machine(node, |machine| {
+            machine.paused -= 1;
+            if machine.paused == 0 { std::mem::take(&mut machine.sleepers) } else { Vec::new() }
+        });
+        sleepers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Another version of the program takes the place of this one.
+    fn reversion(&mut self, node: usize, versions: i16) {
+        self.end(node, false, "killed for another version");
+        self.machine(node, |machine| machine.skew += versions);
+        self.after(REVERSION_US, Due::Start(node));
     }
 
     pub(super) fn latency_max(&self) -> Duration {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use synap_core::config::RoleHint;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,14 @@ pub(super) struct Machine {
     pub(super) master: usize,
     /// Each new disk makes a new node.
     pub(super) disks: u64,
+    /// Faults that keep the process standing still.
+    pub(super) paused: u32,
+    /// Its tasks that wait for that to end.
+    pub(super) sleepers: Vec<Waker>,
+    /// How many versions newer the protocol is that its process speaks from its next start on.
+    pub(super) skew: i16,
+    /// How many faults garble what it sends to other nodes.
+    pub(super) garbled: u32,
     /// Ends every connection that this machine has.
     pub(super) cut: CancellationToken,
     /// Asks the process to end in good order.
@@ -151,6 +160,10 @@ impl Machine {
             role: if number == 0 { RoleHint::Master } else { RoleHint::Replica },
             master: 0,
             disks: 0,
+            paused: 0,
+            sleepers: Vec::new(),
+            skew: 0,
+            garbled: 0,
             cut: CancellationToken::new(),
             stop: CancellationToken::new(),
             exit: None,

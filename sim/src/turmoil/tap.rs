@@ -18,6 +18,7 @@ use synap_runtime::observe::Watch;
 
 use super::ledger::{Ledger, Life};
 use super::stage::{Stage, now_us};
+use crate::clock::Clock;
 use crate::dice::mix;
 use crate::oracle::Fact;
 use crate::recording::{Print, Recording};
@@ -30,6 +31,7 @@ pub(super) struct Tap {
     stage: Arc<Stage>,
     node: usize,
     life: u32,
+    clock: Clock,
     recording: Option<Recording>,
     /// The time of the last turn, and how many turns it has had.
     spins: (Time, u32),
@@ -44,14 +46,24 @@ pub(super) struct Tap {
 const SPINS_MAX: u32 = 2_000;
 
 impl Tap {
-    pub(super) fn new(stage: Arc<Stage>, node: usize, life: u32) -> Self {
-        Self { stage, node, life, recording: None, spins: (Time(0), 0), leased: false, applied_alone: Index::ZERO }
+    pub(super) fn new(stage: Arc<Stage>, node: usize, life: u32, clock: Clock) -> Self {
+        Self {
+            stage,
+            node,
+            life,
+            clock,
+            recording: None,
+            spins: (Time(0), 0),
+            leased: false,
+            applied_alone: Index::ZERO,
+        }
     }
 
     fn heard(&self, ledger: &mut Ledger, at: u64, input: &Input) {
         let node = self.node;
         match input {
             Input::Message { link, message } => {
+                ledger.tally.coverage.arrived(message);
                 ledger.heard(at, node, *link, message);
                 ledger.see(&self.stage.plan, at, &Fact::Heard { node, link: *link, message });
             }
@@ -140,10 +152,10 @@ impl Tap {
     }
 
     /// Tells until when a master leads by its lease, and once that it no longer does.
-    fn tell_lease(&mut self, ledger: &mut Ledger, at: u64, now: Now, node: &Node) {
+    fn tell_lease(&mut self, ledger: &mut Ledger, at: u64, node: &Node) {
         let view = node.view();
         let until = match view.proof {
-            Some(Proof::Lease { until, .. }) => Some((at + until.0).saturating_sub(now.mono.0)),
+            Some(Proof::Lease { until, .. }) => Some(self.clock.instant(until)),
             Some(Proof::Master | Proof::At(_)) | None => None,
         };
         if view.proof == Some(Proof::Master) {
@@ -174,10 +186,12 @@ impl Tap {
     fn look(&self, ledger: &mut Ledger, at: u64, now: Now, node: &Node) {
         let view = node.view();
         let position = (view.applied.epoch.number, view.applied.index);
+        // A master whose lease has run out must not say that it serves.
+        let lease_is_over = matches!(view.proof, Some(Proof::Lease { until, .. }) if until <= now.mono);
         let seen = &mut ledger.nodes[self.node];
         seen.applied.insert(position, view.applied);
         seen.view = Some(view);
-        let sampled = mix(&[self.stage.plan.seed, at, self.node as u64, 7]).is_multiple_of(4);
+        let sampled = lease_is_over || mix(&[self.stage.plan.seed, at, self.node as u64, 7]).is_multiple_of(4);
         let calm = at >= self.stage.plan.calm_at_ms * 1000;
         if !sampled && !calm && !ledger.trace.keeps() {
             return;
@@ -231,6 +245,7 @@ impl Watch for Tap {
         let at = now_us();
         let stage = Arc::clone(&self.stage);
         let mut ledger = stage.ledger();
+        ledger.tally.coverage.met(node.seen().bits());
         ledger.trace.cover(at, &[8, self.node as u64, print.number()]);
         output.events.iter().for_each(|event| self.happened(&mut ledger, at, event));
         if let Some(batch) = &output.write {
@@ -261,7 +276,7 @@ impl Watch for Tap {
             ledger.see(&self.stage.plan, at, &Fact::Sent { node: self.node, life: self.life, message });
         }
         self.said(&mut ledger, at, self.voters(now, node, output), output);
-        self.tell_lease(&mut ledger, at, now, node);
+        self.tell_lease(&mut ledger, at, node);
         self.look(&mut ledger, at, now, node);
         drop(ledger);
         self.count_spins(now, node, due);
