@@ -42,7 +42,7 @@ pub const PLANTS: &[Plant] = &[
         plan: Some(include_str!("../hunts/restarted-voters.yaml")),
         ..plant("word_forgotten_at_start", Bug::WordForgottenAtStart, 500)
     },
-    plant("word_not_kept", Bug::WordNotKept, 2000),
+    plant("word_not_kept", Bug::WordNotKept, 500),
     Plant {
         plan: Some(include_str!("../hunts/answers-that-take-long.yaml")),
         ..plant("lease_from_answer", Bug::LeaseFromAnswer, 500)
@@ -55,7 +55,10 @@ pub const PLANTS: &[Plant] = &[
         plan: Some(include_str!("../hunts/a-token-that-comes-late.yaml")),
         ..plant("late_token_taken", Bug::LateTokenTaken, 500)
     },
-    plant("late_receipt_not_clipped", Bug::LateReceiptNotClipped, 2000),
+    Plant {
+        plan: Some(include_str!("../hunts/a-tail-is-cut-while-it-is-written.yaml")),
+        ..plant("late_receipt_not_clipped", Bug::LateReceiptNotClipped, 100)
+    },
     Plant {
         plan: Some(include_str!("../hunts/a-lost-disk-is-refilled-slowly.yaml")),
         ..plant("wiped_node_keeps_its_id", Bug::WipedNodeKeepsItsId, 500)
@@ -64,12 +67,12 @@ pub const PLANTS: &[Plant] = &[
         plan: Some(include_str!("../hunts/read-as-soon-as-it-leads.yaml")),
         ..plant("read_before_own_epoch", Bug::ReadBeforeOwnEpoch, 500)
     },
-    plant("commit_alone", Bug::CommitAlone, 2000),
-    plant("spares_count", Bug::SparesCount, 2000),
+    plant("commit_alone", Bug::CommitAlone, 100),
+    plant("spares_count", Bug::SparesCount, 500),
     plant("elected_by_half", Bug::ElectedByHalf, 2000),
-    plant("memberships_overlap", Bug::MembershipsOverlap, 2000),
-    plant("office_before_own_promise", Bug::OfficeBeforeOwnPromise, 2000),
-    plant("pending_told_refused", Bug::PendingToldRefused, 2000),
+    plant("memberships_overlap", Bug::MembershipsOverlap, 300),
+    plant("office_before_own_promise", Bug::OfficeBeforeOwnPromise, 1000),
+    plant("pending_told_refused", Bug::PendingToldRefused, 500),
     Plant {
         plan: Some(include_str!("../seeds/a-promotion-forgets-what-others-promised.yaml")),
         ..plant("promises_forgotten_at_promotion", Bug::PromisesForgottenAtPromotion, 100)

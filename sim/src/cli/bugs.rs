@@ -84,7 +84,7 @@ fn tell(plant: &Plant, args: &Args) -> bool {
     let Kill { seeds, seed, verdict } = &kills[kills.len() / 2];
     let token = match plant.plan {
         None => format!("`{}`", token(Level::A, *seed, Some(plant.name))),
-        Some(_) => format!("seed {seed} of its plan in `sim/hunts/`"),
+        Some(_) => format!("seed {seed} of its own plan"),
     };
     println!("| {} | A | {seeds} | {} | {} | {token} |", plant.name, plant.seeds_max, verdict.signature());
     true
