@@ -11,7 +11,6 @@ use xxhash_rust::xxh3::Xxh3Default;
 use crate::ids::NodeId;
 use crate::position::Index;
 use crate::store::Item;
-use crate::time::WallMs;
 
 /// How a value came in, so that it goes out the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,10 +112,20 @@ pub struct Membership {
     /// While armed: how long a voter that has heard the master gives its word to nobody else. In the log, so that all
     /// voters and the master's lease go by the same length, over restarts too.
     pub election_timeout_ms: u32,
-    /// Until then no replica campaigns by itself, by the stamps that expiry goes by; zero if that is not wanted.
-    pub paused_until: WallMs,
+    /// No replica campaigns by itself for so long; none if that is not wanted.
+    pub pause: Option<Pause>,
     /// Sorted by id, at most [`MEMBERS_MAX`].
     pub members: Vec<Member>,
+}
+
+/// An operator wants no elections for a while. Every node counts by its own monotonic clock, from when it first knew of it,
+/// so that nobody's wall clock makes it longer or shorter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pause {
+    /// The entry that began it, which tells it from an earlier one; memberships after it carry it on.
+    pub since: Index,
+    /// How long it lasts, in milliseconds.
+    pub length_ms: u32,
 }
 
 /// The most members that one cluster can have.

@@ -77,7 +77,7 @@ impl Log {
     /// The newest membership in the log, committed or not, and where it stands.
     pub fn membership(&self) -> (Index, &Membership) {
         const NONE: &Membership =
-            &Membership { armed: false, election_timeout_ms: 0, paused_until: WallMs(0), members: Vec::new() };
+            &Membership { armed: false, election_timeout_ms: 0, pause: None, members: Vec::new() };
         self.memberships.last().map_or((Index::ZERO, NONE), |(index, membership)| (*index, membership))
     }
 

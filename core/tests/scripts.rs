@@ -57,6 +57,7 @@ impl goldenscript::Runner for Script {
                 cluster.sync_promises(node()?, syncs);
                 cluster.start(node()?, args.take_key("role"));
             }
+            "jump-wall" => cluster.jump_wall(node()?, args.next_pos().ok_or("how far?")?.parse()?),
             "hold" => cluster.hold(node()?, true),
             "release" => cluster.hold(node()?, false),
             "voters" => cluster.voters(node()?),

@@ -39,7 +39,7 @@ fn meta(store: &Store, last: u64) -> SnapshotMeta {
         membership: Membership {
             armed: true,
             election_timeout_ms: 2000,
-            paused_until: WallMs(0),
+            pause: None,
             members: vec![member(0xA1, "one", true), member(0xA2, "two", true), member(0xA3, "three", false)],
         },
         keys: store.keys(),

@@ -14,7 +14,6 @@ use crate::ids::{NodeId, RequestId};
 use crate::input::MemberChange;
 use crate::log::Answered;
 use crate::output::{Output, Refusal};
-use crate::time::WallMs;
 
 /// Fewer members than this cannot lose one and still have a majority.
 const ARMED_MEMBERS_MIN: usize = 3;
@@ -34,6 +33,9 @@ impl Node {
         }
         let mut wanted = membership.clone();
         self.record_members(&mut wanted);
+        if self.pause_is_over(&wanted) {
+            wanted.pause = None;
+        }
         if !self.arm_or_disarm(&mut wanted) && wanted.armed {
             self.change_one_voter(&mut wanted);
         }
@@ -69,7 +71,7 @@ impl Node {
         if membership.armed {
             let mut wanted = membership.clone();
             wanted.armed = false;
-            wanted.paused_until = WallMs(0);
+            wanted.pause = None;
             self.propose_membership(wanted);
         }
     }
@@ -233,18 +235,7 @@ impl Node {
         self.answer_change(id, done.map(|()| wanted), out);
     }
 
-    /// The operator's verb: no elections for so long; zero ends it.
-    pub(super) fn on_pause(&mut self, id: RequestId, length: Duration, out: &mut Output) {
-        let (_, membership) = self.log.membership();
-        let mut wanted = membership.clone();
-        let millis = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
-        let log_now = self.now.wall.max(self.log.log_time());
-        wanted.paused_until = if millis == 0 { WallMs(0) } else { log_now.plus_ms(millis) };
-        let done = self.may_change_members().map(|()| wanted);
-        self.answer_change(id, done, out);
-    }
-
-    fn may_change_members(&self) -> Result<(), Refusal> {
+    pub(super) fn may_change_members(&self) -> Result<(), Refusal> {
         if !self.is_serving() {
             return Err(self.not_master());
         }
@@ -263,7 +254,7 @@ impl Node {
         Ok(())
     }
 
-    fn answer_change(&mut self, id: RequestId, wanted: Result<Membership, Refusal>, out: &mut Output) {
+    pub(super) fn answer_change(&mut self, id: RequestId, wanted: Result<Membership, Refusal>, out: &mut Output) {
         match wanted {
             Ok(wanted) if wanted == *self.log.membership().1 => {
                 out.replies.push((id, Ok(crate::output::Reply::Configured(self.applied))));

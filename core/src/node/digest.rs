@@ -30,6 +30,7 @@ impl Node {
             draft,
             role,
             ballot,
+            pausing,
             changes,
             switching,
             links,
@@ -53,7 +54,7 @@ impl Node {
         let mut sink = Sink(Xxh3::new());
         (id, cluster, promised, rng.get_word_pos(), now.mono).hash(&mut sink.0);
         (log, applied, committed, shadow).hash(&mut sink.0);
-        (ballot, changes, tainted, saved_beyond, marks, proofs, flags, shown).hash(&mut sink.0);
+        (ballot, pausing, changes, tainted, saved_beyond, marks, proofs, flags, shown).hash(&mut sink.0);
         store.hash().0.hash(&mut sink.0);
         // What has no hash of its own is known by its printed form. The sink takes everything.
         let _ = write!(sink, "{draft:?}{role:?}{switching:?}{links:?}{held:?}{repair:?}");

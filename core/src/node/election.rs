@@ -140,13 +140,6 @@ impl Node {
         reasons.into_iter().find_map(|(holds, why)| holds.then_some(why))
     }
 
-    /// How much longer an operator wants no elections.
-    pub(super) fn paused(&self) -> Option<Duration> {
-        let until = self.armed()?.paused_until;
-        let left = until.0.saturating_sub(self.now.wall.0);
-        (left > 0).then(|| Duration::from_millis(left))
-    }
-
     /// The lag when the master was last heard.
     fn lagged(&self) -> Duration {
         self.marks.lag(self.applied.index, self.ballot.heard_at())
@@ -155,16 +148,20 @@ impl Node {
     /// When this replica campaigns if it hears nothing more; none if it would not.
     pub(super) fn campaign_due(&self) -> Option<Time> {
         match self.why_not_campaign() {
-            None => Some(self.ballot.due()),
+            None => Some(self.campaigns_at()),
             Some(_) => self.paused().map(|left| self.now.mono + left).filter(|_| self.armed_on_disk().is_some()),
         }
+    }
+
+    fn campaigns_at(&self) -> Time {
+        self.ballot.due().max(self.campaigns_from())
     }
 
     /// Campaigns if the master has been silent for too long.
     pub(super) fn tend_ballot(&mut self, out: &mut Output) {
         let Role::Replica(_) = &self.role else { return };
         self.keep_word();
-        if self.ballot.due() <= self.now.mono && self.why_not_campaign().is_none() {
+        if self.campaigns_at() <= self.now.mono && self.why_not_campaign().is_none() {
             let why = if self.ballot.has_evidence() {
                 "the master's process is dead"
             } else {

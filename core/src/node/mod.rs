@@ -19,6 +19,7 @@ mod lease;
 mod linearizing;
 mod linking;
 mod mastery;
+mod pausing;
 mod regime;
 mod relief;
 mod report;
@@ -67,6 +68,7 @@ use lag::{Marks, Proofs};
 use linearizing::Linearizing;
 use linking::Links;
 use mastery::Master;
+use pausing::Pausing;
 use seeking::Replica;
 use shadow::Shadow;
 use snapshots::Snapshots;
@@ -99,6 +101,7 @@ pub struct Node {
     draft: Draft,
     role: Role,
     ballot: Ballot,
+    pausing: Option<Pausing>,
     /// When masters changed of late.
     changes: Vec<Time>,
     switching: Switching,
@@ -186,6 +189,7 @@ impl Node {
             draft: Draft::default(),
             role: Role::Replica(Replica::new(None)),
             ballot: Ballot::default(),
+            pausing: None,
             changes: Vec::new(),
             switching: Switching::default(),
             links: Links::default(),
@@ -213,6 +217,7 @@ impl Node {
         // INV-11: what the log holds and the store does not is heard of now, at the latest.
         node.marks.reset(node.applied.index);
         node.marks.hear(node.log.last().index, now.mono);
+        node.heed_pause();
         node.begin(&hard_state, fresh);
         node.view = Arc::new(node.make_view());
         node
@@ -280,6 +285,7 @@ impl Node {
     /// What follows from all inputs together; the order matters only within one turn.
     fn settle(&mut self, out: &mut Output) {
         self.watch_links(out);
+        self.heed_pause();
         self.commit();
         self.settle_role(out);
         self.sweep();

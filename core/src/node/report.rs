@@ -337,7 +337,8 @@ impl Node {
                 let probe = (self.is_settled() && self.probes_absent()).then_some(master.next_probe);
                 let held = (!self.held.is_empty() && self.is_settled()).then_some(now);
                 let handover = master.handover.as_ref().map(Handover::deadline);
-                [feeds, probe, held, handover, self.lease_deadline(), self.relief_deadline()]
+                let paused = self.pause_deadline().filter(|until| *until > now);
+                [feeds, probe, held, handover, paused, self.lease_deadline(), self.relief_deadline()]
                     .into_iter()
                     .flatten()
                     .min()

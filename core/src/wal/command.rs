@@ -8,11 +8,10 @@ use bytes::{BufMut, Bytes};
 
 use crate::codec::{Malformed, Reader, Writer, count_u32};
 use crate::command::{
-    Command, Condition, Fingerprint, MEMBERS_MAX, Member, Membership, Pair, StartKind, TICKET_KEY_BYTES_MAX,
-    Ticket, Value, ValueKind,
+    Command, Condition, Fingerprint, MEMBERS_MAX, Member, Membership, Pair, Pause, StartKind,
+    TICKET_KEY_BYTES_MAX, Ticket, Value, ValueKind,
 };
 use crate::ids::NodeId;
-use crate::time::WallMs;
 
 /// Most pairs in a [`Command::Batch`].
 pub const BATCH_PAIRS_MAX: usize = 65_536;
@@ -38,7 +37,8 @@ const PAIR_FLAGS: u8 = FLAG_JSON | FLAG_TTL;
 const CONDITION_SHIFT: u32 = 2;
 
 /// What stands before the members of a membership.
-const MEMBERSHIP_BYTES: usize = 1 + 4 + 8 + 1;
+const MEMBERSHIP_BYTES: usize = 1 + 4 + 1 + 1;
+const PAUSE_BYTES: usize = 8 + 4;
 
 /// How many bytes [`encode`] writes.
 pub(super) fn encoded_len(command: &Command) -> usize {
@@ -55,7 +55,10 @@ pub(super) fn encoded_len(command: &Command) -> usize {
         Command::Batch { pairs } => 4 + pairs.iter().map(pair_len).sum::<usize>(),
         Command::Once { ticket, command } => ticket_len(ticket) + encoded_len(command),
         Command::EpochStart { .. } => 1,
-        Command::Config(membership) => MEMBERSHIP_BYTES + membership.members.iter().map(member_len).sum::<usize>(),
+        Command::Config(membership) => {
+            let pause = if membership.pause.is_some() { PAUSE_BYTES } else { 0 };
+            MEMBERSHIP_BYTES + pause + membership.members.iter().map(member_len).sum::<usize>()
+        }
         Command::Sweep { keys } => 4 + keys.iter().map(|key| 2 + key.len()).sum::<usize>(),
     };
     1 + body
@@ -294,7 +297,10 @@ pub(crate) fn put_membership(out: &mut Vec<u8>, membership: &Membership) {
     };
     out.bool(membership.armed);
     out.put_u32_le(membership.election_timeout_ms);
-    out.put_u64_le(membership.paused_until.0);
+    out.option(membership.pause.as_ref(), |out, pause| {
+        out.index(pause.since);
+        out.put_u32_le(pause.length_ms);
+    });
     out.put_u8(count);
     for member in &membership.members {
         out.put_u128_le(member.id.0);
@@ -311,7 +317,7 @@ pub(crate) fn put_membership(out: &mut Vec<u8>, membership: &Membership) {
 pub(crate) fn take_membership(reader: &mut Reader<'_>) -> Result<Membership, Malformed> {
     let armed = reader.bool()?;
     let election_timeout_ms = reader.u32()?;
-    let paused_until = WallMs(reader.u64()?);
+    let pause = reader.option(|reader| Ok(Pause { since: reader.index()?, length_ms: reader.u32()? }))?;
     let count = usize::from(reader.u8()?);
     if count > MEMBERS_MAX {
         return Err(Malformed("too many members"));
@@ -324,7 +330,7 @@ pub(crate) fn take_membership(reader: &mut Reader<'_>) -> Result<Membership, Mal
         }
         members.push(member);
     }
-    Ok(Membership { armed, election_timeout_ms, paused_until, members })
+    Ok(Membership { armed, election_timeout_ms, pause, members })
 }
 
 fn take_member(reader: &mut Reader<'_>) -> Result<Member, Malformed> {

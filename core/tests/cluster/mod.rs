@@ -48,6 +48,8 @@ struct Server {
     wiped: u32,
     lives: u64,
     name: String,
+    /// How far its wall clock is off, in milliseconds.
+    wall_off_ms: i64,
     /// Its process stands still: nothing reaches it, and no time passes for it.
     held: bool,
     /// Runs with `fsync_mode: never`.
@@ -72,7 +74,7 @@ impl Cluster {
 
     pub(crate) fn start(&mut self, number: u32, role: Option<&str>) {
         let tail_bytes_max = self.tail_bytes_max;
-        let now = self.now();
+        let now = self.now(number);
         let mode = if self.auto { FailoverMode::Auto } else { FailoverMode::Manual };
         let Some(server) = self.servers.get_mut(&number) else { return };
         server.lives += 1;
@@ -116,6 +118,13 @@ impl Cluster {
         self.turn(number, [Input::Shutdown]);
         let drained = self.servers.get(&number).and_then(|server| server.node.as_ref()).map(Node::is_drained);
         self.lines.push(format!("n{number} may end: {drained:?}"));
+    }
+
+    /// Its wall clock jumps.
+    pub(crate) fn jump_wall(&mut self, number: u32, millis: i64) {
+        if let Some(server) = self.servers.get_mut(&number) {
+            server.wall_off_ms += millis;
+        }
     }
 
     pub(crate) fn hold(&mut self, number: u32, held: bool) {
@@ -286,7 +295,7 @@ impl Cluster {
 
     /// Carries out what waits for a node's disk, and hands over the receipts.
     pub(crate) fn sync(&mut self, number: u32) {
-        let now = self.now().mono;
+        let now = Time(self.micros);
         let Some(server) = self.servers.get_mut(&number) else { return };
         let batches: Vec<_> = server.writes.drain(..).collect();
         if batches.is_empty() {
@@ -387,7 +396,7 @@ impl Cluster {
     }
 
     fn turn(&mut self, number: u32, inputs: impl IntoIterator<Item = Input>) {
-        let now = self.now();
+        let now = self.now(number);
         let Some(server) = self.servers.get_mut(&number) else { return };
         let Some(node) = &mut server.node else { return };
         let mut out = Output::default();
@@ -471,8 +480,10 @@ impl Cluster {
         self.servers.keys().copied().collect()
     }
 
-    fn now(&self) -> Now {
-        Now { mono: Time(self.micros), wall: WallMs(1_700_000_000_000 + self.micros / 1000) }
+    fn now(&self, number: u32) -> Now {
+        let off_ms = self.servers.get(&number).map_or(0, |server| server.wall_off_ms);
+        let wall_ms = 1_700_000_000_000 + self.micros / 1000;
+        Now { mono: Time(self.micros), wall: WallMs(wall_ms.saturating_add_signed(off_ms)) }
     }
 }
 
@@ -490,6 +501,7 @@ impl Server {
             wiped: 0,
             lives: 0,
             name: String::new(),
+            wall_off_ms: 0,
             held: false,
             never_syncs: false,
         }

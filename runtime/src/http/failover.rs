@@ -26,6 +26,10 @@ const SWITCHOVER_TIMEOUT_MAX_MS: u64 = 60_000;
 /// How long elections are paused if nobody says.
 const PAUSE_SECS: u64 = 600;
 
+/// What a client is told of the end of a pause.
+const PAUSE_ENDS: &str = "by each node's monotonic clock, ttl_secs after it learnt of the pause or started; for all of them \
+                          once a serving master has counted ttl_secs";
+
 /// The longest pause: a forgotten one ends by itself within a day.
 const PAUSE_SECS_MAX: u64 = 86_400;
 
@@ -130,7 +134,13 @@ pub(crate) async fn pause(front: &Front, head: &request::Parts, body: Incoming) 
     if !(1..=PAUSE_SECS_MAX).contains(&ttl_secs) {
         return Err(Problem::bad("`ttl_secs` wants 1 to 86400"));
     }
-    configured(front, head, Ask::Pause(Duration::from_secs(ttl_secs)), json!({ "ttl_secs": ttl_secs })).await
+    configured(
+        front,
+        head,
+        Ask::Pause(Duration::from_secs(ttl_secs)),
+        json!({ "ttl_secs": ttl_secs, "ends": PAUSE_ENDS }),
+    )
+    .await
 }
 
 /// `POST /replication/resume`.

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::command::{
-    Command, Condition, Fingerprint, Member, Membership, Pair, StartKind, TICKET_KEY_BYTES_MAX, Ticket, Value,
-    ValueKind,
+    Command, Condition, Fingerprint, Member, Membership, Pair, Pause, StartKind, TICKET_KEY_BYTES_MAX, Ticket,
+    Value, ValueKind,
 };
 use crate::config::{Concern, RoleHint};
 use crate::ids::{ClusterId, NodeId};
@@ -61,7 +61,7 @@ fn membership() -> impl Strategy<Value = Membership> {
     let rank = (any::<u32>(), prop::option::of(any::<u32>()));
     let member = ("[a-z]{0,9}", "[a-z]{0,9}:1", "[a-z]{0,9}:2", any::<bool>(), rank);
     let members = prop::collection::btree_map(any::<u128>(), member, 0..5);
-    (any::<bool>(), any::<u32>(), any::<u64>(), members).prop_map(
+    (any::<bool>(), any::<u32>(), prop::option::of((any::<u64>(), any::<u32>())), members).prop_map(
         |(armed, election_timeout_ms, paused, members)| {
             let members = members.into_iter().map(|(id, (name, replication, http, voter, rank))| Member {
                 id: NodeId(id),
@@ -72,7 +72,8 @@ fn membership() -> impl Strategy<Value = Membership> {
                 priority: rank.0,
                 priority_set: rank.1,
             });
-            Membership { armed, election_timeout_ms, paused_until: WallMs(paused), members: members.collect() }
+            let pause = paused.map(|(since, length_ms)| Pause { since: Index(since), length_ms });
+            Membership { armed, election_timeout_ms, pause, members: members.collect() }
         },
     )
 }

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::command::{
-    Command, Condition, Fingerprint, Member, Membership, Pair, StartKind, Ticket, Value, ValueKind,
+    Command, Condition, Fingerprint, Member, Membership, Pair, Pause, StartKind, Ticket, Value, ValueKind,
 };
 use crate::config::{Concern, RoleHint};
 use crate::golden;
@@ -78,7 +78,7 @@ fn commands() -> Vec<Command> {
     let membership = Membership {
         armed: true,
         election_timeout_ms: 2000,
-        paused_until: WallMs(7),
+        pause: Some(Pause { since: Index(7), length_ms: 600_000 }),
         members: Vec::from([member(0xA1, true, None), member(0xA2, false, Some(0))]),
     };
     Vec::from([
