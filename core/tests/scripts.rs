@@ -73,6 +73,7 @@ impl goldenscript::Runner for Script {
             "read" => cluster.read_linearizable(node()?),
             "snapshot" => cluster.snapshot(node()?),
             "status" => cluster.status(),
+            "staleness" => cluster.staleness(node()?),
             "rollback" => cluster.rollback_files(node()?),
             "stop-disk" => cluster.stop_disk(node()?, true),
             "go-disk" => cluster.stop_disk(node()?, false),

@@ -347,6 +347,17 @@ impl Cluster {
         }
     }
 
+    /// How old this node says that its state is at most.
+    pub(crate) fn staleness(&mut self, number: u32) {
+        let now = Time(self.micros);
+        let Some(node) = self.servers.get(&number).and_then(|server| server.node.as_ref()) else { return };
+        let line = match node.status(now).staleness {
+            Some(age) => format!("n{number} held everything {} ms ago", age.as_millis()),
+            None => format!("n{number} has no proof of being current"),
+        };
+        self.lines.push(line);
+    }
+
     pub(crate) fn rollback_files(&mut self, number: u32) {
         let Some(server) = self.servers.get(&number) else { return };
         for (name, bytes) in server.files.range("rollback/".to_string()..) {
