@@ -34,10 +34,12 @@ pub enum Mark {
     ShorterLogRefused,
     /// A mastership was handed over.
     HandedOver,
+    /// A member that never leads stood in for those that lacked what it held.
+    StoodIn,
 }
 
 /// All marks, in order.
-pub const MARKS: [Mark; 14] = [
+pub const MARKS: [Mark; 15] = [
     Mark::DivergentTailCut,
     Mark::AppliedTailRolledBack,
     Mark::SnapshotResumed,
@@ -52,6 +54,7 @@ pub const MARKS: [Mark; 14] = [
     Mark::WordKept,
     Mark::ShorterLogRefused,
     Mark::HandedOver,
+    Mark::StoodIn,
 ];
 
 /// What a node has met since it started. It is no part of the node's state: two nodes that differ in it only are equal,

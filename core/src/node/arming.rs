@@ -343,7 +343,8 @@ impl Node {
         Ok(())
     }
 
-    fn is_fit_node(&self, node: NodeId) -> bool {
+    /// Whether a connected replica can vote, and holds nearly all of the log.
+    pub(super) fn is_fit_node(&self, node: NodeId) -> bool {
         let Role::Master(master) = &self.role else { return false };
         master.feeds.values().any(|feed| feed.node == node && self.is_fit(feed))
     }

@@ -131,7 +131,7 @@ impl Node {
         };
         let reasons = [
             (manual, "its failover.mode is manual"),
-            (me.rank() == 0, "its failover.priority is 0"),
+            (me.rank() == 0 && self.ballot.stands_in_from().is_none(), "its failover.priority is 0"),
             (self.repair.is_some() || self.tainted || replica.is_syncing(), "its state is being synced"),
             (self.flags.disk_full, "its disk is full"),
             (self.flags.stopping, "it is shutting down"),
@@ -154,7 +154,8 @@ impl Node {
     }
 
     fn campaigns_at(&self) -> Time {
-        self.ballot.due().max(self.campaigns_from())
+        let stands_in_from = self.ballot.stands_in_from().filter(|_| self.is_spared()).unwrap_or_default();
+        self.ballot.due().max(self.campaigns_from()).max(stands_in_from)
     }
 
     /// Campaigns if the master has been silent for too long.
@@ -162,7 +163,9 @@ impl Node {
         let Role::Replica(_) = &self.role else { return };
         self.keep_word();
         if self.campaigns_at() <= self.now.mono && self.why_not_campaign().is_none() {
-            let why = if self.ballot.has_evidence() {
+            let why = if self.is_spared() {
+                "it alone holds the newest entries: it stands in, although its failover.priority is 0"
+            } else if self.ballot.has_evidence() {
                 "the master's process is dead"
             } else {
                 "the master was silent for an election timeout"
@@ -470,12 +473,14 @@ impl Node {
             Cause::MasterGone | Cause::Operator(_) => StartKind::Election,
             Cause::Handover { .. } => StartKind::Switchover,
         };
+        let asked_for = candidate.request().is_some();
         let promoting =
             candidate.request().map(|id| Promoting { request: Some(id), took_over: self.log.last(), loss: None });
         let links = candidate.links();
         let mut master = Master::new(self.promised, kind, promoting, self.now.mono);
         master.probing = links.into_iter().collect();
         self.role = Role::Master(master);
+        self.note_standing_in(asked_for);
         self.flags.config_role_ignored = self.config.role == crate::config::RoleHint::Replica;
         self.counters.elections_won += 1;
         self.note_change();

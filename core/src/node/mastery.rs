@@ -49,8 +49,10 @@ pub(super) struct Master {
     pub(super) led_at: Time,
     /// A switchover that is under way.
     pub(super) handover: Option<Handover>,
-    /// When it next looks for somebody whose disk has room; none while its own has.
+    /// When it next looks for somebody to hand over to; none while it may lead itself.
     pub(super) relief_due: Option<Time>,
+    /// It has priority 0 and leads only until another can; see [`super::caretaking`].
+    pub(super) stands_in: bool,
     /// Where this master found or wrote a membership that disarms.
     pub(super) disarms: Option<Index>,
 }
@@ -120,6 +122,7 @@ impl Master {
             led_at: now,
             handover: None,
             relief_due: None,
+            stands_in: false,
             disarms: None,
         }
     }

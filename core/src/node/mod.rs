@@ -5,6 +5,7 @@
 
 mod answers;
 mod arming;
+mod caretaking;
 mod check;
 mod digest;
 mod election;

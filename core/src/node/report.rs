@@ -140,6 +140,9 @@ impl Node {
     fn failover(&self) -> Failover {
         let armed = self.armed().is_some();
         let reason = match (&self.role, self.config.failover_mode) {
+            _ if self.stands_in() => {
+                "armed: this node leads only until another member holds what it holds, since its failover.priority is 0"
+            }
             _ if armed => "armed: the voters replace a master that is gone",
             (_, FailoverMode::Manual) => "failover.mode is manual: an operator promotes",
             (Role::Master(_), FailoverMode::Auto) => {

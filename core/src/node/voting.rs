@@ -38,6 +38,8 @@ pub(super) struct Ballot {
     above: u64,
     /// Campaigns that nobody won in time, in a row.
     losses: u32,
+    /// Voters that may lead lack what this node of priority 0 holds: it campaigns from then on.
+    stands_in_from: Option<Time>,
     /// A vote that leaves once the promise is on disk.
     owed: Option<(LinkId, Epoch)>,
 }
@@ -103,6 +105,16 @@ impl Ballot {
         self.above
     }
 
+    /// A node of priority 0 is needed as a master, from then on.
+    pub(super) fn stand_in(&mut self, from: Time) {
+        self.stands_in_from.get_or_insert(from);
+    }
+
+    /// Whether a node of priority 0 is needed as a master, and when.
+    pub(super) fn stands_in_from(&self) -> Option<Time> {
+        self.stands_in_from
+    }
+
     /// Whether the mastership that was last heard is this one.
     pub(super) fn has_heard(&self, epoch: Epoch) -> bool {
         self.master.is_some_and(|(known, _)| known == epoch)
@@ -134,6 +146,7 @@ impl Node {
         self.ballot.master = Some((epoch, newest));
         self.ballot.evidence = None;
         self.ballot.losses = 0;
+        self.ballot.stands_in_from = None;
         self.ballot.heard = now;
         self.ballot.due = now + self.ballot.patience;
         self.keep_word();
@@ -190,6 +203,9 @@ impl Node {
         if !granted && canvass.epoch.number > self.promised.number {
             let shorter = canvass.last < self.log.last();
             self.seen.mark(if shorter { Mark::ShorterLogRefused } else { Mark::WordKept });
+            if shorter {
+                self.note_refusal(&canvass);
+            }
         }
         if !granted || canvass.trial {
             let vote = self.opinion(&canvass, granted);
