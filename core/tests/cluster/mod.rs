@@ -52,6 +52,8 @@ struct Server {
     wall_off_ms: i64,
     /// Its process stands still: nothing reaches it, and no time passes for it.
     held: bool,
+    /// What it will learn when it goes on.
+    missed: Vec<Input>,
     /// Runs with `fsync_mode: never`.
     never_syncs: bool,
 }
@@ -155,6 +157,7 @@ impl Cluster {
         server.node = None;
         server.writes.clear();
         server.inbox.clear();
+        server.missed.clear();
         let ends: Vec<_> = self.pipes.iter().filter(|((at, _), _)| *at == number).map(|(a, b)| (*a, *b)).collect();
         for (here, (peer, link)) in ends {
             self.pipes.remove(&here);
@@ -291,6 +294,10 @@ impl Cluster {
             self.lines.push(format!("n{number} < {}", print::message(&message)));
             self.turn(number, [Input::Message { link, message }]);
         }
+        let missed = self.servers.get_mut(&number).map(|server| std::mem::take(&mut server.missed));
+        if let Some(missed) = missed.filter(|missed| !missed.is_empty()) {
+            self.turn(number, missed);
+        }
     }
 
     /// Carries out what waits for a node's disk, and hands over the receipts.
@@ -409,6 +416,10 @@ impl Cluster {
     fn turn(&mut self, number: u32, inputs: impl IntoIterator<Item = Input>) {
         let now = self.now(number);
         let Some(server) = self.servers.get_mut(&number) else { return };
+        if server.held {
+            server.missed.extend(inputs);
+            return;
+        }
         let Some(node) = &mut server.node else { return };
         let mut out = Output::default();
         server.deadline = node.turn(now, inputs, &mut out);
@@ -514,6 +525,7 @@ impl Server {
             name: String::new(),
             wall_off_ms: 0,
             held: false,
+            missed: Vec::new(),
             never_syncs: false,
         }
     }
