@@ -240,7 +240,7 @@ fn members_are_shown_ranked_removed_and_replaced() {
     wait::until_true("n2 is never master", || member(master, "n2")["priority"] == 0);
     assert_eq!(member(master, "n2")["eligible"], false);
     master.post("/replication/switchover", &json!({ "to": "n2" })).problem(409, "conflict");
-    shell::synap(["members", "priority", "n2", "configured", "--url", &cluster.servers[1].url()]).good();
+    shell::synap(["members", "priority", "n2", "configured", "--yes", "--url", &cluster.servers[1].url()]).good();
     wait::until_true("n2 is as configured", || member(master, "n2")["priority"] == 100);
 
     master.post("/replication/members", &json!({ "action": "remove", "node": "n2" })).problem(409, "conflict");
@@ -258,8 +258,16 @@ fn members_are_shown_ranked_removed_and_replaced() {
     wait::until_true("the dead voter is replaced", || master.post("/replication/members", &replace).status == 200);
     wait::until_true("the spare votes", || member(master, &spare)["voter"] == true);
     assert_eq!(member(master, &dead_name), Value::Null);
-    let shown = shell::synap(["members", "--url", &master.url()]).good();
-    assert!(shown.contains("automatic failover is armed") && !shown.contains(&dead_name), "{shown}");
+    // A replica sends the question on to the master, who alone knows how the others stand.
+    let replica = cluster.servers.iter().find(|server| server.name == spare).expect("a spare");
+    for asked in [master, replica] {
+        let shown = shell::synap(["members", "--url", &asked.url()]).good();
+        assert!(
+            shown.contains("automatic failover is armed: the voters") && !shown.contains(&dead_name),
+            "{shown}"
+        );
+        assert!(!shown.contains("only the master knows"), "{shown}");
+    }
 }
 
 #[test]

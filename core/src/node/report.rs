@@ -267,8 +267,12 @@ impl Node {
         if self.armed().is_some() && !member.voter {
             return Some("it is no voter");
         }
-        if !connected {
-            return Some("it is not connected to this node");
+        match &self.role {
+            _ if connected => {}
+            Role::Replica(_) | Role::Candidate(_) => return Some("only the master knows"),
+            Role::Master(_) | Role::Founding(_) | Role::Asking(_) => {
+                return Some("it is not connected to this node");
+            }
         }
         disk_full.then_some("its disk is full")
     }

@@ -4,9 +4,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::client::{Asked, Client, Target};
-use super::cluster::{number, text};
+use super::cluster::{number, status_of, text};
 use super::confirm::confirm;
-use super::exit::{Exit, Outcome};
+use super::exit::{Exit, Failed, Outcome};
 use super::{out, table};
 
 /// What is shown or changed.
@@ -25,6 +25,9 @@ enum Change {
     Add {
         /// Which
         node: String,
+        /// Do not ask for confirmation
+        #[arg(long, short)]
+        yes: bool,
     },
     /// Forget a member that is gone for good; its disk counts no more
     Remove {
@@ -45,13 +48,16 @@ enum Change {
         #[arg(long, short)]
         yes: bool,
     },
-    /// Say how much a member is wanted as master: 0 is never, higher is sooner
+    /// Say how much a member is wanted as master: 0 is not while another can be, higher is sooner
     Priority {
         /// Which
         node: String,
         /// 0 to 1000, or `configured` for what its configuration says
         #[arg(value_parser = a_priority)]
         priority: Wish,
+        /// Do not ask for confirmation
+        #[arg(long, short)]
+        yes: bool,
     },
 }
 
@@ -73,23 +79,49 @@ pub(super) async fn run(asked: Members) -> Outcome {
         }
         client.json(&Asked::post("/replication/members", &change.body())).await?;
     }
-    let members = client.json(&Asked::get("/replication/members")).await?;
+    let (members, known_by) = ask_who_knows(&client).await?;
     let rows: Vec<Vec<String>> =
         members.pointer("/members").and_then(Value::as_array).into_iter().flatten().map(row).collect();
     out::text(table::layout(&HEAD, &rows))?;
-    let armed = members.pointer("/armed") == Some(&Value::Bool(true));
-    let reason = text(&members, "/reason").unwrap_or_default();
-    out::line(format!("automatic failover is {}: {reason}", if armed { "armed" } else { "not armed" }))?;
+    if let Some(only) = known_by {
+        out::line(format!("no master answers: this is what {only} knows of the others"))?;
+    }
+    out::line(armed_line(&members))?;
     Ok(Exit::Good)
+}
+
+/// The members as the master sees them, or as the node that was asked does, with its name: a replica knows who belongs to
+/// the cluster, and nothing of how the others stand.
+async fn ask_who_knows(client: &Client) -> Result<(Value, Option<String>), Failed> {
+    let asked = Asked::get("/replication/members");
+    let status = status_of(client).await?;
+    if text(&status, "/role") == Some("master") {
+        return Ok((client.json(&asked).await?, None));
+    }
+    if let Some(master) = text(&status, "/leader/http").and_then(|address| Client::new(address).ok())
+        && let Ok(members) = master.json(&asked).await
+    {
+        return Ok((members, None));
+    }
+    let name = text(&status, "/node_name").map_or_else(|| client.to_string(), str::to_owned);
+    Ok((client.json(&asked).await?, Some(name)))
+}
+
+fn armed_line(members: &Value) -> String {
+    let armed = members.pointer("/armed") == Some(&Value::Bool(true));
+    let state = if armed { "armed" } else { "not armed" };
+    let reason = text(members, "/reason").unwrap_or_default();
+    let reason = reason.strip_prefix(state).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(reason);
+    format!("automatic failover is {state}: {reason}")
 }
 
 impl Change {
     fn body(&self) -> Value {
         match self {
-            Self::Add { node } => json!({ "action": "add", "node": node }),
+            Self::Add { node, yes: _ } => json!({ "action": "add", "node": node }),
             Self::Remove { node, yes: _ } => json!({ "action": "remove", "node": node }),
             Self::Replace { node, by, yes: _ } => json!({ "action": "replace", "node": node, "by": by }),
-            Self::Priority { node, priority } => {
+            Self::Priority { node, priority, yes: _ } => {
                 let priority = match priority {
                     Wish::Set(priority) => Some(*priority),
                     Wish::Configured => None,
@@ -110,10 +142,30 @@ impl Change {
         match self {
             Self::Remove { node, yes: false } => Some(gone(node)),
             Self::Replace { node, by, yes: false } => Some(format!("{}\n  {by} votes in its place.", gone(node))),
+            Self::Add { node, yes: false } => Some(format!(
+                "{node} votes from now on: its disk counts for commits, and one more may be needed for a majority."
+            )),
+            Self::Priority { node, priority, yes: false } => Some(priority.consequences(node)),
             Self::Remove { yes: true, .. }
             | Self::Replace { yes: true, .. }
-            | Self::Add { .. }
-            | Self::Priority { .. } => None,
+            | Self::Add { yes: true, .. }
+            | Self::Priority { yes: true, .. } => None,
+        }
+    }
+}
+
+impl Wish {
+    fn consequences(self, node: &str) -> String {
+        match self {
+            Self::Set(0) => format!(
+                "{node} goes on voting and is not master while anybody else can be.\n  \
+                 If it is the master now, it stays so until it is replaced: `synap switchover`."
+            ),
+            Self::Set(priority) => format!(
+                "{node} has priority {priority}, whatever its configuration says. The highest campaigns first; it never \
+                 wins over a longer log."
+            ),
+            Self::Configured => format!("{node} has the priority again that its configuration says."),
         }
     }
 }
@@ -165,6 +217,25 @@ mod tests {
         let replace = Change::Replace { node: "n3".into(), by: "n4".into(), yes: false };
         assert!(replace.consequences().is_some_and(|said| said.ends_with("n4 votes in its place.")));
         assert_eq!(replace.body(), json!({ "action": "replace", "node": "n3", "by": "n4" }));
+    }
+
+    #[test]
+    fn the_reason_says_armed_once() {
+        let said = |armed, reason: &str| armed_line(&json!({ "armed": armed, "reason": reason }));
+        assert_eq!(said(true, "armed: the voters elect"), "automatic failover is armed: the voters elect");
+        assert_eq!(said(false, "not armed: too few"), "automatic failover is not armed: too few");
+        assert_eq!(
+            said(false, "failover.mode is manual"),
+            "automatic failover is not armed: failover.mode is manual"
+        );
+    }
+
+    #[test]
+    fn a_priority_is_confirmed_first() {
+        let never = Change::Priority { node: "n3".into(), priority: Wish::Set(0), yes: false };
+        assert!(never.consequences().is_some_and(|said| said.contains("not master while anybody else can be")));
+        let sure = Change::Priority { node: "n3".into(), priority: Wish::Configured, yes: true };
+        assert_eq!(sure.consequences(), None);
     }
 
     #[test]
