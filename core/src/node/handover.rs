@@ -323,6 +323,14 @@ impl Node {
         }
     }
 
+    /// Whether the master that is followed has not committed an entry of its own epoch yet, as far as a replica can know that
+    /// holds all of its log.
+    pub(super) fn leader_opens(&self) -> bool {
+        let Role::Replica(replica) = &self.role else { return false };
+        let streams = replica.following().is_some_and(|following| following.mode.is_streaming());
+        streams && !self.leader_serves()
+    }
+
     /// Whether the master that is followed has committed an entry of its own epoch, so that it serves.
     fn leader_serves(&self) -> bool {
         let Role::Replica(replica) = &self.role else { return false };

@@ -126,6 +126,10 @@ impl Node {
             return Refusal::NoQuorum { retry_after: RETRY_AFTER };
         }
         match self.leader() {
+            // Who is sent on must not be sent back or turned away: the new master has to serve first.
+            Some(leader) if leader.node != self.id && self.leader_opens() => {
+                Refusal::NoMaster { why: "the new master has not begun to serve yet", retry_after: RETRY_AFTER }
+            }
             Some(leader) if leader.node != self.id => Refusal::NotMaster { leader: leader.clone() },
             Some(_) | None => Refusal::NoMaster { why: self.state_reason(), retry_after: RETRY_AFTER },
         }
