@@ -394,7 +394,11 @@ impl Node {
 
     /// The operator's verb.
     pub(super) fn on_promote(&mut self, id: RequestId, ask: Promotion, out: &mut Output) {
-        if let Some(position) = self.reigns_since().filter(|_| !ask.force) {
+        if ask.force && !ask.accept_data_loss {
+            out.replies.push((id, Err(Refusal::BadRequest { why: "force needs accept_data_loss" })));
+            return;
+        }
+        if let Some(position) = self.reigns_since() {
             let promoted = super::mastery::promoted_already(position);
             out.replies.push((id, Ok(Reply::Promoted(promoted))));
             return;
@@ -419,11 +423,8 @@ impl Node {
 
     fn may_promote(&self, ask: &Promotion) -> Result<(), Refusal> {
         let conflict = |why: &str| Err(Refusal::Conflict { why: String::from(why) });
-        if ask.force && !ask.accept_data_loss {
-            return Err(Refusal::BadRequest { why: "force needs accept_data_loss" });
-        }
         let Role::Replica(replica) = &self.role else {
-            return conflict("this node is master already, or is about to be");
+            return conflict("this node is about to be master, or leads and hears no majority");
         };
         if self.cluster.is_none() {
             return conflict("this node belongs to no cluster yet");

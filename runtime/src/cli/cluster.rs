@@ -1,9 +1,17 @@
 //! A cluster as its nodes describe themselves: one node is asked, then every other that it names.
 
+use std::time::Duration;
+
 use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::client::{Asked, Client};
 use super::exit::Failed;
+
+/// How long a node that another names may take to answer. All are asked at once: in an outage some hang, and the operator
+/// wants to see the rest.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One node and what was heard of it.
 #[derive(Clone, Debug)]
@@ -37,9 +45,11 @@ pub(super) async fn look_around(first: &Client) -> Result<Vec<Seen>, Failed> {
         _ => Vec::new(),
     };
     let mut seen = vec![answered(first.clone(), status).await];
-    for member in others.iter().filter(|member| text(member, "/node_id") != Some(&me)) {
-        seen.push(look_at(member).await);
+    let mut looks = JoinSet::new();
+    for member in others.into_iter().filter(|member| text(member, "/node_id") != Some(&me)) {
+        looks.spawn(look_at(member));
     }
+    seen.extend(looks.join_all().await);
     seen.sort_by_key(Seen::name);
     Ok(seen)
 }
@@ -76,15 +86,21 @@ pub(super) fn last_position(status: &Value) -> Option<String> {
     Some(format!("{}:{}", number(status, "/positions/epoch")?, number(status, "/positions/last")?))
 }
 
-async fn look_at(member: &Value) -> Seen {
-    let name = text(member, "/node_name").unwrap_or("unnamed").to_owned();
-    let Some(client) = text(member, "/http").and_then(|address| Client::new(address).ok()) else {
+async fn look_at(member: Value) -> Seen {
+    let name = text(&member, "/node_name").unwrap_or("unnamed").to_owned();
+    let Some(client) = text(&member, "/http").and_then(|address| Client::new(address).ok()) else {
         return Seen::Silent { name, client: None, why: "address not known".to_owned() };
     };
-    match status_of(&client).await {
-        Ok(status) => answered(client, status).await,
-        Err(failed) => Seen::Silent { name, client: Some(client), why: failed.message },
-    }
+    let look = async {
+        let status = status_of(&client).await?;
+        Ok::<Seen, Failed>(answered(client.clone(), status).await)
+    };
+    let why = match timeout(LOOK_TIMEOUT, look).await {
+        Ok(Ok(seen)) => return seen,
+        Ok(Err(failed)) => failed.message,
+        Err(_) => format!("{client}: no answer within {} s", LOOK_TIMEOUT.as_secs()),
+    };
+    Seen::Silent { name, client: Some(client), why }
 }
 
 async fn answered(client: Client, status: Value) -> Seen {

@@ -182,9 +182,15 @@ fn row(member: &Value) -> Vec<String> {
         yes("/voter"),
         number(member, "/priority").map_or_else(|| "-".to_owned(), |priority| priority.to_string()),
         yes("/connected"),
-        number(member, "/lag_operations").map_or_else(|| "-".to_owned(), |lag| format!("{lag} ops")),
+        lag(member).unwrap_or_else(|| "-".to_owned()),
         may_lead,
     ]
+}
+
+/// Of a node that was never heard there is nothing to tell.
+fn lag(member: &Value) -> Option<String> {
+    number(member, "/last_contact_ms")?;
+    number(member, "/lag_operations").map(|lag| format!("{lag} ops"))
 }
 
 fn a_priority(text: &str) -> Result<Wish, String> {
@@ -203,6 +209,7 @@ mod tests {
     fn a_row_says_who_may_lead() {
         let member = json!({
             "node_name": "n3", "node_id": "0c", "voter": true, "priority": 0, "connected": true, "lag_operations": 2,
+            "last_contact_ms": 4,
             "eligible": false, "why_not": "its failover.priority is 0",
         });
         let expected = ["n3", "0c", "yes", "0", "yes", "2 ops", "no: its failover.priority is 0"];

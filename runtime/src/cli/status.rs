@@ -96,6 +96,7 @@ fn remarks(seen: &[Seen]) -> Vec<String> {
     }
     remarks.extend(seen.iter().find_map(failover));
     if !seen.iter().any(|node| matches!(node, Seen::Answered { status, .. } if is_leading(status))) {
+        remarks.extend(seen.iter().filter_map(why_not));
         remarks.push("no master answers; `synap promote` makes one of a replica".to_owned());
     }
     remarks
@@ -115,6 +116,15 @@ fn failover(node: &Seen) -> Option<String> {
     }
     let armed = status.pointer("/failover/armed") == Some(&Value::Bool(true));
     (!armed).then(|| format!("automatic failover: {}", text(status, "/failover/reason").unwrap_or("not armed")))
+}
+
+/// Why a replica of an armed cluster that has no master does not campaign.
+fn why_not(node: &Seen) -> Option<String> {
+    let Seen::Answered { client: _, status, ready: _ } = node else { return None };
+    if status.pointer("/failover/armed") != Some(&Value::Bool(true)) {
+        return None;
+    }
+    text(status, "/failover/why_not").map(|why| format!("{} does not campaign: {why}", node.name()))
 }
 
 fn is_leading(status: &Value) -> bool {
@@ -164,6 +174,16 @@ mod tests {
         assert!(failover(&paused).is_some_and(|said| said.contains("another 2 s")));
         assert_eq!(failover(&master(json!({ "mode": "auto", "armed": true }))), None);
         assert_eq!(failover(&master(json!({ "mode": "manual", "armed": false }))), None);
+    }
+
+    #[test]
+    fn without_a_master_each_says_why_it_is_none() {
+        let failover = json!({ "mode": "auto", "armed": true, "why_not": "its disk is full" });
+        let full = answered(json!({ "node_name": "n2", "role": "replica", "failover": failover }));
+        let said = remarks(&[full]);
+        assert_eq!(said.first().map(String::as_str), Some("n2 does not campaign: its disk is full"), "{said:?}");
+        let unarmed = json!({ "mode": "auto", "armed": false, "why_not": "automatic failover is not armed" });
+        assert_eq!(why_not(&answered(json!({ "role": "replica", "failover": unarmed }))), None);
     }
 
     #[test]
