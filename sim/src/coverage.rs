@@ -63,8 +63,8 @@ const FAULTS: [&str; 23] = [
 ];
 
 /// Marks that no campaign need meet. An operator of these plans makes a replica of a node whose disk was replaced, so that
-/// only the golden script `empty_master` has an empty master; and shared entries after a snapshot want a replica that says
-/// hello in the very turn in which its master opens.
+/// only the golden script `empty_master` has an empty master; and shared entries after a snapshot want a master that
+/// has much to apply when it opens, as in the hunt for the bug that drops them.
 const UNMET: [Mark; 2] = [Mark::EmptyMasterJoined, Mark::SharedEntriesKept];
 
 impl Coverage {

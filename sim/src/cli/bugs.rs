@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::run_plan;
-use crate::bugs::{PLANTS, Plant, SURVIVORS};
+use crate::bugs::{PLANTS, Plant};
 use crate::plan::{self, Plan};
 use crate::run::Verdict;
 use crate::script::{Level, token};
@@ -15,9 +15,6 @@ pub(super) struct Args {
     /// Only this one.
     #[arg(long)]
     only: Option<String>,
-    /// Hunts those that have survived so far as well.
-    #[arg(long)]
-    survivors: bool,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     start: u64,
@@ -41,8 +38,7 @@ const STRIDE: u64 = 100_000;
 
 pub(super) fn run(args: &Args) -> u8 {
     let named = |plant: &&Plant| args.only.as_ref().is_none_or(|name| name == plant.name);
-    let survivors: &[Plant] = if args.survivors || args.only.is_some() { &SURVIVORS } else { &[] };
-    let wanted: Vec<&Plant> = PLANTS.iter().chain(survivors).filter(named).collect();
+    let wanted: Vec<&Plant> = PLANTS.iter().filter(named).collect();
     if wanted.is_empty() {
         eprintln!("no bug is planted under that name");
         return 2;

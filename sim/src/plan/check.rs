@@ -1,7 +1,7 @@
 //! What a plan must be, so that whoever runs it need not ask again.
 
 use super::{PLAN_VERSION, Plan, What, concern_of};
-use crate::bugs::{PLANTS, SURVIVORS};
+use crate::bugs::PLANTS;
 
 /// Why a plan is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +81,7 @@ impl Plan {
             return Err(PlanError::Concern { concern: concern.clone() });
         }
         match &self.planted {
-            Some(name) if PLANTS.iter().chain(&SURVIVORS).all(|plant| plant.name != name) => {
+            Some(name) if PLANTS.iter().all(|plant| plant.name != name) => {
                 Err(PlanError::Planted { name: name.clone() })
             }
             Some(_) | None => Ok(()),
