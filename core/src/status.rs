@@ -8,7 +8,7 @@ use core::time::Duration;
 use crate::command::StartKind;
 use crate::config::FailoverMode;
 use crate::ids::{ClusterId, NodeId};
-use crate::message::Leader;
+use crate::message::{Leader, Reason};
 use crate::position::{Epoch, Index, Position};
 use crate::store::StateHash;
 use crate::time::WallMs;
@@ -189,6 +189,8 @@ pub struct LinkStatus {
     pub last_contact: Option<Duration>,
     /// Times that it was made anew since the start.
     pub reconnects: u64,
+    /// Why this node and the last one that it tried to follow do not go together; none once it follows one.
+    pub refused: Option<Reason>,
 }
 
 /// A member, as this node sees it.

@@ -78,6 +78,9 @@ impl Node {
 
     /// Ends a link with a last word; both sides say why.
     pub(super) fn refuse(&mut self, link: LinkId, node: Option<NodeId>, reason: Reason, out: &mut Output) {
+        if let Role::Replica(replica) = &mut self.role {
+            replica.refused = Some(reason);
+        }
         out.events.push(Event::Refused { node, by_peer: false, reason });
         out.sends.push((link, Message::Bye(reason)));
         self.forget_link(link, "refused", out);

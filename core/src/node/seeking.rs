@@ -30,6 +30,8 @@ pub(super) struct Replica {
     pub(super) last_leader: Option<Leader>,
     pub(super) last_contact: Option<Time>,
     pub(super) reconnects: u64,
+    /// Why it and the last node that it tried to follow do not go together; none once it follows one.
+    pub(super) refused: Option<Reason>,
     /// A snapshot transfer that broke off.
     pub(super) broken: Option<Syncing>,
     /// The master's connection broke: whether its process is dead is being found out.
@@ -56,6 +58,7 @@ impl Replica {
             last_leader: None,
             last_contact: None,
             reconnects: 0,
+            refused: None,
             broken: None,
             suspect: None,
         }
@@ -273,6 +276,7 @@ impl Node {
                 match reason {
                     Reason::NoMaster => {}
                     _ => {
+                        replica.refused = Some(reason);
                         let node = Some(welcome.standing.node);
                         out.events.push(Event::Refused { node, by_peer: true, reason });
                     }
@@ -340,6 +344,7 @@ impl Node {
         replica.last_leader = Some(leader.clone());
         replica.last_contact = Some(now);
         replica.attempts = 0;
+        replica.refused = None;
         let counts = (mode.is_streaming(), mode.is_syncing());
         replica.suspect = None;
         let at = Position { epoch: source.promised, index: after.index };

@@ -84,6 +84,7 @@ struct LinkJson {
     state: &'static str,
     last_contact_ms: Option<u64>,
     reconnects: u64,
+    refused: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -207,6 +208,7 @@ fn link(link: &LinkStatus) -> LinkJson {
         state: if link.connected { "connected" } else { "disconnected" },
         last_contact_ms: link.last_contact.map(millis),
         reconnects: link.reconnects,
+        refused: link.refused.map(|reason| reason.to_string()),
     }
 }
 

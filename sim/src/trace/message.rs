@@ -1,6 +1,6 @@
 //! Messages as people read them in a trace: the kind, and what it says in a few words.
 
-use synap_core::message::{Message, Verdict};
+use synap_core::message::{Message, PROTOCOL_VERSION, Verdict};
 
 use super::fingerprint;
 use crate::dice::mix;
@@ -114,5 +114,25 @@ fn verdict_of(verdict: &Verdict) -> String {
         Verdict::Noted(Some(leader)) => format!("noted, master is {}", leader.replication),
         Verdict::Noted(None) => "noted, no master is known".to_owned(),
         Verdict::Refused(reason) => format!("refused: {reason}"),
+    }
+}
+
+/// Of what a node of another version says, only that and who it is can be read.
+pub(crate) fn is_foreign(message: &Message) -> bool {
+    match message {
+        Message::Hello(hello) => hello.protocol != PROTOCOL_VERSION,
+        Message::Welcome(welcome) => welcome.protocol != PROTOCOL_VERSION,
+        Message::Append(_)
+        | Message::Ack(_)
+        | Message::Chunk(_)
+        | Message::Stored(_)
+        | Message::Pull(_)
+        | Message::Pulled(_)
+        | Message::Canvass(_)
+        | Message::Vote(_)
+        | Message::Handover(_)
+        | Message::ReadIndex(_)
+        | Message::ReadIndexed(_)
+        | Message::Bye(_) => false,
     }
 }

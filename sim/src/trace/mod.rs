@@ -13,6 +13,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::dice::mix;
+pub(crate) use message::is_foreign;
 pub use message::{kind_of, line_of, summary};
 pub use ops::{is_sync, op_line};
 pub use step::{Answer, Standing, Step};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use synap_core::command::Command;
 use synap_core::ids::{LinkId, RequestId};
-use synap_core::message::{Message, PROTOCOL_VERSION};
+use synap_core::message::Message;
 use synap_core::output::Written;
 use synap_core::position::{Index, Position};
 use synap_core::status::Status;
@@ -17,7 +17,7 @@ use crate::oracle::{Fact, Oracles, Violation};
 use crate::plan::Plan;
 use crate::recording::Recording;
 use crate::run::{Tally, Verdict};
-use crate::trace::{Standing, Step, Trace, kind_of, line_of, summary};
+use crate::trace::{Standing, Step, Trace, is_foreign, kind_of, line_of, summary};
 
 /// Everything that is seen of a run.
 #[derive(Debug)]
@@ -191,15 +191,6 @@ impl Ledger {
             seen.shown = Some(standing.clone());
             self.trace.show(at, || Step::Stands { node, standing });
         }
-    }
-}
-
-/// Of what a node of another version says, only that and who it is can be read.
-fn is_foreign(message: &Message) -> bool {
-    match message {
-        Message::Hello(hello) => hello.protocol != PROTOCOL_VERSION,
-        Message::Welcome(welcome) => welcome.protocol != PROTOCOL_VERSION,
-        _ => false,
     }
 }
 
