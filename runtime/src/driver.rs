@@ -124,7 +124,7 @@ impl<N: Net> Driver<N> {
         let view = Arc::new(ArcSwap::new(parts.node.view()));
         let handle = Handle::new(Arc::clone(&view), asks_sender, parts.clock.clone());
         let driver = Self {
-            alarm: Alarm::new(),
+            alarm: Alarm::default(),
             parts,
             asks,
             view,
@@ -382,17 +382,14 @@ impl Unwritten {
 }
 
 /// The node's deadline. It is set anew after each turn, but the timer is touched only when it must ring earlier.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Alarm {
-    sleep: Pin<Box<Sleep>>,
+    /// Made when it is first waited for: a timer belongs to the runtime that it is made on.
+    sleep: Option<Pin<Box<Sleep>>>,
     due: Option<tokio::time::Instant>,
 }
 
 impl Alarm {
-    fn new() -> Self {
-        Self { sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), due: None }
-    }
-
     fn set(&mut self, clock: &Clock, due: Option<Time>) {
         self.due = due.map(|due| clock.instant(due));
     }
@@ -401,14 +398,15 @@ impl Alarm {
         let Some(due) = self.due else {
             return Poll::Pending;
         };
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
         loop {
             if due <= tokio::time::Instant::now() {
                 return Poll::Ready(());
             }
-            if due < self.sleep.deadline() || self.sleep.is_elapsed() {
-                self.sleep.as_mut().reset(due);
+            if due < sleep.deadline() || sleep.is_elapsed() {
+                sleep.as_mut().reset(due);
             }
-            match self.sleep.as_mut().poll(cx) {
+            match sleep.as_mut().poll(cx) {
                 Poll::Ready(()) => {}
                 Poll::Pending => return Poll::Pending,
             }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
 
 /// Where streams come from: sockets in production, a simulated network in simulation.
 pub trait Net: Clone + Send + Sync + 'static {
@@ -29,6 +30,10 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// Connects to `address` (`host:port`), looking its name up anew. [`io::ErrorKind::ConnectionRefused`] means
     /// that no process listens there. Has no deadline of its own.
     fn connect(&self, address: &str) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Runs the task that owns a node and its links: on a thread of its own where threads are real, as one task among
+    /// others in simulation.
+    fn spawn(name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()>;
 }
 
 /// The machine's network. Small messages are sent at once (`TCP_NODELAY`).
@@ -58,6 +63,14 @@ impl Net for TokioNet {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
+    }
+
+    /// With a runtime of its own: between a link's task and the driver nothing then has to wake another thread, which
+    /// costs more than what most turns do.
+    fn spawn(name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        thread.spawn(move || runtime.block_on(task)).map(drop)
     }
 }
 

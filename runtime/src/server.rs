@@ -1,6 +1,7 @@
 //! The server: recovery, the node, its driver, its disk, its links and its front end, put together and taken apart
 //! again. Owns the order of start and stop; decides nothing about replication.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,10 +12,10 @@ use synap_core::ids::NodeId;
 use synap_core::node::Node;
 use synap_core::recovered::Recovered;
 use synap_core::wal::{Journal, JournalConfig, RecoveryError, recover};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinError;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
@@ -146,7 +147,7 @@ impl Server {
         };
         let writer = writer.start().map_err(StartError::Thread)?;
         let (links, link_reports) = Links::new(net.clone(), settings.links, tasks.clone(), observer);
-        let peers = replication.map(|door| AbortOnDropHandle::new(tasks.spawn(links.accept(door.listener))));
+        let peers = replication.map(|door| links.accept(door.listener));
 
         let name = settings.core.node_name.clone();
         let now = clock.now();
@@ -170,10 +171,14 @@ impl Server {
         });
         let no_more_clients = CancellationToken::new();
         let clients = serve(tasks.clone(), net, http.listener, Arc::clone(&front), no_more_clients.clone());
+        let (told, driven) = oneshot::channel();
+        let let_go = CancellationToken::new();
+        let node = drive(tasks.clone(), driver, peers, told, let_go.clone());
+        N::spawn("synap-node", node).map_err(StartError::Thread)?;
         let assembly = Assembly {
-            driver: AbortOnDropHandle::new(tasks.spawn(driver.run())),
+            driven,
             driver_stop,
-            _peers: peers,
+            _let_go: let_go.drop_guard(),
             clients: AbortOnDropHandle::new(tasks.spawn(clients)),
             no_more_clients,
             front,
@@ -259,6 +264,27 @@ async fn serve<N: Net>(tasks: Tasks, net: N, listener: N::Listener, front: Arc<F
     http::serve(tasks, front, accept, stop.cancelled()).await;
 }
 
+/// Drives a node and accepts its peers until `let_go`; tells how the driver ended. Peers are accepted beyond that end:
+/// other nodes take a closed port for a dead process. Does nothing of its own beyond starting its tasks.
+async fn drive<N: Net>(
+    tasks: Tasks,
+    driver: Driver<N>,
+    peers: Option<impl Future<Output = ()> + Send + 'static>,
+    told: oneshot::Sender<Result<Ended, JoinError>>,
+    let_go: CancellationToken,
+) {
+    let _peers = peers.map(|peers| AbortOnDropHandle::new(tasks.spawn(peers)));
+    let mut driver = AbortOnDropHandle::new(tasks.spawn(driver.run()));
+    let ended = tokio::select! {
+        biased;
+        () = let_go.cancelled() => return,
+        ended = &mut driver => ended,
+    };
+    // Who asks no more has let go.
+    let _ = told.send(ended);
+    let_go.cancelled().await;
+}
+
 fn dial_through<N: Net>(net: N) -> http::Dial {
     Arc::new(move |address| {
         let net = net.clone();
@@ -271,10 +297,10 @@ fn dial_through<N: Net>(net: N) -> http::Dial {
 
 /// The tasks of a server that runs.
 struct Assembly {
-    driver: AbortOnDropHandle<Ended>,
+    driven: oneshot::Receiver<Result<Ended, JoinError>>,
     driver_stop: mpsc::UnboundedSender<Stop>,
-    /// Ends with this value and no earlier: other nodes take a closed port for a dead process.
-    _peers: Option<AbortOnDropHandle<()>>,
+    /// The driver and the nodes' port end with this value, and the port no earlier.
+    _let_go: DropGuard,
     clients: AbortOnDropHandle<()>,
     no_more_clients: CancellationToken,
     front: Arc<Front>,
@@ -285,7 +311,7 @@ impl Assembly {
     async fn run(mut self, stop: CancellationToken) -> Ended {
         let ended = tokio::select! {
             biased;
-            ended = &mut self.driver => ended,
+            ended = &mut self.driven => heard(ended),
             () = stop.cancelled() => self.stop().await,
         };
         // Whoever still waits for an answer must not take this end for a "no".
@@ -307,11 +333,16 @@ impl Assembly {
             self.front.abort();
         }
         let _ = self.driver_stop.send(Stop::WhenDrained);
-        match timeout(DISK_PATIENCE, &mut self.driver).await {
-            Ok(ended) => ended,
+        match timeout(DISK_PATIENCE, &mut self.driven).await {
+            Ok(ended) => heard(ended),
             Err(_) => Ok(Ended::DiskFailed(io::Error::new(io::ErrorKind::TimedOut, "it takes nothing any more"))),
         }
     }
+}
+
+/// What the driver said at its end. One that says nothing was let go of with its runtime, before it could.
+fn heard(said: Result<Result<Ended, JoinError>, oneshot::error::RecvError>) -> Result<Ended, JoinError> {
+    said.unwrap_or_else(|_| Ok(Ended::DiskFailed(io::Error::other("the driver ended without a word"))))
 }
 
 /// Rollback files without a disk: none.

@@ -117,6 +117,11 @@ impl Net for SimNet {
         }
         connected.map(|stream| self.breakable(stream, port.parse().unwrap_or_default()))
     }
+
+    fn spawn(_name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        tokio::spawn(task);
+        Ok(())
+    }
 }
 
 impl Breakable {
