@@ -36,7 +36,7 @@ const MESSAGES: [&str; 16] = [
 ];
 
 /// The kinds of faults, as scripts name them.
-const FAULTS: [&str; 23] = [
+const FAULTS: [&str; 25] = [
     "kill",
     "power_cut",
     "power_cut_all",
@@ -60,6 +60,8 @@ const FAULTS: [&str; 23] = [
     "remove",
     "priority",
     "pause_elections",
+    "skew",
+    "garble",
 ];
 
 /// Marks that no campaign need meet. An operator of these plans makes a replica of a node whose disk was replaced, so that

@@ -15,14 +15,6 @@ pub fn draw(seed: u64) -> Plan {
     let mut knobs = knobs(&mut dice, busy_ms);
     knobs.automatic = replicas > 1 && dice.chance(500);
     let mut faults = faults(&mut dice, replicas + 1, busy_ms, knobs.automatic);
-    if knobs.tail_bytes_max < TAIL_TO_PULL_BYTES {
-        // What only a node holds that must not lead could be had from its memory alone.
-        for fault in &mut faults {
-            if let What::Priority(_, priority) = &mut fault.what {
-                *priority = (*priority).max(1);
-            }
-        }
-    }
     let over_ms = faults.iter().map(|fault| fault.at_ms + fault.for_ms).max().unwrap_or(0);
     let calm_at_ms = busy_ms.max(over_ms) + 500;
     let broken = if knobs.automatic && dice.chance(200) { broken(&mut dice, replicas + 1) } else { Vec::new() };
@@ -179,11 +171,13 @@ enum Kind {
     Remove,
     Priority,
     PauseElections,
+    Skew,
+    Garble,
 }
 
 /// What an armed cluster must survive without a loss. A disk that rots at the end of its log loses what it acked and cannot
 /// know it, which no majority is safe from.
-const KINDS_AUTOMATIC: [Kind; 20] = [
+const KINDS_AUTOMATIC: [Kind; 22] = [
     Kind::Kill,
     Kind::PowerCut,
     Kind::PowerCutAll,
@@ -204,9 +198,11 @@ const KINDS_AUTOMATIC: [Kind; 20] = [
     Kind::Priority,
     Kind::PauseElections,
     Kind::Wipe,
+    Kind::Skew,
+    Kind::Garble,
 ];
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 19] = [
     Kind::Kill,
     Kind::PowerCut,
     Kind::PowerCutAll,
@@ -224,6 +220,8 @@ const KINDS: [Kind; 17] = [
     Kind::Promote,
     Kind::EditRole,
     Kind::Snapshot,
+    Kind::Skew,
+    Kind::Garble,
 ];
 
 /// Faults come in windows with calm in between, since constant flapping hides bugs.
@@ -233,13 +231,9 @@ fn faults(dice: &mut Dice, nodes: u8, busy_ms: u64, automatic: bool) -> Vec<Faul
     if automatic && !kinds.is_empty() && dice.chance(100) {
         kinds.push(Kind::Promote);
     }
-    // An operator who takes out one voter while another has just lost its disk ends the quorum for good. And a pause ends by
-    // the wall clock.
+    // An operator who takes out one voter while another has just lost its disk ends the quorum for good.
     if kinds.contains(&Kind::Remove) {
         kinds.retain(|kind| *kind != Kind::Wipe);
-    }
-    if kinds.contains(&Kind::WallJump) {
-        kinds.retain(|kind| *kind != Kind::PauseElections);
     }
     if kinds.is_empty() {
         return Vec::new();
@@ -313,6 +307,8 @@ fn fault(dice: &mut Dice, kind: Kind, nodes: u8, at_ms: u64) -> Fault {
         // Only one node is ever told not to lead.
         Kind::Priority => (0, What::Priority(replica, if replica == 1 { 0 } else { *dice.pick(&[1, 50, 200]) })),
         Kind::PauseElections => (for_ms.max(1_000), What::PauseElections),
+        Kind::Skew => (for_ms, What::Skew(node, if dice.chance(500) { 1 } else { -1 })),
+        Kind::Garble => (for_ms, What::Garble(node)),
     };
     Fault { at_ms, for_ms, what }
 }
@@ -357,9 +353,6 @@ fn lasting(dice: &mut Dice, broken: &[u8], nodes: u8, calm_at_ms: u64) -> Vec<Fa
     };
     what.into_iter().map(|what| Fault { at_ms, for_ms: FOR_EVER_MS, what }).collect()
 }
-
-/// A log in memory of this length holds all that a candidate may have to pull.
-const TAIL_TO_PULL_BYTES: u64 = 65_536;
 
 /// Longer than any run.
 const FOR_EVER_MS: u64 = 10_000_000;
