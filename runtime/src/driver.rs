@@ -142,6 +142,10 @@ impl<N: Net> Driver<N> {
     pub async fn run(mut self) -> Ended {
         loop {
             self.turn();
+            // Only a turn that has taken everything can tell: the word to stop may have come with the one to end.
+            if self.ends && self.parts.node.is_drained() {
+                return self.stop().await;
+            }
             // Whoever is ready runs first: what they ask then shares the next turn.
             tokio::task::yield_now().await;
             poll_fn(|cx| self.poll_inbox(cx)).await;
@@ -151,7 +155,6 @@ impl<N: Net> Driver<N> {
                     self.refuse_untaken();
                     return Ended::DiskFailed(error);
                 }
-                None if self.ends && self.parts.node.is_drained() => return self.stop().await,
                 None => {}
             }
         }
