@@ -57,7 +57,7 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         plan: Some(include_str!("../hunts/a-tail-is-cut-while-it-is-written.yaml")),
-        ..plant("late_receipt_not_clipped", Bug::LateReceiptNotClipped, 100)
+        ..plant("late_receipt_not_clipped", Bug::LateReceiptNotClipped, 300)
     },
     Plant {
         plan: Some(include_str!("../hunts/a-lost-disk-is-refilled-slowly.yaml")),
