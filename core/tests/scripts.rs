@@ -62,6 +62,7 @@ impl goldenscript::Runner for Script {
             "release" => cluster.hold(node()?, false),
             "voters" => cluster.voters(node()?),
             "wipe" => cluster.wipe(node()?),
+            "swap-disks" => cluster.swap_disks(node()?, args.next_pos().ok_or("and which other?")?.parse()?),
             "cut" => cluster.cut(node()?, args.next_pos().ok_or("and which other?")?.parse()?),
             "heal" => cluster.heal(),
             "promote" => cluster.promote(node()?, args.take_key("force").is_some()),

@@ -72,6 +72,7 @@ pub const PLANTS: &[Plant] = &[
     plant("elected_by_half", Bug::ElectedByHalf, 2000),
     plant("memberships_overlap", Bug::MembershipsOverlap, 300),
     plant("office_before_own_promise", Bug::OfficeBeforeOwnPromise, 1000),
+    plant("moved_members_ignored", Bug::MovedMembersIgnored, 1000),
     plant("pending_told_refused", Bug::PendingToldRefused, 500),
     Plant {
         plan: Some(include_str!("../seeds/a-promotion-forgets-what-others-promised.yaml")),

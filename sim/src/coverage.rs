@@ -36,7 +36,7 @@ const MESSAGES: [&str; 16] = [
 ];
 
 /// The kinds of faults, as scripts name them.
-const FAULTS: [&str; 25] = [
+const FAULTS: [&str; 28] = [
     "kill",
     "power_cut",
     "power_cut_all",
@@ -50,7 +50,10 @@ const FAULTS: [&str; 25] = [
     "fail_sync",
     "rot",
     "spoil",
+    "misdirect",
     "wipe",
+    "old_disk",
+    "swap_disks",
     "wall_jump",
     "promote",
     "edit_role",
@@ -97,7 +100,10 @@ impl Coverage {
             What::FailSync(_) => "fail_sync",
             What::Rot(_) => "rot",
             What::Spoil(_) => "spoil",
+            What::Misdirect(_) => "misdirect",
             What::Wipe(_) => "wipe",
+            What::OldDisk(_) => "old_disk",
+            What::SwapDisks(..) => "swap_disks",
             What::WallJump(..) => "wall_jump",
             What::Promote(..) => "promote",
             What::EditRole(_) => "edit_role",

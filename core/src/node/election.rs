@@ -221,11 +221,14 @@ impl Node {
     pub(super) fn on_voter(&mut self, link: LinkId, welcome: Welcome, out: &mut Output) {
         let Role::Candidate(candidate) = &mut self.role else { return };
         let Some(asked) = candidate.asked.get_mut(&link) else { return };
-        if asked.node != welcome.standing.node {
+        let moved = asked.node != welcome.standing.node;
+        if welcome.standing.cluster != self.cluster || moved && self.config.planted.moved_members_ignored() {
             candidate.lost(link);
             self.close(link, out);
             return;
         }
+        // An address of the membership is where a member once was: who answers is who it says to be.
+        asked.node = welcome.standing.node;
         let (leads, promised) = (welcome.standing.leads, welcome.standing.promised);
         asked.standing = Some(welcome.standing.clone());
         asked.leader = match &welcome.verdict {

@@ -72,6 +72,11 @@ impl Node {
     }
 
     pub(super) fn on_hello(&mut self, link: LinkId, mut hello: Hello, out: &mut Output) {
+        if (hello.standing.node, hello.standing.process) == (self.id, self.process) {
+            // Its own call: it lives where the membership has somebody else.
+            self.close(link, out);
+            return;
+        }
         if let Err(reason) = self.vet(hello.protocol, &hello.standing) {
             self.decline(link, &hello.standing, reason, out);
             return;

@@ -174,6 +174,16 @@ impl Cluster {
         }
     }
 
+    /// Two nodes move: each is where the other was.
+    pub(crate) fn swap_disks(&mut self, one: u32, other: u32) {
+        let files = self.servers.get_mut(&one).map(|server| std::mem::take(&mut server.files)).unwrap_or_default();
+        let Some(server) = self.servers.get_mut(&other) else { return };
+        let files = std::mem::replace(&mut server.files, files);
+        if let Some(server) = self.servers.get_mut(&one) {
+            server.files = files;
+        }
+    }
+
     pub(crate) fn cut(&mut self, a: u32, b: u32) {
         self.cut.extend([(a, b), (b, a)]);
     }

@@ -40,6 +40,11 @@ impl File {
         &self.platter
     }
 
+    /// How much of the platter holds more than zeros up to its end.
+    pub(super) fn used(&self) -> usize {
+        self.platter.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+    }
+
     pub(super) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty() || self.platter.len() < self.cache.len()
     }
@@ -147,6 +152,17 @@ impl File {
                 self.cache[at] = flipped;
             }
         }
+    }
+
+    /// What should be in one sector is in another, over what was there; the right one has never been written.
+    pub(super) fn misdirect(&mut self, right: usize, wrong: usize) {
+        let mut bytes = self.cached(right).to_vec();
+        bytes.resize(SECTOR_BYTES, 0);
+        let length = self.platter.len();
+        self.put(wrong, &bytes);
+        self.put(right, &[0; SECTOR_BYTES]);
+        self.platter.truncate(length);
+        self.cache.clone_from(&self.platter);
     }
 
     /// A sector becomes unreadable, and stays so until it is written anew.

@@ -115,7 +115,6 @@ pub struct ModelDisk {
 struct Faults {
     full: bool,
     fail_syncs: u32,
-    misdirect_writes: u32,
     slow_factor: u64,
 }
 
@@ -245,16 +244,11 @@ impl ModelDisk {
         self.faults.fail_syncs = count;
     }
 
-    /// The next writes land elsewhere in their file.
-    pub fn misdirect_writes(&mut self, count: u32) {
-        self.faults.misdirect_writes = count;
-    }
-
     /// A bit of a file whose name has `prefix` rots on the platter. False if there is no such file with content.
     pub fn rot(&mut self, prefix: &str) -> bool {
         let Some(inode) = self.some_file(prefix) else { return false };
         let Some(file) = self.files.get_mut(&inode) else { return false };
-        let used = file.platter().iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let used = file.used();
         if used == 0 {
             return false;
         }
@@ -278,6 +272,23 @@ impl ModelDisk {
         true
     }
 
+    /// What was last written to a sector of a file whose name has `prefix` is found in another sector of it, whose content
+    /// is lost; the right one is as if it had never been written. False if there is no such file with two sectors in use.
+    pub fn misdirect(&mut self, prefix: &str) -> bool {
+        let Some(inode) = self.some_file(prefix) else { return false };
+        let Some(file) = self.files.get_mut(&inode) else { return false };
+        let sectors = file.used().div_ceil(SECTOR_BYTES) as u64;
+        if sectors < 2 {
+            return false;
+        }
+        let right = self.dice.below(sectors);
+        let wrong = (right + self.dice.between(1, sectors - 1)) % sectors;
+        file.misdirect(right as usize, wrong as usize);
+        self.counts.damages += 1;
+        self.platter_version += 1;
+        true
+    }
+
     /// Everything is gone, as with a new disk in the old place.
     pub fn wipe(&mut self) {
         self.handle += 1;
@@ -293,6 +304,18 @@ impl ModelDisk {
         self.names = older.names.clone();
         self.files.clone_from(&older.files);
         self.inodes = self.inodes.max(older.inodes);
+    }
+
+    /// Two machines exchange what is on their disks. How each disk behaves stays with its machine.
+    pub fn exchange(&mut self, other: &mut Self) {
+        for disk in [&mut *self, &mut *other] {
+            disk.handle += 1;
+            disk.platter_version += 1;
+        }
+        std::mem::swap(&mut self.names, &mut other.names);
+        std::mem::swap(&mut self.files, &mut other.files);
+        std::mem::swap(&mut self.inodes, &mut other.inodes);
+        std::mem::swap(&mut self.counts.damages, &mut other.counts.damages);
     }
 
     fn time_of(&mut self, op: &FileOp) -> u64 {
@@ -382,13 +405,6 @@ impl ModelDisk {
             file.write(at, &front(parts, fits));
             self.counts.no_space += 1;
             return Err(DiskError::NoSpace);
-        }
-        if self.faults.misdirect_writes > 0 && !file.cache().is_empty() {
-            self.faults.misdirect_writes -= 1;
-            self.counts.damages += 1;
-            let sectors = file.cache().len().div_ceil(SECTOR_BYTES) as u64;
-            file.write(self.dice.below(sectors) as usize * SECTOR_BYTES, parts);
-            return Ok(());
         }
         file.write(at, parts);
         Ok(())

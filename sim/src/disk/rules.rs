@@ -261,17 +261,29 @@ fn rot_changes_one_bit_of_the_platter_for_good() {
 }
 
 #[test]
-fn a_misdirected_write_says_ok_and_lands_elsewhere() {
-    let mut elsewhere = false;
-    for seed in 0..20 {
-        let (mut disk, handle) = with_log(strict(), seed, &[0; 8 * SECTOR_BYTES]);
-        disk.misdirect_writes(1);
-        run(&mut disk, handle, &[write("log", 0, &[1; 10])]);
+fn a_misdirected_write_is_found_in_another_sector_and_is_missing_in_its_own() {
+    let sectors: Vec<u8> = (1..=4).flat_map(|number| [number; SECTOR_BYTES]).collect();
+    for seed in 0..50 {
+        let (mut disk, _) = with_log(strict(), seed, &sectors);
+        disk.power_cut();
+        assert!(disk.misdirect("log"));
         let bytes = disk.read("log").unwrap();
-        assert_eq!(bytes.iter().filter(|byte| **byte == 1).count(), 10);
-        elsewhere |= bytes[0] == 0;
+        assert_eq!(bytes, disk.platter()["log"]);
+        let found: Vec<u8> = bytes.chunks(SECTOR_BYTES).map(|sector| sector[0]).collect();
+        let right = found.iter().position(|number| *number == 0).expect("one sector was never written");
+        let twice =
+            found.iter().enumerate().filter(|(at, number)| usize::from(**number) != at + 1 && *at != right);
+        assert_eq!(twice.map(|(_, number)| usize::from(*number)).collect::<Vec<_>>(), [right + 1], "{found:?}");
     }
-    assert!(elsewhere);
+}
+
+#[test]
+fn exchanged_disks_have_each_others_files_and_no_living_process() {
+    let (mut one, handle) = with_log(strict(), 1, b"one");
+    let (mut other, _) = with_log(strict(), 2, b"other");
+    one.exchange(&mut other);
+    assert_eq!((one.read("log").unwrap(), other.read("log").unwrap()), ("other".into(), "one".into()));
+    assert_eq!(one.apply(handle, &write("log", 0, b"x")), Err(DiskError::PowerOff));
 }
 
 #[test]

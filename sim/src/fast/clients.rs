@@ -25,6 +25,8 @@ use crate::workload::{Mind, said, set, shown};
 pub(super) struct Clients {
     clients: Vec<Client>,
     ops: Vec<Op>,
+    /// The last write was answered.
+    pub(super) probed: bool,
 }
 
 #[derive(Debug)]
@@ -72,7 +74,7 @@ impl Clients {
         };
         let named = plan.operations.iter().map(|operation| operation.client + 1).max().unwrap_or(0);
         let clients = (0..plan.workload.clients.max(named)).map(client).collect();
-        Self { clients, ops: Vec::new() }
+        Self { clients, ops: Vec::new(), probed: false }
     }
 }
 
@@ -252,7 +254,7 @@ impl World<'_> {
                 self.tally.writes += 1;
                 match client {
                     Some(client) => self.clients.clients[client].last = Some(written.position),
-                    None => self.operator.probed = true,
+                    None => self.clients.probed = true,
                 }
                 self.next_after(op, true);
             }

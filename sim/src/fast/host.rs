@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use synap_core::config::RoleHint;
 use synap_core::event::{Event as CoreEvent, Level};
-use synap_core::ids::{LinkId, RequestId};
+use synap_core::ids::{LinkId, NodeId, RequestId};
 use synap_core::input::{Input, LinkChange};
 use synap_core::message::Message;
 use synap_core::node::Node;
@@ -22,6 +21,7 @@ use super::{Event, World};
 use crate::clock::Clock;
 use crate::dice::mix;
 use crate::disk::{Handle, ModelDisk};
+use crate::operator::{Setup, Site, unrecoverable};
 use crate::oracle::Fact;
 use crate::plan::Plan;
 use crate::trace::{Standing, Step, fingerprint};
@@ -33,20 +33,10 @@ pub(super) struct Host {
     pub(super) process: Option<Process>,
     /// Starts of its process so far.
     pub(super) life: u32,
-    /// Faults that keep the process from starting.
-    pub(super) held: u32,
+    pub(super) setup: Setup,
     /// Whether the machine has power.
     pub(super) powered: bool,
     pub(super) paused_until: u64,
-    pub(super) wall_offset_ms: i64,
-    /// The role in its configuration file.
-    pub(super) role: RoleHint,
-    /// The host whose address stands there as the master's.
-    pub(super) master: usize,
-    /// Each new disk makes a new node.
-    pub(super) disks: u64,
-    /// How many versions newer the protocol is that its process speaks from its next start on.
-    pub(super) skew: i16,
 }
 
 /// A process.
@@ -80,21 +70,7 @@ const SPINS_MAX: u32 = 10_000;
 
 impl Host {
     pub(super) fn new(number: usize, disk: Arc<Mutex<ModelDisk>>, plan: &Plan) -> Self {
-        let role = if number == 0 { RoleHint::Master } else { RoleHint::Replica };
-        let wall_offset_ms = (mix(&[plan.seed, number as u64, 2]) % 2_000) as i64 - 1_000;
-        Self {
-            disk,
-            process: None,
-            life: 0,
-            held: 0,
-            powered: true,
-            paused_until: 0,
-            wall_offset_ms,
-            role,
-            master: 0,
-            disks: 0,
-            skew: 0,
-        }
+        Self { disk, process: None, life: 0, setup: Setup::new(plan, number), powered: true, paused_until: 0 }
     }
 
     pub(super) fn disk(&self) -> MutexGuard<'_, ModelDisk> {
@@ -102,8 +78,7 @@ impl Host {
     }
 
     fn now(&self, now: u64, clock: Clock) -> Now {
-        let wall = 1_700_000_000_000_u64.saturating_add_signed(self.wall_offset_ms) + now / 1000;
-        Now { mono: clock.local(now), wall: WallMs(wall) }
+        Now { mono: clock.local(now), wall: WallMs(self.setup.wall_ms(now)) }
     }
 }
 
@@ -126,13 +101,13 @@ impl World<'_> {
     /// Starts the process, if none runs and nothing holds it down.
     pub(super) fn start(&mut self, number: usize) {
         let host = &mut self.hosts[number];
-        if host.process.is_some() || host.held > 0 {
+        if host.process.is_some() || host.setup.held > 0 {
             return;
         }
         host.powered = true;
         host.life += 1;
-        let mut config = self.plan.config(number, host.role, host.master);
-        config.protocol = config.protocol.saturating_add_signed(host.skew);
+        let mut config = self.plan.config(number, host.setup.role, host.setup.master);
+        config.protocol = config.protocol.saturating_add_signed(host.setup.skew);
         let life = host.life;
         let clock = Clock::drawn(self.plan, number, life);
         let now = host.now(self.now, clock);
@@ -143,7 +118,7 @@ impl World<'_> {
         };
         let recovery = match recovery {
             Ok(recovery) => recovery,
-            Err(error) => return self.unrecoverable(number, &error.to_string()),
+            Err(error) => return unrecoverable(self, number, &error.to_string()),
         };
         let repaired = {
             let mut disk = host.disk();
@@ -155,7 +130,7 @@ impl World<'_> {
             self.after(1_000_000, Event::Start { host: number });
             return;
         }
-        let id = self.plan.node_id(number, host.disks);
+        let id = self.plan.node_id(number, host.setup.disks);
         let recovered = recovery.recovered.unwrap_or_else(|| Recovered::empty(id, config.role));
         let seed = mix(&[self.plan.seed, number as u64, u64::from(life), 5]);
         let node = Node::new(config, recovered, seed, now);
@@ -339,6 +314,14 @@ impl World<'_> {
         let Some(process) = &self.hosts[number].process else { return };
         let Some(wire) = process.links.get(&link).copied() else { return };
         self.send_on(wire, message);
+    }
+
+    /// Who votes on an entry, by the word of a master that held its lease before this turn. What it had committed before
+    /// it needed one is nobody else's to hold; whoever can be elected afterwards has it.
+    pub(super) fn voters(&self, host: usize, index: Index) -> Option<Vec<NodeId>> {
+        self.hosts[host].process.as_ref().filter(|process| process.leased && index > process.applied_alone)?;
+        let members = Site::status(self, host)?.members;
+        Some(members.iter().filter(|member| member.voter).map(|member| member.node).collect())
     }
 
     /// Tells until when a master leads by its lease, and once that it no longer does.

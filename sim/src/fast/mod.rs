@@ -2,13 +2,13 @@
 //! events. No async, no sockets: for volume.
 //!
 //! Owns the order of events. What a host does with them is in [`host`], what the network does in [`net`], disks in
-//! [`disks`], clients in [`clients`], faults and the operator in [`operator`].
+//! [`disks`], clients in [`clients`], what the operator reaches of it in [`site`].
 
 mod clients;
 mod disks;
 mod host;
 mod net;
-mod operator;
+mod site;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,6 +19,7 @@ use synap_core::ids::LinkId;
 
 use crate::dice::{Dice, mix};
 use crate::disk::ModelDisk;
+use crate::operator::{self, Operator, WATCH_US};
 use crate::oracle::{Fact, Oracles};
 use crate::panics;
 use crate::plan::Plan;
@@ -91,7 +92,7 @@ struct World<'p> {
     hosts: Vec<Host>,
     network: Network,
     clients: Clients,
-    operator: operator::Operator,
+    operator: Operator,
     oracles: Oracles,
     trace: Trace,
     tally: Tally,
@@ -116,7 +117,7 @@ impl<'p> World<'p> {
             hosts,
             network: Network::new(plan),
             clients: Clients::new(plan),
-            operator: operator::Operator::default(),
+            operator: Operator::new(plan),
             oracles: Oracles::new(disks),
             trace: Trace::new(keeps_trace),
             tally: Tally::default(),
@@ -156,7 +157,7 @@ impl<'p> World<'p> {
                 return verdict;
             }
             if self.trace.events() > EVENTS_MAX {
-                let cause = format!("{EVENTS_MAX} events; {}", self.standing());
+                let cause = format!("{EVENTS_MAX} events; {}", operator::standing(self));
                 return Verdict::Liveness { at: self.now, cause };
             }
         }
@@ -176,9 +177,13 @@ impl<'p> World<'p> {
             Event::Operation(number) => self.operation_due(number),
             Event::Request { op } => self.request_arrives(op),
             Event::GiveUp { op } => self.give_up(op),
-            Event::Begin(number) => self.fault_begins(number),
-            Event::End(number) => self.fault_ends(number),
-            Event::Watch => self.watch(),
+            Event::Begin(number) => operator::fault_begins(self, number),
+            Event::End(number) => operator::fault_ends(self, number),
+            Event::Watch => {
+                self.after(WATCH_US, Event::Watch);
+                self.drop_stalled();
+                operator::watch(self);
+            }
         }
     }
 

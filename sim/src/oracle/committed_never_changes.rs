@@ -32,6 +32,10 @@ impl Oracle for CommittedNeverChanges {
                 self.applied[*node].clear();
                 Ok(())
             }
+            Fact::DisksSwapped { one, other } => {
+                self.applied.swap(*one, *other);
+                Ok(())
+            }
             // Where replicas elect and nobody promotes, what was applied was committed by a majority, or by the only
             // master that there was: no election takes it back.
             Fact::Happened { node, event: Event::RolledBack { from, upto, applied: true, .. } }

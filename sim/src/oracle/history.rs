@@ -15,6 +15,9 @@ use synap_core::store::Store;
 use super::quorum_durable::counts_votes;
 use crate::oracle::{Fact, Ground, Oracle, says_durable};
 
+/// No process has this number: they count from 1.
+const NO_LIFE: u32 = 0;
+
 /// Remembers what clients asked and were told, and settles it at the end.
 #[derive(Debug)]
 pub(super) struct ClientHistory {
@@ -101,6 +104,7 @@ impl Oracle for ClientHistory {
                 self.reads.entry(applied.index).or_default().push(read);
             }
             Fact::DiskLost { node } => self.lost_at[*node] = Some(ground.at),
+            Fact::DisksSwapped { one, other } => self.swapped(*one, *other),
             Fact::Sent { message: Message::Hello(Hello { standing, .. }), .. }
             | Fact::Sent { message: Message::Welcome(Welcome { standing, .. }), .. } => {
                 self.learn_line(standing.history.reigns());
@@ -145,6 +149,17 @@ impl ClientHistory {
             }
         }
         Ok(())
+    }
+
+    /// What a node answered goes with its disk. Its process was another one.
+    fn swapped(&mut self, one: usize, other: usize) {
+        self.lost_at.swap(one, other);
+        for write in &mut self.writes {
+            if write.node == one || write.node == other {
+                write.node = if write.node == one { other } else { one };
+                write.life = NO_LIFE;
+            }
+        }
     }
 
     fn learn_line(&mut self, reigns: &[Reign]) {

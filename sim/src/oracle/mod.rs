@@ -68,6 +68,13 @@ pub enum Fact<'a> {
         /// Whose.
         node: usize,
     },
+    /// Two machines have each other's disk from now on.
+    DisksSwapped {
+        /// One of them.
+        one: usize,
+        /// The other.
+        other: usize,
+    },
     /// Recovery refused the disk of a node.
     Unrecoverable {
         /// Whose.

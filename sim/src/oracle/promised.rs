@@ -30,6 +30,10 @@ impl Oracle for Promised {
                 self.highest[*node] = Epoch::default();
                 Ok(())
             }
+            Fact::DisksSwapped { one, other } => {
+                self.highest.swap(*one, *other);
+                Ok(())
+            }
             Fact::Sent { node, message: Message::Ack(ack), .. } => self.builds(ground, *node, ack.epoch()),
             Fact::Sent { node, message: Message::Vote(vote), .. } if vote.granted() && !vote.trial() => {
                 self.builds(ground, *node, vote.epoch())

@@ -62,7 +62,7 @@ impl Oracle for QuorumDurable {
 /// The nodes besides `node` whose platters hold `position`. A disk that was lost since it acked counts for none, so
 /// plans that lose disks are not asked.
 fn holders(ground: &Ground<'_>, node: usize, position: Position) -> u32 {
-    if ground.plan.damages_disks() || ground.plan.changes_master() {
+    if ground.plan.disks_lost() > 0 || ground.plan.changes_master() {
         return u32::MAX - 1;
     }
     (0..ground.plan.nodes()).filter(|other| *other != node && ground.platter(*other).holds(position)).count()

@@ -32,6 +32,10 @@ impl Oracle for RollbackReported {
                 self.held[*node].clear();
                 Ok(())
             }
+            Fact::DisksSwapped { one, other } => {
+                self.held.swap(*one, *other);
+                Ok(())
+            }
             Fact::Happened { node, event: Event::RolledBack { .. } | Event::SnapshotInstalled { .. } }
             | Fact::Ended { node, .. }
             | Fact::Started { node, .. } => self.look(ground, *node, &ground.platter(*node)),

@@ -28,9 +28,9 @@ pub enum PlanError {
         /// The highest.
         last: usize,
     },
-    /// A node cannot be partitioned from itself.
-    #[error("fault {number} cuts a node off from itself")]
-    OwnWay {
+    /// There is no way from a node to itself, and nothing to exchange.
+    #[error("fault {number} needs two different nodes")]
+    OneNode {
         /// Which fault, by its place in the script.
         number: usize,
     },
@@ -66,8 +66,8 @@ impl Plan {
         }
         for (number, fault) in self.faults.iter().enumerate() {
             is_there(fault.what.nodes(nodes), nodes, || format!("fault {number}"))?;
-            if matches!(fault.what, What::OneWay(from, to) if from == to) {
-                return Err(PlanError::OwnWay { number });
+            if matches!(fault.what, What::OneWay(one, other) | What::SwapDisks(one, other) if one == other) {
+                return Err(PlanError::OneNode { number });
             }
         }
         for (number, operation) in self.operations.iter().enumerate() {
@@ -112,7 +112,7 @@ mod tests {
             refused("faults: [{at_ms: 1, what: !kill 3}]"),
             "fault 0 names node 3, and there are nodes 0 to 2"
         );
-        assert_eq!(refused("faults: [{at_ms: 1, what: !one_way [1, 1]}]"), "fault 0 cuts a node off from itself");
+        assert_eq!(refused("faults: [{at_ms: 1, what: !one_way [1, 1]}]"), "fault 0 needs two different nodes");
         assert_eq!(
             refused("operations: [{at_us: 1, node: 7, ask: get k}]"),
             "operation 0 names node 7, and there are nodes 0 to 2"

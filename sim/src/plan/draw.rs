@@ -19,8 +19,9 @@ pub fn draw(seed: u64) -> Plan {
     let calm_at_ms = busy_ms.max(over_ms) + 500;
     let broken = if knobs.automatic && dice.chance(200) { broken(&mut dice, replicas + 1) } else { Vec::new() };
     if !broken.is_empty() {
-        // Who is taken out joins anew through the master that its file names, which may be one that is given up.
-        faults.retain(|fault| !matches!(fault.what, What::Remove(_)));
+        // Who is taken out joins anew through the master that its file names, which may be one that is given up; and who has
+        // another's disk is found through those that have kept theirs.
+        faults.retain(|fault| !matches!(fault.what, What::Remove(_) | What::SwapDisks(..)));
         faults.extend(lasting(&mut dice, &broken, replicas + 1, calm_at_ms));
         faults.sort_by_key(|fault| fault.at_ms);
     }
@@ -161,6 +162,8 @@ enum Kind {
     FailSync,
     Damage,
     Wipe,
+    OldDisk,
+    SwapDisks,
     WallJump,
     Promote,
     EditRole,
@@ -175,9 +178,9 @@ enum Kind {
     Garble,
 }
 
-/// What an armed cluster must survive without a loss. A disk that rots at the end of its log loses what it acked and cannot
-/// know it, which no majority is safe from.
-const KINDS_AUTOMATIC: [Kind; 22] = [
+/// What an armed cluster must survive without a loss. A disk that rots at the end of its log, or of which an older copy is put
+/// back, loses what it acked and cannot know it, which no majority is safe from.
+const KINDS_AUTOMATIC: [Kind; 23] = [
     Kind::Kill,
     Kind::PowerCut,
     Kind::PowerCutAll,
@@ -198,11 +201,12 @@ const KINDS_AUTOMATIC: [Kind; 22] = [
     Kind::Priority,
     Kind::PauseElections,
     Kind::Wipe,
+    Kind::SwapDisks,
     Kind::Skew,
     Kind::Garble,
 ];
 
-const KINDS: [Kind; 19] = [
+const KINDS: [Kind; 21] = [
     Kind::Kill,
     Kind::PowerCut,
     Kind::PowerCutAll,
@@ -216,6 +220,8 @@ const KINDS: [Kind; 19] = [
     Kind::FailSync,
     Kind::Damage,
     Kind::Wipe,
+    Kind::OldDisk,
+    Kind::SwapDisks,
     Kind::WallJump,
     Kind::Promote,
     Kind::EditRole,
@@ -234,6 +240,15 @@ fn faults(dice: &mut Dice, nodes: u8, busy_ms: u64, automatic: bool) -> Vec<Faul
     // An operator who takes out one voter while another has just lost its disk ends the quorum for good.
     if kinds.contains(&Kind::Remove) {
         kinds.retain(|kind| *kind != Kind::Wipe);
+    }
+    // Who is made master by hand with an older copy of its disk may open an epoch for the second time; with another's, which
+    // may be empty, it may found a cluster of its own.
+    if kinds.iter().any(|kind| matches!(kind, Kind::Promote | Kind::EditRole)) {
+        kinds.retain(|kind| !matches!(kind, Kind::OldDisk | Kind::SwapDisks));
+    }
+    // Nor is the copy of one machine's disk put back in another.
+    if nodes < 3 || kinds.contains(&Kind::OldDisk) {
+        kinds.retain(|kind| *kind != Kind::SwapDisks);
     }
     if kinds.is_empty() {
         return Vec::new();
@@ -291,8 +306,14 @@ fn fault(dice: &mut Dice, kind: Kind, nodes: u8, at_ms: u64) -> Fault {
         Kind::SlowDisk => (for_ms, What::SlowDisk(node, *dice.pick(&[10, 100]))),
         Kind::FullDisk => (for_ms, What::FullDisk(node)),
         Kind::FailSync => (for_ms.max(300), What::FailSync(node)),
-        Kind::Damage => (0, if dice.chance(700) { What::Rot(replica) } else { What::Spoil(replica) }),
+        Kind::Damage => (0, dice.pick(&[What::Rot, What::Rot, What::Misdirect, What::Spoil])(replica)),
         Kind::Wipe => (for_ms, What::Wipe(replica)),
+        Kind::OldDisk => (for_ms.max(300), What::OldDisk(replica)),
+        Kind::SwapDisks => {
+            // The file of the first master makes a master of whatever disk it meets.
+            let other = 1 + (replica - 1 + dice.between(1, u64::from(nodes) - 2) as u8) % (nodes - 1);
+            (for_ms, What::SwapDisks(replica, other))
+        }
         Kind::WallJump => {
             let ms = *dice.pick(&[50, 5_000, 3_600_000]);
             (0, What::WallJump(node, if dice.chance(500) { ms } else { -ms }))

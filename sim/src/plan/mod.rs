@@ -19,7 +19,7 @@ pub use draw::{draw, with_front};
 pub use text::to_text;
 
 /// The version of this format, and of what a bare seed means.
-pub const PLAN_VERSION: u32 = 5;
+pub const PLAN_VERSION: u32 = 6;
 
 /// What a run does. Everything may be left out of a script: [`usual`] says what then holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,8 +191,14 @@ pub enum What {
     Rot(u8),
     /// A sector becomes unreadable, and the machine starts again.
     Spoil(u8),
+    /// What was last written to a sector of a file is found in another one, and the machine starts again.
+    Misdirect(u8),
     /// The disk is replaced by an empty one.
     Wipe(u8),
+    /// When the fault ends, the machine loses its power and finds its disk as it was when the fault began.
+    OldDisk(u8),
+    /// Two machines lose their power, and each has the other's disk when it starts again at the end of the fault.
+    SwapDisks(u8, u8),
     /// The wall clock jumps by so many milliseconds.
     WallJump(u8, i64),
     /// The operator promotes this node; true: by force, accepting loss.
@@ -234,7 +240,9 @@ impl What {
             | Self::FailSync(node)
             | Self::Rot(node)
             | Self::Spoil(node)
+            | Self::Misdirect(node)
             | Self::Wipe(node)
+            | Self::OldDisk(node)
             | Self::WallJump(node, _)
             | Self::Promote(node, _)
             | Self::EditRole(node)
@@ -246,7 +254,7 @@ impl What {
             | Self::Priority(node, _)
             | Self::Skew(node, _)
             | Self::Garble(node) => vec![usize::from(*node)],
-            Self::OneWay(from, to) => vec![usize::from(*from), usize::from(*to)],
+            Self::OneWay(from, to) | Self::SwapDisks(from, to) => vec![usize::from(*from), usize::from(*to)],
             Self::Partition(side) => side.iter().copied().map(usize::from).collect(),
             Self::PowerCutAll => (0..nodes).collect(),
             Self::KillMaster | Self::CutMaster | Self::SlowNetwork(_) | Self::PauseElections => Vec::new(),
@@ -263,12 +271,8 @@ impl Plan {
     /// Whether anything in it may make an acknowledged write disappear from the final log, by the rules of what a
     /// concern means: a change of master by promotion, or a disk that is lost.
     pub fn changes_master(&self) -> bool {
-        self.faults.iter().any(|fault| {
-            matches!(
-                fault.what,
-                What::Promote(..) | What::EditRole(_) | What::Wipe(_) | What::Rot(_) | What::Spoil(_)
-            )
-        })
+        let promotes = |fault: &Fault| matches!(fault.what, What::Promote(..) | What::EditRole(_));
+        self.ruins_disks() || self.faults.iter().any(promotes)
     }
 
     /// Whether an operator makes a master by force.
@@ -281,10 +285,10 @@ impl Plan {
         self.faults.iter().any(|fault| matches!(fault.what, What::Remove(_)))
     }
 
-    /// How many disks are lost at most.
+    /// How many disks forget at most what was durable on them.
     pub fn disks_lost(&self) -> usize {
-        let loses = |fault: &&Fault| matches!(fault.what, What::Wipe(_) | What::Rot(_) | What::Spoil(_));
-        self.faults.iter().filter(loses).count()
+        let forgets = |fault: &&Fault| ruins_disk(&fault.what) || matches!(fault.what, What::OldDisk(_));
+        self.faults.iter().filter(forgets).count()
     }
 
     /// Whether a node is given up.
@@ -292,8 +296,12 @@ impl Plan {
         self.broken.iter().any(|broken| usize::from(*broken) == node)
     }
 
-    /// Whether a disk of it loses or damages what was durable.
-    pub fn damages_disks(&self) -> bool {
-        self.faults.iter().any(|fault| matches!(fault.what, What::Wipe(_) | What::Rot(_) | What::Spoil(_)))
+    /// Whether a disk is damaged, or replaced by an empty one.
+    pub fn ruins_disks(&self) -> bool {
+        self.faults.iter().any(|fault| ruins_disk(&fault.what))
     }
+}
+
+fn ruins_disk(what: &What) -> bool {
+    matches!(what, What::Wipe(_) | What::Rot(_) | What::Spoil(_) | What::Misdirect(_))
 }

@@ -72,6 +72,8 @@ pub(super) fn plainer(what: &What, nodes: usize) -> Vec<What> {
         What::Skew(node, _) => vec![What::Kill(*node)],
         What::Garble(node) => vec![What::Reset(*node)],
         What::Wipe(node) => vec![What::PowerCut(*node), What::Kill(*node)],
+        What::OldDisk(node) => vec![What::PowerCut(*node)],
+        What::SwapDisks(one, other) => vec![What::PowerCut(*one), What::PowerCut(*other)],
         What::SlowNetwork(factor) if *factor > 10 => vec![What::SlowNetwork(10)],
         What::SlowDisk(node, factor) if *factor > 10 => vec![What::SlowDisk(*node, 10)],
         What::Kill(_)
@@ -84,6 +86,7 @@ pub(super) fn plainer(what: &What, nodes: usize) -> Vec<What> {
         | What::FailSync(_)
         | What::Rot(_)
         | What::Spoil(_)
+        | What::Misdirect(_)
         | What::WallJump(..)
         | What::Promote(_, false)
         | What::EditRole(_)

@@ -74,9 +74,10 @@ fn prepare(stage: &Arc<Stage>, node: usize) -> Prepared {
     let plan = &stage.plan;
     let (life, disks, stop, core) = {
         let machine = &stage.machines()[node];
-        let mut core = plan.config(node, machine.role, machine.master);
-        core.protocol = core.protocol.saturating_add_signed(machine.skew);
-        (machine.life, machine.disks, machine.stop.clone(), core)
+        let setup = &machine.setup;
+        let mut core = plan.config(node, setup.role, setup.master);
+        core.protocol = core.protocol.saturating_add_signed(setup.skew);
+        (machine.life, setup.disks, machine.stop.clone(), core)
     };
     let settings = Settings {
         core,

@@ -13,7 +13,7 @@ use synap_core::status::Status;
 use synap_core::view::View;
 
 use crate::disk::ModelDisk;
-use crate::oracle::{Fact, Oracles, Violation};
+use crate::oracle::{Fact, Oracles, Platter, Violation};
 use crate::plan::Plan;
 use crate::recording::Recording;
 use crate::run::{Tally, Verdict};
@@ -108,9 +108,9 @@ impl Ledger {
         self.end(Verdict::Safety(Violation { oracle, at, cause }));
     }
 
-    /// Whether a node's platter says that it belongs to a cluster.
-    pub(super) fn is_member(&self, node: usize) -> bool {
-        self.oracles.platter(node).node.as_ref().is_some_and(|node| node.hard_state.cluster.is_some())
+    /// What a node's platter holds.
+    pub(super) fn platter(&self, node: usize) -> Arc<Platter> {
+        self.oracles.platter(node)
     }
 
     pub(super) fn compared(&self) -> u64 {

@@ -1,9 +1,9 @@
 //! Level B: the shipped runtime over turmoil's network and the modelled disk. Everything between the socket and the
 //! disk is the code that ships: HTTP, the codec, links and their deadlines, the driver, the writer, `/metrics`.
 //!
-//! Owns the order of time: turmoil's steps of a millisecond, and the plan's events between them. What a machine runs
-//! is in [`host`], the seams in [`net`], [`disk`] and [`still`], what is seen of it in [`tap`] and [`ledger`], clients in
-//! [`clients`], [`inspector`] and [`strangers`], faults and the operator in [`operator`].
+//! Owns the order of time: turmoil's steps of a millisecond, and the plan's events between them. How machines start and end
+//! is in [`machines`], what they run in [`host`], the seams in [`net`], [`disk`] and [`still`], what is seen of it in [`tap`]
+//! and [`ledger`], clients in [`clients`], [`inspector`] and [`strangers`], what the operator reaches of it in [`site`].
 
 mod clients;
 mod disk;
@@ -11,9 +11,10 @@ mod host;
 mod http;
 mod inspector;
 mod ledger;
+mod machines;
 mod net;
-mod operator;
 mod requests;
+mod site;
 mod stage;
 mod still;
 mod strangers;
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 use turmoil::{Builder, Sim};
 
 use crate::dice::Dice;
+use crate::operator::{self, Operator, WATCH_US};
 use crate::oracle::Fact;
 use crate::panics;
 use crate::plan::Plan;
@@ -35,7 +37,6 @@ use crate::run::{Report, Tally, Verdict};
 use crate::trace::{Record, Step, Trace};
 use clients::Order;
 pub use ledger::Life;
-use operator::Operator;
 use stage::{Stage, name_of};
 
 /// The name of the clients' machine.
@@ -119,7 +120,7 @@ impl Run {
             orders,
             due: BTreeMap::new(),
             planned: 0,
-            operator: Operator::default(),
+            operator: Operator::new(&stage.plan),
         };
         for node in 0..stage.plan.nodes() {
             let stage = Arc::clone(stage);
@@ -169,9 +170,12 @@ impl Run {
     fn happen(&mut self, due: Due) {
         match due {
             Due::Start(node) => self.start(node),
-            Due::Begin(number) => self.fault_begins(number),
-            Due::End(number) => self.fault_ends(number),
-            Due::Watch => self.watch(),
+            Due::Begin(number) => operator::fault_begins(self, number),
+            Due::End(number) => operator::fault_ends(self, number),
+            Due::Watch => {
+                self.after(WATCH_US, Due::Watch);
+                operator::watch(self);
+            }
         }
     }
 

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use synap_core::config::RoleHint;
 use tokio_util::sync::CancellationToken;
 use turmoil::net::TcpStream;
 
 use super::ledger::Ledger;
 use crate::dice::mix;
 use crate::disk::ModelDisk;
+use crate::operator::Setup;
 use crate::plan::Plan;
 
 /// What all parts of a run share.
@@ -31,23 +31,13 @@ pub(super) struct Stage {
 pub(super) struct Machine {
     /// Starts of its process so far.
     pub(super) life: u32,
-    /// Faults that keep the process from starting.
-    pub(super) held: u32,
+    pub(super) setup: Setup,
     /// What the machine does when it is started next.
     pub(super) runs: Runs,
-    pub(super) wall_offset_ms: i64,
-    /// The role in its configuration file.
-    pub(super) role: RoleHint,
-    /// The node whose address stands there as the master's.
-    pub(super) master: usize,
-    /// Each new disk makes a new node.
-    pub(super) disks: u64,
     /// Faults that keep the process standing still.
     pub(super) paused: u32,
     /// Its tasks that wait for that to end.
     pub(super) sleepers: Vec<Waker>,
-    /// How many versions newer the protocol is that its process speaks from its next start on.
-    pub(super) skew: i16,
     /// How many faults garble what it sends to other nodes.
     pub(super) garbled: u32,
     /// Ends every connection that this machine has.
@@ -146,7 +136,7 @@ impl Stage {
 
     /// The wall clock of a machine, in milliseconds since the Unix epoch.
     pub(super) fn wall_ms(&self, node: usize) -> u64 {
-        1_700_000_000_000_u64.saturating_add_signed(self.machines()[node].wall_offset_ms) + now_us() / 1000
+        self.machines()[node].setup.wall_ms(now_us())
     }
 }
 
@@ -154,15 +144,10 @@ impl Machine {
     fn new(plan: &Plan, number: usize) -> Self {
         Self {
             life: 0,
-            held: 0,
+            setup: Setup::new(plan, number),
             runs: Runs::System,
-            wall_offset_ms: (mix(&[plan.seed, number as u64, 2]) % 2_000) as i64 - 1_000,
-            role: if number == 0 { RoleHint::Master } else { RoleHint::Replica },
-            master: 0,
-            disks: 0,
             paused: 0,
             sleepers: Vec::new(),
-            skew: 0,
             garbled: 0,
             cut: CancellationToken::new(),
             stop: CancellationToken::new(),

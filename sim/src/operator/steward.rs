@@ -91,7 +91,7 @@ impl Steward {
         let leads = statuses.iter().flatten().any(|status| status.role == Role::Master);
         let refusing = (0..statuses.len()).filter(|node| statuses[*node].as_ref().is_some_and(refuses));
         let best = refusing.max_by_key(|node| statuses[*node].as_ref().map(|status| status.positions.committed));
-        let Some(node) = best.filter(|_| leads && plan.damages_disks()) else {
+        let Some(node) = best.filter(|_| leads && plan.ruins_disks()) else {
             self.shunned_since = None;
             return None;
         };

@@ -1,0 +1,206 @@
+//! How each fault begins, and how it ends.
+
+use std::time::Duration;
+
+use synap_core::config::RoleHint;
+
+use super::disks::{damage, may_lead, new_disk, older_disk, swap_disks};
+use super::{Order, Site, hold, leads, plan_of, release};
+use crate::dice::mix;
+use crate::plan::What;
+use crate::trace::Step;
+
+/// How long it takes to start another version in the place of one.
+const REVERSION_US: u64 = 100_000;
+
+/// How much later than the first a machine may be back after all have lost their power.
+const LATE_US_MAX: u64 = 400_000;
+
+/// Begins fault `number` of the plan.
+pub(crate) fn fault_begins(site: &mut impl Site, number: usize) {
+    let plan = plan_of(site);
+    let fault = &plan.faults[number];
+    site.note(&[40, number as u64], || Step::FaultBegan {
+        fault: number,
+        nodes: fault.what.nodes(plan.nodes()),
+        text: format!("{:?}", fault.what),
+    });
+    let took_effect = begin(site, number, &fault.what, Duration::from_millis(fault.for_ms));
+    site.count(|tally| match took_effect {
+        Effect::Took => {
+            tally.faults += 1;
+            tally.coverage.began(&fault.what);
+        }
+        Effect::NobodyLed => {}
+        Effect::Skipped => tally.skipped += 1,
+    });
+}
+
+/// Whether a fault took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    Took,
+    /// It hits whoever leads, and nobody does.
+    NobodyLed,
+    /// This level cannot express it.
+    Skipped,
+}
+
+fn begin<S: Site>(site: &mut S, number: usize, what: &What, lasts: Duration) -> Effect {
+    match *what {
+        What::Kill(node) => hold(site, node.into(), false),
+        What::KillMaster => return strike(site, number, |site, node| hold(site, node, false)),
+        What::CutMaster => return strike(site, number, |site, node| cut_off(site, &[node as u8])),
+        What::PowerCut(node) => hold(site, node.into(), true),
+        What::PowerCutAll => (0..plan_of(site).nodes()).for_each(|node| hold(site, node, true)),
+        What::Pause(node) => site.pause(node.into(), lasts.as_micros() as u64),
+        What::Partition(ref side) => cut_off(site, side),
+        What::OneWay(from, to) => site.block(from.into(), to.into()),
+        What::Reset(node) => site.reset(node.into()),
+        What::SlowNetwork(factor) => site.slow_network(factor.max(1)),
+        What::SlowDisk(node, factor) => site.disk(node.into()).set_slow(factor),
+        What::FullDisk(node) => site.disk(node.into()).set_full(true),
+        What::FailSync(node) => site.disk(node.into()).fail_syncs(1),
+        What::Rot(node) => damage(site, node.into(), |disk| disk.rot("")),
+        What::Spoil(node) => damage(site, node.into(), |disk| disk.spoil("")),
+        What::Misdirect(node) => damage(site, node.into(), |disk| disk.misdirect("")),
+        What::Wipe(node) => {
+            hold(site, node.into(), true);
+            new_disk(site, node.into());
+        }
+        What::OldDisk(node) => {
+            let mut copy = site.disk(node.into()).clone();
+            copy.power_cut();
+            site.operator().copies.insert(number, copy);
+        }
+        What::SwapDisks(one, other) => {
+            hold(site, one.into(), true);
+            hold(site, other.into(), true);
+            swap_disks(site, one.into(), other.into());
+        }
+        What::WallJump(node, ms) => site.setup(node.into(), |setup| setup.wall_offset_ms += ms),
+        What::Promote(node, force) => site.order(node.into(), Order::Promote { force }),
+        What::EditRole(node) => {
+            hold(site, node.into(), false);
+            if may_lead(site, node.into()) {
+                site.setup(node.into(), |setup| setup.role = RoleHint::Master);
+            }
+        }
+        What::Snapshot(node) => site.order(node.into(), Order::Snapshot),
+        What::Stop(_) | What::Strangers(_) if !S::HAS_FRONT => return Effect::Skipped,
+        What::Stop(node) => {
+            site.setup(node.into(), |setup| setup.held += 1);
+            site.stop(node.into());
+        }
+        What::Strangers(node) => site.strangers(node.into(), lasts),
+        What::Switchover(node) => site.order(node.into(), Order::Switchover),
+        What::Remove(node) => return order_master(site, number, Order::Remove(name_of(node))),
+        What::Priority(node, priority) => {
+            return order_master(site, number, Order::Priority(name_of(node), priority));
+        }
+        What::PauseElections => return order_master(site, number, Order::PauseElections(lasts)),
+        What::Skew(node, versions) => reversion(site, node.into(), versions),
+        What::Garble(node) => site.garble(node.into(), true),
+    }
+    Effect::Took
+}
+
+/// Ends fault `number` of the plan.
+pub(crate) fn fault_ends<S: Site>(site: &mut S, number: usize) {
+    let plan = plan_of(site);
+    site.note(&[41, number as u64], || Step::FaultEnded { fault: number });
+    match plan.faults[number].what {
+        What::Stop(_) if !S::HAS_FRONT => {}
+        What::Kill(node) | What::PowerCut(node) | What::Wipe(node) | What::EditRole(node) | What::Stop(node) => {
+            release(site, node.into(), 0)
+        }
+        What::SwapDisks(one, other) => {
+            release(site, one.into(), 0);
+            release(site, other.into(), 0);
+        }
+        What::KillMaster => {
+            if let Some(node) = site.operator().masters_hit.remove(&number) {
+                release(site, node, 0);
+            }
+        }
+        What::CutMaster => {
+            if let Some(node) = site.operator().masters_hit.remove(&number) {
+                rejoin(site, &[node as u8]);
+            }
+        }
+        What::PowerCutAll => {
+            for node in 0..plan.nodes() {
+                let late_us = mix(&[plan.seed, number as u64, node as u64, 9]) % LATE_US_MAX;
+                release(site, node, late_us);
+            }
+        }
+        What::Partition(ref side) => rejoin(site, side),
+        What::OneWay(from, to) => {
+            site.unblock(from.into(), to.into());
+            site.reopen();
+        }
+        What::SlowNetwork(_) => site.slow_network(1),
+        What::SlowDisk(node, _) => site.disk(node.into()).set_slow(1),
+        What::FullDisk(node) => site.disk(node.into()).set_full(false),
+        What::FailSync(node) => site.disk(node.into()).fail_syncs(0),
+        What::OldDisk(node) => older_disk(site, number, node.into()),
+        What::Pause(node) => site.go_on(node.into()),
+        What::Skew(node, versions) => reversion(site, node.into(), -versions),
+        What::Garble(node) => site.garble(node.into(), false),
+        What::Reset(_)
+        | What::Rot(_)
+        | What::Spoil(_)
+        | What::Misdirect(_)
+        | What::WallJump(..)
+        | What::Promote(..)
+        | What::Snapshot(_)
+        | What::Strangers(_)
+        | What::Switchover(_)
+        | What::Remove(_)
+        | What::Priority(..)
+        | What::PauseElections => {}
+    }
+}
+
+/// A fault that hits whoever leads; without effect if nobody does.
+fn strike<S: Site>(site: &mut S, number: usize, hit: impl FnOnce(&mut S, usize)) -> Effect {
+    let Some(node) = leads(site) else { return Effect::NobodyLed };
+    site.operator().masters_hit.insert(number, node);
+    hit(site, node);
+    Effect::Took
+}
+
+fn order_master(site: &mut impl Site, number: usize, order: Order) -> Effect {
+    strike(site, number, |site, node| site.order(node, order))
+}
+
+/// Another version of the program takes the place of this one.
+fn reversion(site: &mut impl Site, node: usize, versions: i16) {
+    site.end(node, false, "killed for another version");
+    site.setup(node, |setup| setup.skew += versions);
+    site.start_after(REVERSION_US, node);
+}
+
+fn cut_off(site: &mut impl Site, side: &[u8]) {
+    for_each_way(site, side, Site::block);
+}
+
+fn rejoin<S: Site>(site: &mut S, side: &[u8]) {
+    for_each_way(site, side, S::unblock);
+    site.reopen();
+}
+
+fn for_each_way<S: Site>(site: &mut S, side: &[u8], change: impl Fn(&mut S, usize, usize)) {
+    let nodes = plan_of(site).nodes();
+    let is_inside = |node: usize| side.iter().any(|inside| usize::from(*inside) == node);
+    for from in 0..nodes {
+        for to in (0..nodes).filter(|to| is_inside(from) != is_inside(*to)) {
+            change(site, from, to);
+        }
+    }
+}
+
+/// A node, as members are named.
+fn name_of(node: u8) -> String {
+    format!("n{node}")
+}

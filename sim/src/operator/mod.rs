@@ -1,0 +1,183 @@
+//! Faults as a plan has them, and the operator: who starts and stops machines, mends what no machine mends by itself,
+//! and decides that the cluster has converged, or has not in time.
+//!
+//! One operator for every level that follows plans. What it lays hands on is a [`Site`]: machines with a process and a
+//! disk each, and the ways between them. It decides nothing that a node should decide.
+
+mod converged;
+mod disks;
+mod faults;
+mod steward;
+mod watching;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
+
+use synap_core::config::RoleHint;
+use synap_core::history::Reign;
+use synap_core::status::Status;
+
+use crate::dice::mix;
+use crate::disk::ModelDisk;
+use crate::oracle::{Fact, Platter};
+use crate::plan::Plan;
+use crate::run::{Tally, Verdict};
+use crate::trace::Step;
+pub(crate) use disks::unrecoverable;
+pub(crate) use faults::{fault_begins, fault_ends};
+use steward::Steward;
+pub(crate) use watching::{WATCH_US, standing, watch};
+
+/// What the operator has in hand.
+#[derive(Debug)]
+pub(crate) struct Operator {
+    plan: Arc<Plan>,
+    steward: Steward,
+    probing_since: Option<u64>,
+    /// The master that a fault has hit, by the fault's number.
+    masters_hit: BTreeMap<usize, usize>,
+    /// Copies of disks, by the number of the fault that puts them back.
+    copies: BTreeMap<usize, ModelDisk>,
+}
+
+/// How a machine is set up: what its process starts with.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    /// Faults that keep the process from starting.
+    pub(crate) held: u32,
+    pub(crate) wall_offset_ms: i64,
+    /// The role in its configuration file.
+    pub(crate) role: RoleHint,
+    /// The node whose address stands there as the master's.
+    pub(crate) master: usize,
+    /// Each new disk makes a new node.
+    pub(crate) disks: u64,
+    /// How many versions newer the protocol is that its process speaks from its next start on.
+    pub(crate) skew: i16,
+}
+
+/// What the operator asks of a node.
+#[derive(Clone, Debug)]
+pub(crate) enum Order {
+    /// Lead; by force, accepting loss.
+    Promote { force: bool },
+    /// Write a snapshot.
+    Snapshot,
+    /// Hand the mastership over.
+    Switchover,
+    /// Take a member out, by name or id.
+    Remove(String),
+    /// Say how much a member is wanted as master.
+    Priority(String, u32),
+    /// No elections for so long.
+    PauseElections(Duration),
+}
+
+/// The machines, disks and ways of a run, as the operator reaches them.
+pub(crate) trait Site {
+    /// Whether its processes are whole servers, with ports that anybody can call at and an end in good order.
+    const HAS_FRONT: bool;
+
+    fn operator(&mut self) -> &mut Operator;
+    /// Microseconds since the run began.
+    fn now(&self) -> u64;
+    fn note(&mut self, parts: &[u64], step: impl FnOnce() -> Step);
+    fn see(&mut self, fact: &Fact<'_>);
+    fn count(&mut self, what: impl FnOnce(&mut Tally));
+    /// The writes that were answered so far.
+    fn writes(&self) -> u64;
+    /// Ends the run, unless it has ended already.
+    fn finish(&mut self, verdict: Verdict);
+
+    fn setup<T>(&mut self, node: usize, of: impl FnOnce(&mut Setup) -> T) -> T;
+    fn disk(&self, node: usize) -> MutexGuard<'_, ModelDisk>;
+    fn platter(&self, node: usize) -> Arc<Platter>;
+    /// What a node says of itself; none if it is down.
+    fn status(&self, node: usize) -> Option<Status>;
+    /// Whether a node leads, by its own word.
+    fn serves(&self, node: usize) -> bool;
+    /// The life that a node is in, and the reigns of its log.
+    fn reigns(&self, node: usize) -> Option<(u32, Vec<Reign>)>;
+
+    /// The process ends: killed, or out of power.
+    fn end(&mut self, node: usize, power: bool, why: &str);
+    /// The process starts after so long, if none runs and nothing holds it down.
+    fn start_after(&mut self, us: u64, node: usize);
+    /// The process stands still for so long.
+    fn pause(&mut self, node: usize, us: u64);
+    /// One pause is over.
+    fn go_on(&mut self, node: usize);
+    /// The process is asked to end in good order.
+    fn stop(&mut self, node: usize);
+
+    fn block(&mut self, from: usize, to: usize);
+    fn unblock(&mut self, from: usize, to: usize);
+    /// Ways are open again: what waited goes on.
+    fn reopen(&mut self);
+    /// Every connection of a node breaks.
+    fn reset(&mut self, node: usize);
+    /// Everything on the network takes so many times as long.
+    fn slow_network(&mut self, factor: u64);
+    /// Some of what a node sends arrives damaged; or no longer.
+    fn garble(&mut self, node: usize, begins: bool);
+    /// Strangers call at the node's ports for so long.
+    fn strangers(&mut self, node: usize, lasts: Duration);
+
+    /// Asks a node; the answer goes to the trace alone.
+    fn order(&mut self, node: usize, order: Order);
+    /// A last write, on so many replicas besides the master: it shows that the cluster serves.
+    fn probe(&mut self, master: usize, replicas: u32);
+    /// Whether the last write was answered.
+    fn is_probed(&self) -> bool;
+}
+
+impl Operator {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self {
+            plan: Arc::new(plan.clone()),
+            steward: Steward::default(),
+            probing_since: None,
+            masters_hit: BTreeMap::new(),
+            copies: BTreeMap::new(),
+        }
+    }
+}
+
+impl Setup {
+    /// As a machine stands there before anything happens. Node 0 is the first master.
+    pub(crate) fn new(plan: &Plan, node: usize) -> Self {
+        Self {
+            held: 0,
+            wall_offset_ms: (mix(&[plan.seed, node as u64, 2]) % 2_000) as i64 - 1_000,
+            role: if node == 0 { RoleHint::Master } else { RoleHint::Replica },
+            master: 0,
+            disks: 0,
+            skew: 0,
+        }
+    }
+
+    /// Its wall clock after so many microseconds of the run, in milliseconds since the Unix epoch.
+    pub(crate) fn wall_ms(&self, us: u64) -> u64 {
+        1_700_000_000_000_u64.saturating_add_signed(self.wall_offset_ms) + us / 1000
+    }
+}
+
+fn plan_of(site: &mut impl Site) -> Arc<Plan> {
+    Arc::clone(&site.operator().plan)
+}
+
+/// Whoever leads, by its own word.
+fn leads(site: &mut impl Site) -> Option<usize> {
+    (0..plan_of(site).nodes()).find(|node| site.serves(*node))
+}
+
+fn hold(site: &mut impl Site, node: usize, power: bool) {
+    site.setup(node, |setup| setup.held += 1);
+    site.end(node, power, if power { "out of power" } else { "killed" });
+}
+
+fn release(site: &mut impl Site, node: usize, late_us: u64) {
+    site.setup(node, |setup| setup.held -= 1);
+    site.start_after(late_us, node);
+}

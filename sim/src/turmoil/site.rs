@@ -1,0 +1,169 @@
+//! What the operator reaches of the machines of level B.
+
+use std::sync::{Arc, MutexGuard};
+use std::task::Waker;
+use std::time::Duration;
+
+use serde_json::json;
+use synap_core::history::Reign;
+use synap_core::status::{Role, State, Status};
+
+use super::clients::Order as ToClients;
+use super::http::Call;
+use super::{Due, Run};
+use crate::disk::ModelDisk;
+use crate::operator::{Operator, Order, Setup, Site};
+use crate::oracle::{Fact, Platter};
+use crate::run::{Tally, Verdict};
+use crate::trace::Step;
+
+impl Site for Run {
+    const HAS_FRONT: bool = true;
+
+    fn operator(&mut self) -> &mut Operator {
+        &mut self.operator
+    }
+
+    fn now(&self) -> u64 {
+        Self::now(self)
+    }
+
+    fn note(&mut self, parts: &[u64], step: impl FnOnce() -> Step) {
+        Self::note(self, parts, step);
+    }
+
+    fn see(&mut self, fact: &Fact<'_>) {
+        Self::see(self, fact);
+    }
+
+    fn count(&mut self, what: impl FnOnce(&mut Tally)) {
+        what(&mut self.stage.ledger().tally);
+    }
+
+    fn writes(&self) -> u64 {
+        self.stage.ledger().tally.writes
+    }
+
+    fn finish(&mut self, verdict: Verdict) {
+        self.stage.ledger().end(verdict);
+    }
+
+    fn setup<T>(&mut self, node: usize, of: impl FnOnce(&mut Setup) -> T) -> T {
+        self.machine(node, |machine| of(&mut machine.setup))
+    }
+
+    fn disk(&self, node: usize) -> MutexGuard<'_, ModelDisk> {
+        self.stage.disk(node)
+    }
+
+    fn platter(&self, node: usize) -> Arc<Platter> {
+        self.stage.ledger().platter(node)
+    }
+
+    fn status(&self, node: usize) -> Option<Status> {
+        self.stage.ledger().nodes[node].status.clone()
+    }
+
+    fn serves(&self, node: usize) -> bool {
+        let ledger = self.stage.ledger();
+        let view = ledger.nodes[node].view.as_ref();
+        view.is_some_and(|view| view.role == Role::Master && view.state == State::Serving)
+    }
+
+    fn reigns(&self, node: usize) -> Option<(u32, Vec<Reign>)> {
+        let reigns = self.stage.ledger().nodes[node].view.as_ref()?.history.reigns().to_vec();
+        Some((self.machine(node, |machine| machine.life), reigns))
+    }
+
+    fn end(&mut self, node: usize, power: bool, why: &str) {
+        self.end_process(node, power, why);
+    }
+
+    fn start_after(&mut self, us: u64, node: usize) {
+        self.after(us, Due::Start(node));
+    }
+
+    fn pause(&mut self, node: usize, _: u64) {
+        self.machine(node, |machine| machine.paused += 1);
+    }
+
+    /// One fault less keeps the process standing still: if it was the last, all its tasks run.
+    fn go_on(&mut self, node: usize) {
+        let sleepers = self.machine(node, |machine| {
+            machine.paused -= 1;
+            if machine.paused == 0 { std::mem::take(&mut machine.sleepers) } else { Vec::new() }
+        });
+        sleepers.into_iter().for_each(Waker::wake);
+    }
+
+    fn stop(&mut self, node: usize) {
+        let stop = self.machine(node, |machine| machine.stop.clone());
+        stop.cancel();
+    }
+
+    fn block(&mut self, from: usize, to: usize) {
+        self.shut(from, to);
+    }
+
+    fn unblock(&mut self, from: usize, to: usize) {
+        self.open(from, to);
+    }
+
+    /// What a partition took is never sent again.
+    fn reopen(&mut self) {}
+
+    fn reset(&mut self, node: usize) {
+        let cut = self.machine(node, |machine| std::mem::take(&mut machine.cut));
+        cut.cancel();
+    }
+
+    fn slow_network(&mut self, factor: u64) {
+        let network = &self.stage.plan.network;
+        let latency_max = Duration::from_micros(network.delay_us_max.max(network.delay_us_min));
+        self.sim.set_max_message_latency(latency_max * u32::try_from(factor).unwrap_or(u32::MAX));
+    }
+
+    fn garble(&mut self, node: usize, begins: bool) {
+        self.machine(node, |machine| {
+            machine.garbled = if begins { machine.garbled + 1 } else { machine.garbled - 1 };
+        });
+    }
+
+    fn strangers(&mut self, node: usize, lasts: Duration) {
+        self.give(ToClients::Strangers(node, lasts));
+    }
+
+    fn order(&mut self, node: usize, order: Order) {
+        let (path, body) = match order {
+            Order::Promote { force } => {
+                ("/replication/promote", json!({ "force": force, "accept_data_loss": force }))
+            }
+            Order::Snapshot => return self.give(ToClients::Call(node, Call::post("/snapshot", ""))),
+            Order::Switchover => ("/replication/switchover", json!({})),
+            Order::Remove(node) => ("/replication/members", json!({ "action": "remove", "node": node })),
+            Order::Priority(node, priority) => {
+                ("/replication/members", json!({ "action": "priority", "node": node, "priority": priority }))
+            }
+            Order::PauseElections(length) => {
+                let ttl_secs = length.as_millis().div_ceil(1000).max(1) as u64;
+                ("/replication/pause", json!({ "ttl_secs": ttl_secs }))
+            }
+        };
+        self.give(ToClients::Call(node, Call::post(path, body.to_string())));
+    }
+
+    fn probe(&mut self, master: usize, replicas: u32) {
+        self.give(ToClients::Probe(master, replicas));
+    }
+
+    fn is_probed(&self) -> bool {
+        self.stage.ledger().probed
+    }
+}
+
+impl Run {
+    fn give(&self, order: ToClients) {
+        // The clients' machine runs as long as the run does.
+        let _ = self.orders.send(order);
+    }
+}
