@@ -1,6 +1,7 @@
 //! What happened, for people: a line of the log per change of state, with its cause. Never keys or values.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use crate::command::StartKind;
@@ -109,6 +110,11 @@ pub enum Event {
         /// On, or off.
         on: bool,
     },
+    /// Others than before would replace the master.
+    Regime {
+        /// What people call those that vote; empty when automatic failover is not armed.
+        voters: Vec<String>,
+    },
     /// The configured role is not this node's, since what is on disk wins.
     ConfigRoleIgnored {
         /// What to do instead.
@@ -146,6 +152,13 @@ impl Event {
             | Self::Refused { .. }
             | Self::RolledBack { .. }
             | Self::ConfigRoleIgnored { .. } => Level::Warn,
+            Self::Regime { voters } => {
+                if voters.is_empty() {
+                    Level::Warn
+                } else {
+                    Level::Info
+                }
+            }
             Self::Alarm { on, .. } => {
                 if *on {
                     Level::Warn
@@ -192,6 +205,10 @@ impl fmt::Display for Event {
                 write!(f, "state of {node} differs from ours at index {at}: it is quarantined and synced anew")
             }
             Self::Alarm { alarm, on } => write!(f, "alarm {alarm} is {}", if *on { "on" } else { "off" }),
+            Self::Regime { voters } if voters.is_empty() => {
+                f.write_str("automatic failover is not armed any more: an operator promotes")
+            }
+            Self::Regime { voters } => write!(f, "automatic failover is armed: {} vote", voters.join(", ")),
             Self::ConfigRoleIgnored { hint } => write!(f, "the configured role is ignored: {hint}"),
         }
     }

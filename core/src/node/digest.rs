@@ -47,6 +47,7 @@ impl Node {
             counters: _,
             flags,
             shown,
+            told_voters: _,
             why: _,
             view: _,
             seen: _,

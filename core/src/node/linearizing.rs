@@ -204,10 +204,14 @@ impl Node {
         for Waiting { who, .. } in late {
             if let Who::Client { id, .. } = who {
                 let refusal = match &self.role {
-                    Role::Master(_) => self.not_master(),
-                    Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => {
+                    Role::Replica(replica) if replica.is_following() => {
                         Refusal::Stale { staleness: self.view.staleness(now), applied: self.applied }
                     }
+                    Role::Founding(_)
+                    | Role::Asking(_)
+                    | Role::Candidate(_)
+                    | Role::Replica(_)
+                    | Role::Master(_) => self.not_master(),
                 };
                 out.replies.push((id, Err(refusal)));
             }

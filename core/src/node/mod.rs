@@ -125,6 +125,8 @@ pub struct Node {
     flags: Flags,
     seen: Seen,
     shown: State,
+    /// Who votes, as it was told last.
+    told_voters: Vec<NodeId>,
     why: String,
     view: Arc<View>,
 }
@@ -208,6 +210,7 @@ impl Node {
             flags: Flags::default(),
             seen: Seen::default(),
             shown: State::Connecting,
+            told_voters: Vec::new(),
             why: String::new(),
             view: Arc::new(report::empty_view()),
             store,
@@ -328,6 +331,9 @@ impl Node {
         if self.flags.disk_full == room {
             self.flags.disk_full = !room;
             out.events.push(Event::Alarm { alarm: crate::status::Alarm::DiskFull, on: !room });
+        }
+        if !room {
+            self.refuse_snapshots(out);
         }
     }
 

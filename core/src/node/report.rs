@@ -320,6 +320,7 @@ impl Node {
             let why = if why.is_empty() { String::from(usual_cause(to)) } else { why };
             out.events.push(Event::State { to, why });
         }
+        self.tell_voters(out);
         let same = self.view.applied == self.applied
             && self.view.role == self.role_name()
             && self.view.state == to
@@ -328,6 +329,18 @@ impl Node {
         if !same {
             self.view = Arc::new(self.make_view());
         }
+    }
+
+    /// Says who votes, whenever that is not who voted before.
+    fn tell_voters(&mut self, out: &mut Output) {
+        let members = self.armed().map_or(&[][..], |membership| &membership.members);
+        let voters = members.iter().filter(|member| member.voter);
+        if voters.clone().map(|member| &member.id).eq(&self.told_voters) {
+            return;
+        }
+        let (ids, names) = voters.map(|member| (member.id, member.name.clone())).unzip();
+        self.told_voters = ids;
+        out.events.push(Event::Regime { voters: names });
     }
 
     /// When the next turn is due at the latest.

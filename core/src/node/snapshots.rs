@@ -105,6 +105,15 @@ impl Snapshots {
         gone.into_iter().map(|position| position.index).collect()
     }
 
+    /// Takes out who waits for one, begun or not.
+    fn waiting(&mut self) -> Vec<RequestId> {
+        let mut all = core::mem::take(&mut self.wanted);
+        if let Some(taking) = &mut self.taking {
+            all.append(&mut taking.for_requests);
+        }
+        all
+    }
+
     /// Nobody waits for it any more.
     pub(super) fn cancel(&mut self, id: RequestId) {
         self.wanted.retain(|wanted| *wanted != id);
@@ -281,6 +290,13 @@ impl Node {
         let kept = usize::try_from(self.snapshots_kept()).unwrap_or(usize::MAX);
         let durable = &self.snapshots.durable;
         if durable.len() < kept { Index::ZERO } else { durable.first().map_or(Index::ZERO, |oldest| oldest.index) }
+    }
+
+    /// The disk has no room: who waits is told so, since nobody knows when that ends. What has begun goes on when there is
+    /// room again.
+    pub(super) fn refuse_snapshots(&mut self, out: &mut Output) {
+        let refused = self.snapshots.waiting().into_iter().map(|id| (id, Err(Refusal::DiskFull)));
+        out.replies.extend(refused);
     }
 
     /// A master's snapshot is about to replace the state: one of our own in the making is of no use.

@@ -209,6 +209,16 @@ impl Node {
         self.is_open() && self.holds_lease()
     }
 
+    /// Whether there was a master and this node neither is one nor follows one, in whatever state that leaves it.
+    fn misses_a_master(&self) -> bool {
+        let alone = match &self.role {
+            Role::Candidate(_) => true,
+            Role::Replica(replica) => !replica.is_following(),
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => false,
+        };
+        alone && !self.log.history().reigns().is_empty()
+    }
+
     /// What is wrong now, in order.
     pub(super) fn alarms(&self) -> Vec<Alarm> {
         let memory_max = self.config.limits.memory_bytes_max;
@@ -222,7 +232,7 @@ impl Node {
             (Alarm::OutOfMemory, memory_max > 0 && self.store.memory_bytes() >= memory_max),
             (Alarm::UnsafeFsync, unsafe_fsync),
             (Alarm::NoQuorum, self.flags.no_quorum),
-            (Alarm::MasterDown, self.state() == crate::status::State::MasterDown),
+            (Alarm::MasterDown, self.misses_a_master()),
             (Alarm::RollbackWritten, self.flags.rollback_written),
             (Alarm::StateMismatch, self.flags.state_mismatch),
         ];

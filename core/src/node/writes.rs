@@ -180,11 +180,13 @@ impl Node {
     }
 
     fn on_snapshot(&mut self, id: RequestId, out: &mut Output) {
-        if self.config.persistent {
-            self.snapshots.want(id);
-        } else {
+        if !self.config.persistent {
             let why = "persistence is off: there is no place for a snapshot".into();
             out.replies.push((id, Err(Refusal::Conflict { why })));
+        } else if self.flags.disk_full {
+            out.replies.push((id, Err(Refusal::DiskFull)));
+        } else {
+            self.snapshots.want(id);
         }
     }
 
