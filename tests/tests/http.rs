@@ -134,7 +134,15 @@ fn what_makes_no_sense_is_refused() {
     raw(b"{").problem(400, "bad_request");
     raw(br#"{"key":"k"}"#).problem(400, "bad_request");
     raw(br#"{"key":"k","value":1,"valeu":2}"#).problem(400, "bad_request");
-    server.post("/kv/set?concern=most", &json!({ "key": "k", "value": 1 })).problem(400, "bad_request");
+    raw(br#"["k",1,null,null,null,null,null]"#).problem(400, "bad_request");
+    let empty = raw(b"").problem(400, "bad_request");
+    assert!(empty["detail"].to_string().contains("a JSON object is wanted"), "{empty}");
+    for concern in ["most", "0", "-1", "local&concern=async"] {
+        server
+            .post(&format!("/kv/set?concern={concern}"), &json!({ "key": "k", "value": 1 }))
+            .problem(400, "bad_request");
+    }
+    server.get("/kv/get/100%").problem(400, "bad_request");
     server.get("/kv/get/k?min_position=x").problem(400, "bad_request");
     server.post("/kv/set", &json!({ "key": "k".repeat(101), "value": 1 })).problem(413, "too_large");
     server.post("/kv/set", &json!({ "key": "k", "value": "x".repeat(1_001) })).problem(413, "too_large");

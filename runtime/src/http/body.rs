@@ -52,21 +52,40 @@ async fn frame(body: &mut Incoming) -> Result<Option<Bytes>, Problem> {
     Ok(None)
 }
 
-/// What JSON text says. The content type is not asked for: `curl -d` names another one.
+/// What a JSON object says. The content type is not asked for: `curl -d` names another one.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|_| fault::<T>(body))
+    // Serde would take an array for an object whose names are left out.
+    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => serde_json::from_slice(body).map_err(|_| fault::<T>(body)),
+        Some(_) => Err(Problem::bad("the body is no JSON object")),
+        None => Err(Problem::bad("the body is empty: a JSON object is wanted")),
+    }
 }
 
 /// What is wrong with JSON text: read a second time, now with the path of each value.
 fn fault<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Problem {
     let mut reader = serde_json::Deserializer::from_slice(body);
     match serde_path_to_error::deserialize::<_, T>(&mut reader) {
-        Err(error) if error.path().iter().next().is_some() => {
-            Problem::bad(format!("{}: {}", error.path(), error.inner()))
+        Err(error) => {
+            let path = error.path().to_string();
+            let said = in_words(&error.into_inner().to_string());
+            // What has no name yet is shown as a dot or a question mark.
+            Problem::bad(if matches!(path.as_str(), "." | "?") { said } else { format!("{path}: {said}") })
         }
-        Err(error) => Problem::bad(error.into_inner().to_string()),
         Ok(_) => Problem::bad("the body has more than one JSON value"),
     }
+}
+
+/// A parser's message without the names of our types.
+fn in_words(message: &str) -> String {
+    let whole = "expected a whole number";
+    let types = [
+        ("expected f64", "expected a number"),
+        ("expected i64", whole),
+        ("expected u64", whole),
+        ("expected u32", whole),
+    ];
+    types.iter().fold(message.to_owned(), |said, (name, words)| said.replace(name, words))
 }
 
 /// As [`parse`], where an empty body stands for `{}`.

@@ -61,10 +61,22 @@ struct ResumeBody {}
 #[derive(Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 enum MembersBody {
-    Add { node: String },
-    Remove { node: String },
-    Replace { node: String, by: String },
-    Priority { node: String, priority: Option<u32> },
+    Add {
+        node: String,
+    },
+    Remove {
+        node: String,
+    },
+    Replace {
+        node: String,
+        by: String,
+    },
+    Priority {
+        node: String,
+        /// Must be said, if only with `null`: who forgets it would take an operator's word back.
+        #[serde(deserialize_with = "Option::deserialize")]
+        priority: Option<u32>,
+    },
 }
 
 /// The highest priority, as in the configuration.

@@ -57,7 +57,9 @@ impl WriteQuery {
     /// Reads a write's query; `ttl` is known to raw uploads only.
     pub(crate) fn parse(query: Option<&str>, with_ttl: bool) -> Result<Self, Problem> {
         let mut parsed = Self { concern: None, timeout: TIMEOUT, ttl_ms: None };
+        let mut seen = Seen::of(query)?;
         for (name, value) in pairs(query) {
+            seen.once(&name)?;
             match &*name {
                 b"concern" => parsed.concern = Some(concern(text("concern", &value)?)?),
                 b"timeout_ms" => parsed.timeout = timeout(&value)?,
@@ -76,7 +78,9 @@ impl ReadQuery {
     /// Reads a read's query; `prefix`, `after` and `limit` are known to scans only.
     pub(crate) fn parse(query: Option<&str>, with_scan: bool) -> Result<Self, Problem> {
         let mut parsed = Self { demand: ReadDemand::default(), timeout: TIMEOUT, scan: ScanQuery::default() };
+        let mut seen = Seen::of(query)?;
         for (name, value) in pairs(query) {
+            seen.once(&name)?;
             match &*name {
                 b"consistency" => {
                     parsed.demand.linearizable = is_linearizable(text("consistency", &value)?)?;
@@ -101,6 +105,28 @@ impl ReadQuery {
     /// Whether any state will do.
     pub(crate) fn demands_nothing(&self) -> bool {
         self.demand == ReadDemand::default()
+    }
+}
+
+/// The names that a query has given so far. A route refuses those that it does not know, so that they are few.
+struct Seen(Vec<Vec<u8>>);
+
+impl Seen {
+    /// None yet, of a query that is encoded as it should be.
+    fn of(query: Option<&str>) -> Result<Self, Problem> {
+        check_encoding(query.unwrap_or_default()).map(|()| Self(Vec::new()))
+    }
+
+    /// Refuses a name that was given before: which of the two is meant cannot be known.
+    fn once(&mut self, name: &[u8]) -> Result<(), Problem> {
+        if self.0.iter().any(|seen| seen == name) {
+            return Err(Problem::bad(format!(
+                "query parameter `{}` is given twice",
+                String::from_utf8_lossy(name)
+            )));
+        }
+        self.0.push(name.to_vec());
+        Ok(())
     }
 }
 
@@ -142,10 +168,26 @@ pub(crate) fn position(text: &str) -> Result<(u64, Index), Problem> {
 
 /// The key that a path names, decoded and within `bytes_max`.
 pub(crate) fn path_key(encoded: &str, bytes_max: u32) -> Result<Cow<'_, [u8]>, Problem> {
+    check_encoding(encoded)?;
     let key: Cow<'_, [u8]> =
         if encoded.contains('%') { percent_decode_str(encoded).into() } else { Cow::Borrowed(encoded.as_bytes()) };
     check_key(&key, bytes_max)?;
     Ok(key)
+}
+
+/// Refuses a percent sign that two hexadecimal digits do not follow: to take it as it stands would name another key than
+/// the one that a client forgot to encode.
+fn check_encoding(encoded: &str) -> Result<(), Problem> {
+    let is_hex = |digits: &[u8]| digits.len() == 2 && digits.iter().all(u8::is_ascii_hexdigit);
+    for (at, _) in encoded.match_indices('%') {
+        let digits = encoded.as_bytes().get(at + 1..at + 3);
+        if !digits.is_some_and(is_hex) {
+            return Err(Problem::bad(
+                "a percent sign wants two hexadecimal digits after it; the sign itself is %25",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses keys that are empty or too long.
@@ -186,8 +228,9 @@ fn concern(name: &str) -> Result<Concern, Problem> {
         _ => number("concern", name.as_bytes())
             .ok()
             .and_then(|replicas| u32::try_from(replicas).ok())
+            .filter(|replicas| *replicas > 0)
             .map(Concern::Replicas)
-            .ok_or_else(|| malformed("concern", "async, local, quorum or a number of replicas")),
+            .ok_or_else(|| malformed("concern", "async, local, quorum or a number of replicas from 1 on")),
     }
 }
 
@@ -238,6 +281,9 @@ mod tests {
         let linearizable = ReadQuery::parse(Some("consistency=linearizable"), true).unwrap();
         assert!(linearizable.demand.linearizable && !linearizable.demands_nothing());
         assert!(detail(WriteQuery::parse(Some("concern=+1"), false)).contains("concern"));
+        assert!(detail(WriteQuery::parse(Some("concern=0"), false)).contains("from 1 on"));
+        assert!(detail(WriteQuery::parse(Some("concern=1&concern=1"), false)).contains("twice"));
+        assert!(detail(ReadQuery::parse(Some("limit=1&prefix=%zz"), true)).contains("%25"));
         assert!(detail(WriteQuery::parse(Some("timeout_ms=0"), false)).contains("timeout_ms"));
         assert!(detail(WriteQuery::parse(Some("ttl=1"), false)).contains("`ttl`"));
         let write = WriteQuery::parse(Some("concern=2&ttl=1.5"), true).unwrap();
@@ -248,7 +294,9 @@ mod tests {
     fn keys_are_decoded_and_bounded() {
         assert_eq!(&*path_key("a%20b%2Fc+d", 100).unwrap(), b"a b/c+d");
         assert_eq!(&*path_key("%ff", 100).unwrap(), b"\xff");
-        assert!(path_key("", 100).is_err());
+        for bad in ["", "%", "a%4", "%zz", "%+1"] {
+            assert!(path_key(bad, 100).is_err(), "{bad}");
+        }
         assert!(path_key("abc", 2).is_err());
         assert_eq!(path_encode(b"a/\xff b"), "a%2F%FF%20b");
     }

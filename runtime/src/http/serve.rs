@@ -130,13 +130,17 @@ where
 }
 
 /// Deadlines are kept by [`super::connections`], hence no timer of hyper's; it is set so that none can panic.
+///
+/// Answers are not gathered over pipelined requests (`pipeline_flush`): hyper would hold back one that is ready for as long
+/// as part of the next request has come in, and drop it if that request turns out to be malformed. Who closes its sending
+/// half after the last request still gets its answers.
 fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .auto_date_header(false)
-        .pipeline_flush(true)
+        .half_close(true)
         .max_headers(HEADERS_MAX)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(BUFFER_BYTES_MAX);

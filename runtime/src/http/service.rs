@@ -81,7 +81,7 @@ async fn respond(
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
     let Some(verb) = verb else {
-        let detail = format!("{} is not allowed here", head.method);
+        let detail = format!("{} is not allowed here; allowed: {}", head.method, route.allow());
         return finish(front, Err(Problem::new(Code::MethodNotAllowed, detail).allow(route.allow())));
     };
     match route {

@@ -96,11 +96,12 @@ struct MemberJson<'a> {
     voter: bool,
     priority: u32,
     connected: bool,
-    durable: u64,
-    applied: u64,
-    lag_operations: u64,
-    lag_ms: u64,
-    bytes_behind: u64,
+    /// How it stands: null of a member that this node has not heard, as most others are to a replica.
+    durable: Option<u64>,
+    applied: Option<u64>,
+    lag_operations: Option<u64>,
+    lag_ms: Option<u64>,
+    bytes_behind: Option<u64>,
     last_contact_ms: Option<u64>,
     eligible: bool,
     why_not: Option<&'static str>,
@@ -213,6 +214,7 @@ fn link(link: &LinkStatus) -> LinkJson {
 }
 
 fn member(member: &MemberStatus) -> MemberJson<'_> {
+    let heard = |number: u64| member.last_contact.map(|_| number);
     MemberJson {
         node_id: member.node.to_string(),
         node_name: &member.name,
@@ -220,11 +222,11 @@ fn member(member: &MemberStatus) -> MemberJson<'_> {
         voter: member.voter,
         priority: member.priority,
         connected: member.connected,
-        durable: member.durable.0,
-        applied: member.applied.0,
-        lag_operations: member.lag_operations,
-        lag_ms: millis(member.lag),
-        bytes_behind: member.bytes_behind,
+        durable: heard(member.durable.0),
+        applied: heard(member.applied.0),
+        lag_operations: heard(member.lag_operations),
+        lag_ms: heard(millis(member.lag)),
+        bytes_behind: heard(member.bytes_behind),
         last_contact_ms: member.last_contact.map(millis),
         eligible: member.eligible,
         why_not: member.why_not,

@@ -114,15 +114,16 @@ fn compare_status(shown: &Value, status: &Status) -> Result<(), String> {
 }
 
 fn member_json(member: &MemberStatus) -> Value {
+    let heard = |number: u64| member.last_contact.map(|_| number);
     json!({
         "node_id": member.node.to_string(),
         "node_name": member.name,
         "connected": member.connected,
-        "durable": member.durable.0,
-        "applied": member.applied.0,
-        "lag_operations": member.lag_operations,
-        "lag_ms": whole_ms(member.lag),
-        "bytes_behind": member.bytes_behind,
+        "durable": heard(member.durable.0),
+        "applied": heard(member.applied.0),
+        "lag_operations": heard(member.lag_operations),
+        "lag_ms": heard(whole_ms(member.lag)),
+        "bytes_behind": heard(member.bytes_behind),
     })
 }
 
