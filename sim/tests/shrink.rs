@@ -3,6 +3,7 @@
 use synap_sim::bugs::PLANTS;
 use synap_sim::fast::run;
 use synap_sim::plan::{Plan, to_text};
+use synap_sim::run::{Report, Tally, Verdict};
 use synap_sim::shrink::{Limits, shrink};
 
 /// Faults that have nothing to do with any planted bug.
@@ -88,4 +89,19 @@ fn a_shrinker_keeps_to_its_limits_and_says_so() {
     assert!(!shrunk.finished);
     assert_eq!(shrunk.runs, 5);
     assert_eq!(shrunk.verdict.signature(), run(&shrunk.plan, false).verdict.signature());
+}
+
+#[test]
+fn nobody_stays_given_up_whom_nothing_keeps_down() {
+    let text =
+        "broken: [1]\nfaults: [{at_ms: 500, for_ms: 10000000, what: !kill 1}, {at_ms: 600, what: !reset 2}]";
+    let plan = Plan { calm_at_ms: 3_000, ..serde_yaml::from_str(text).expect("it is a plan") };
+    let never_converges = |_: &Plan, _: bool| Report {
+        verdict: Verdict::Liveness { at: 9_000_000, cause: String::new() },
+        trace_hash: 0,
+        trace: None,
+        tally: Tally::default(),
+    };
+    let shrunk = shrink(&plan, Limits { runs_max: 200, until: None }, never_converges, |_| {}).expect("it fails");
+    assert_eq!((shrunk.plan.faults.len(), shrunk.plan.broken.len()), (0, 0));
 }

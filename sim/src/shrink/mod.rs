@@ -11,7 +11,7 @@ mod simpler;
 
 use std::time::Instant;
 
-use crate::plan::{Operation, Plan};
+use crate::plan::{Operation, Plan, What};
 use crate::run::{Report, Verdict};
 use crate::trace::{Record, Step};
 
@@ -57,6 +57,12 @@ pub fn shrink(
     Some(Shrunk { plan, verdict, runs, finished })
 }
 
+/// Whether a fault of this node outlasts the run.
+fn is_kept_down(plan: &Plan, node: u8) -> bool {
+    let hits = |what: &What| what.nodes(plan.nodes()).contains(&usize::from(node));
+    plan.faults.iter().any(|fault| fault.at_ms + fault.for_ms > plan.calm_at_ms && hits(&fault.what))
+}
+
 /// The smallest failing plan so far, and how to find a smaller one.
 struct Shrinker<R, T> {
     run: R,
@@ -93,8 +99,10 @@ impl<R: Fn(&Plan, bool) -> Report, T: FnMut(&str)> Shrinker<R, T> {
         self.runs < self.limits.runs_max && self.limits.until.is_none_or(|until| Instant::now() < until)
     }
 
-    /// Takes `plan` if it fails in the same way.
-    fn accept(&mut self, plan: Plan) -> bool {
+    /// Takes `plan` if it fails in the same way. Nobody is given up whom nothing keeps down: the others would not be the whole
+    /// cluster, and fail for that alone.
+    fn accept(&mut self, mut plan: Plan) -> bool {
+        plan.broken = plan.broken.iter().copied().filter(|node| is_kept_down(&plan, *node)).collect();
         if plan == self.plan || !self.may_go_on() {
             return false;
         }
