@@ -116,8 +116,11 @@ impl Sender<'_> {
             quiet = false;
         }
         let FeedMode::Stream { next, .. } = feed.mode else { return };
-        if quiet && (due || self.committed > feed.committed_sent) {
-            out.sends.push((link, self.append(feed, next.prev(), Vec::new())));
+        let last = next.prev();
+        // While some of what it was sent is not committed, another commit follows, and tells of this one too.
+        let news = self.committed >= last && feed.committed_sent < last;
+        if quiet && (due || news) {
+            out.sends.push((link, self.append(feed, last, Vec::new())));
         }
     }
 

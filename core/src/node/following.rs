@@ -123,8 +123,8 @@ impl Node {
         self.committed = self.committed.max(append.committed.min(self.log.last().index));
     }
 
-    /// One ack a turn at most, if there is something to say. A round alone is answered when nothing is on its way to
-    /// the disk, which would be news soon, or when the master has heard nothing for half a heartbeat.
+    /// One ack a turn at most, if there is something to say. What is applied, or a round, is told alone when nothing is
+    /// on its way to the disk, which would be news soon, or when the master has heard nothing for half a heartbeat.
     pub(super) fn acknowledge(&mut self, out: &mut Output) {
         let last = self.log.last().index;
         let hash = self.store.hash();
@@ -144,9 +144,9 @@ impl Node {
             Received { upto, applied, hash, round, sent, word_ms, clock, disk_full, trusts_memory, any_epoch };
         let Some(ack) = self.shadow.ack(following.epoch, &received) else { return };
         let due = following.acked.is_none_or(|acked| {
-            let news = acked.durable != ack.durable() || acked.applied != ack.applied();
             let settled = ack.durable() == upto || acked.at + heartbeat / 2 <= now;
-            news || acked.round != round && settled
+            let news = acked.applied != ack.applied() || acked.round != round;
+            acked.durable != ack.durable() || news && settled
         });
         if due {
             following.acked = Some(Acked { durable: ack.durable(), applied, round, at: now });
