@@ -85,7 +85,7 @@ pub enum Request {
         /// How long to wait for that.
         timeout: Duration,
     },
-    /// A read that [`crate::view::View::admits`] put off: wait until it is admitted.
+    /// A read that [`crate::view::Outline::admits`] put off: wait until it is admitted.
     Read {
         /// What it demands of the state.
         demand: ReadDemand,

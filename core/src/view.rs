@@ -1,6 +1,8 @@
-//! The read view: a node's committed state at one instant, published after each turn, so that reads need not
-//! pass through the node.
+//! The read view: a node's committed state at one instant, for whoever need not pass through the node. Its outline
+//! tells everything but the store, and holds on to nothing: as long as a view lives, the node copies what it writes to.
 
+use alloc::sync::Arc;
+use core::ops::Deref;
 use core::time::Duration;
 
 use crate::history::History;
@@ -17,7 +19,14 @@ use crate::time::Time;
 pub struct View {
     /// The state.
     pub store: StoreView,
-    /// How far it goes.
+    /// What there is to say of it.
+    pub outline: Arc<Outline>,
+}
+
+/// A view without its store.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    /// How far the state goes.
     pub applied: Position,
     /// What the node is.
     pub role: Role,
@@ -26,8 +35,8 @@ pub struct View {
     /// The master that it knows.
     pub leader: Option<Leader>,
     /// The epochs of its log.
-    pub history: alloc::sync::Arc<History>,
-    /// When it last had proof of holding everything; none if it never had. See [`View::staleness`].
+    pub history: Arc<History>,
+    /// When it last had proof of holding everything; none if it never had. See [`Outline::staleness`].
     pub proof: Option<Proof>,
 }
 
@@ -59,7 +68,15 @@ impl Proof {
     }
 }
 
-impl View {
+impl Deref for View {
+    type Target = Outline;
+
+    fn deref(&self) -> &Outline {
+        &self.outline
+    }
+}
+
+impl Outline {
     /// Time since the node last had proof of holding everything; none if it never had.
     pub fn staleness(&self, now: Time) -> Option<Duration> {
         self.proof.map(|proof| proof.age(now))

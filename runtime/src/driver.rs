@@ -9,18 +9,15 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use synap_core::event::{Event, Level};
 use synap_core::ids::RequestId;
 use synap_core::input::Input;
 use synap_core::node::Node;
 use synap_core::output::{Output, Refusal, Reply};
 use synap_core::time::Time;
-use synap_core::view::View;
 use synap_core::wal::{Lane, WriteBatch};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
@@ -31,6 +28,7 @@ use crate::handle::{Ask, Handle};
 use crate::links::{LinkReport, Links};
 use crate::net::Net;
 use crate::observe::Watch;
+use crate::sight::Display;
 
 /// Requests that may wait to be taken by a turn; one more is [`Refusal::Busy`].
 pub const ASKS_MAX: usize = 16_384;
@@ -97,7 +95,7 @@ pub struct DriverParts<N> {
 pub struct Driver<N> {
     parts: DriverParts<N>,
     asks: mpsc::Receiver<Ask>,
-    view: Arc<ArcSwap<View>>,
+    display: Display,
     waiters: Waiters,
     unwritten: Unwritten,
     inbox: Inbox,
@@ -121,13 +119,13 @@ impl<N: Net> Driver<N> {
     /// A driver that has not begun, and the handle on its node.
     pub fn new(parts: DriverParts<N>) -> (Self, Handle) {
         let (asks_sender, asks) = mpsc::channel(ASKS_MAX);
-        let view = Arc::new(ArcSwap::new(parts.node.view()));
-        let handle = Handle::new(Arc::clone(&view), asks_sender, parts.clock.clone());
+        let display = Display::new(parts.node.outline());
+        let handle = Handle::new(display.shown(), asks_sender, parts.clock.clone());
         let driver = Self {
             alarm: Alarm::default(),
             parts,
             asks,
-            view,
+            display,
             waiters: Waiters::default(),
             unwritten: Unwritten::default(),
             inbox: Inbox::default(),
@@ -175,10 +173,10 @@ impl<N: Net> Driver<N> {
             watch.ends(&self.parts.node, now, &self.output, due);
         }
         self.alarm.set(&self.parts.clock, earliest(due, self.waiters.sweep_due()));
-        self.route();
+        self.route(now.mono);
     }
 
-    fn route(&mut self) {
+    fn route(&mut self, now: Time) {
         let mut output = std::mem::take(&mut self.output);
         for batch in output.write.take().into_iter().chain(output.snapshot.take()) {
             self.unwritten.add(&batch);
@@ -190,18 +188,12 @@ impl<N: Net> Driver<N> {
         }
         output.links.drain(..).for_each(|action| self.parts.links.carry_out(action));
         // Before the replies, so that who is told of a write finds it here.
-        self.publish();
+        let node = &self.parts.node;
+        self.display.show(node.outline(), || node.view(), now);
         output.replies.drain(..).for_each(|(id, reply)| self.waiters.answer(id, reply));
         output.events.drain(..).for_each(|event| log(&self.parts.name, &event));
         // Its vectors keep their room for the next turn.
         self.output = output;
-    }
-
-    fn publish(&self) {
-        let view = self.parts.node.view();
-        if !Arc::ptr_eq(&view, &self.view.load()) {
-            self.view.store(view);
-        }
     }
 
     /// Ready when there is something to make a turn for.

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::Guard;
 use synap_core::input::Request;
 use synap_core::output::{Refusal, Reply};
 use synap_core::time::Time;
-use synap_core::view::View;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
+use crate::sight::{Shown, Sight};
 
 /// A request on its way to the node, with the way back.
 #[derive(Debug)]
@@ -24,20 +24,26 @@ pub struct Ask {
 /// How the front ends reach the node.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    view: Arc<ArcSwap<View>>,
+    shown: Arc<Shown>,
     asks: mpsc::Sender<Ask>,
     clock: Clock,
 }
 
 impl Handle {
-    /// A handle on a driver that publishes to `view`, takes from `asks` and goes by this clock.
-    pub fn new(view: Arc<ArcSwap<View>>, asks: mpsc::Sender<Ask>, clock: Clock) -> Self {
-        Self { view, asks, clock }
+    /// A handle on a driver that shows its node at `shown`, takes from `asks` and goes by this clock.
+    pub fn new(shown: Arc<Shown>, asks: mpsc::Sender<Ask>, clock: Clock) -> Self {
+        Self { shown, asks, clock }
     }
 
-    /// The node's committed state as of its last turn.
-    pub fn view(&self) -> arc_swap::Guard<Arc<View>> {
-        self.view.load()
+    /// What there is to say of the node's committed state as of its last turn.
+    pub fn glance(&self) -> Guard<Arc<Sight>> {
+        self.shown.glance()
+    }
+
+    /// The node's committed state as of its last turn. If its store is not there, the node gives it when asked:
+    /// nobody has looked at it of late.
+    pub fn look(&self) -> Guard<Arc<Sight>> {
+        self.shown.look()
     }
 
     /// The node's monotonic clock.

@@ -13,4 +13,5 @@ pub mod net;
 pub mod observe;
 pub mod server;
 pub mod settings;
+pub mod sight;
 pub mod tasks;

@@ -1,6 +1,7 @@
 //! Who waits for what: writes for their concern, reads for a state that admits them. Owns the deadlines of both.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::mastery::Master;
@@ -13,6 +14,7 @@ use crate::log::Answered;
 use crate::output::{Output, Refusal, Reply, Written};
 use crate::position::{Index, Position};
 use crate::time::Time;
+use crate::view::View;
 
 /// Most writes that wait at once (INV-12).
 pub(super) const WAITERS_MAX: usize = 65_536;
@@ -210,7 +212,8 @@ impl Node {
         if self.reads.len() == 0 {
             return;
         }
-        let view = alloc::sync::Arc::new(self.make_view());
+        // This turn's outline is drawn last, when everything has been settled.
+        let view = Arc::new(View { store: self.store.view(), outline: Arc::new(self.make_outline()) });
         for (id, demand) in self.reads.candidates(self.applied.index) {
             match view.admits(&demand, self.now.mono) {
                 Ok(true) => out.replies.push((id, Ok(Reply::Read(view.clone())))),

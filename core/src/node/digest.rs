@@ -49,7 +49,7 @@ impl Node {
             shown,
             told_voters: _,
             why: _,
-            view: _,
+            outline: _,
             seen: _,
         } = self;
         let mut sink = Sink(Xxh3::new());

@@ -205,7 +205,7 @@ impl Node {
             if let Who::Client { id, .. } = who {
                 let refusal = match &self.role {
                     Role::Replica(replica) if replica.is_following() => {
-                        Refusal::Stale { staleness: self.view.staleness(now), applied: self.applied }
+                        Refusal::Stale { staleness: self.outline.staleness(now), applied: self.applied }
                     }
                     Role::Founding(_)
                     | Role::Asking(_)

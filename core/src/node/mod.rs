@@ -59,7 +59,7 @@ use crate::seen::Seen;
 use crate::status::{Counters, State};
 use crate::store::Store;
 use crate::time::{Now, Time, WallMs};
-use crate::view::View;
+use crate::view::{Outline, View};
 use crate::wal::HardState;
 
 use answers::{Reads, Waiters};
@@ -128,7 +128,7 @@ pub struct Node {
     /// Who votes, as it was told last.
     told_voters: Vec<NodeId>,
     why: String,
-    view: Arc<View>,
+    outline: Arc<Outline>,
 }
 
 /// What this node is, with the data of it.
@@ -212,7 +212,7 @@ impl Node {
             shown: State::Connecting,
             told_voters: Vec::new(),
             why: String::new(),
-            view: Arc::new(report::empty_view()),
+            outline: Arc::new(report::empty_outline()),
             store,
             log,
             config: Arc::new(config),
@@ -223,7 +223,7 @@ impl Node {
         node.marks.hear(node.log.last().index, now.mono);
         node.heed_pause();
         node.begin(&hard_state, fresh);
-        node.view = Arc::new(node.make_view());
+        node.outline = Arc::new(node.make_outline());
         node
     }
 
@@ -240,8 +240,13 @@ impl Node {
     }
 
     /// The committed state, for readers; constant work.
-    pub fn view(&self) -> Arc<View> {
-        Arc::clone(&self.view)
+    pub fn view(&self) -> View {
+        View { store: self.store.view(), outline: self.outline() }
+    }
+
+    /// What there is to say of the committed state; the same value until that changes.
+    pub fn outline(&self) -> Arc<Outline> {
+        Arc::clone(&self.outline)
     }
 
     fn take(&mut self, input: Input, out: &mut Output) {

@@ -19,9 +19,8 @@ use crate::output::Output;
 use crate::position::{Index, Position};
 use crate::seen::Seen;
 use crate::status::{self, Change, Failover, LinkStatus, MemberStatus, Positions, State, Status};
-use crate::store::StoreView;
 use crate::time::Time;
-use crate::view::{Proof, View};
+use crate::view::{Outline, Proof};
 
 /// How many changes of mastership status tells.
 const CHANGES_TOLD: usize = 16;
@@ -288,14 +287,13 @@ impl Node {
         }
     }
 
-    pub(super) fn make_view(&self) -> View {
-        let history = if *self.view.history == *self.log.history() {
-            Arc::clone(&self.view.history)
+    pub(super) fn make_outline(&self) -> Outline {
+        let history = if *self.outline.history == *self.log.history() {
+            Arc::clone(&self.outline.history)
         } else {
             Arc::new(self.log.history().clone())
         };
-        View {
-            store: self.store.view(),
+        Outline {
             applied: self.applied,
             role: self.role_name(),
             state: self.state(),
@@ -310,7 +308,7 @@ impl Node {
         self.why = String::from(why);
     }
 
-    /// Tells of a change of state, and publishes the view.
+    /// Tells of a change of state, and draws the outline anew.
     pub(super) fn show(&mut self, out: &mut Output) {
         self.tell_quorum(out);
         let to = self.state();
@@ -321,13 +319,13 @@ impl Node {
             out.events.push(Event::State { to, why });
         }
         self.tell_voters(out);
-        let same = self.view.applied == self.applied
-            && self.view.role == self.role_name()
-            && self.view.state == to
-            && self.view.proof == self.view_proof()
-            && self.view.leader.as_ref() == self.leader();
+        let same = self.outline.applied == self.applied
+            && self.outline.role == self.role_name()
+            && self.outline.state == to
+            && self.outline.proof == self.view_proof()
+            && self.outline.leader.as_ref() == self.leader();
         if !same {
-            self.view = Arc::new(self.make_view());
+            self.outline = Arc::new(self.make_outline());
         }
     }
 
@@ -419,10 +417,9 @@ fn usual_cause(state: State) -> &'static str {
     }
 }
 
-/// The view before the first turn.
-pub(super) fn empty_view() -> View {
-    View {
-        store: StoreView::default(),
+/// The outline before the first turn.
+pub(super) fn empty_outline() -> Outline {
+    Outline {
         applied: Position { index: Index::ZERO, ..Position::ZERO },
         role: status::Role::Replica,
         state: State::Connecting,

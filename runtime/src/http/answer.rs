@@ -12,7 +12,7 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use synap_core::position::{Index, Position};
 use synap_core::status::Role;
-use synap_core::view::View;
+use synap_core::view::Outline;
 
 use super::problem::{Problem, millis};
 
@@ -123,8 +123,8 @@ impl Answer {
 }
 
 impl Stamp {
-    /// Of a read that sees `view`, `staleness` old.
-    pub(crate) fn read(view: &View, staleness: Option<Duration>) -> Self {
+    /// Of a read that sees the state of which this is the outline, `staleness` old.
+    pub(crate) fn read(view: &Outline, staleness: Option<Duration>) -> Self {
         let staleness = match view.role {
             Role::Replica => staleness,
             Role::Master | Role::Standalone => None,

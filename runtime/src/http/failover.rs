@@ -190,5 +190,5 @@ async fn asked_of_master(front: &Front, head: &request::Parts, ask: Ask) -> Resu
 }
 
 fn at(front: &Front, position: Position) -> Stamp {
-    Stamp { position, role: front.handle.view().role, staleness: None, replayed: false }
+    Stamp { position, role: front.handle.glance().role, staleness: None, replayed: false }
 }

@@ -161,7 +161,7 @@ fn stamp(status: &Status) -> Stamp {
 }
 
 fn at(front: &Front, position: Position) -> Stamp {
-    Stamp { position, role: front.handle.view().role, staleness: None, replayed: false }
+    Stamp { position, role: front.handle.glance().role, staleness: None, replayed: false }
 }
 
 fn unreadable(error: &io::Error) -> Problem {

@@ -48,7 +48,7 @@ pub(crate) async fn health(front: &Front, head: &request::Parts) -> Result<Answe
     no_query(head)?;
     let (role, ready) = match ask_status(front).await {
         Ok(status) => (status.role, readiness(&status, None)),
-        Err(_) => (front.handle.view().role, Err("the node does not answer")),
+        Err(_) => (front.handle.glance().role, Err("the node does not answer")),
     };
     let word = if ready.is_ok() { "ok" } else { "unavailable" };
     let mut summary = json!({"status": word, "service": "synap", "version": VERSION, "role": role.as_str()});

@@ -17,7 +17,7 @@ use synap_core::position::Index;
 use synap_core::status::Role;
 use synap_core::store::Item;
 use synap_core::time::WallMs;
-use synap_core::view::View;
+use synap_core::view::{Outline, View};
 
 use super::Front;
 use super::answer::{Answer, Body, Content, Stamp, etag};
@@ -27,6 +27,7 @@ use super::query::{ReadQuery, check_key, path_key};
 use super::route::{self, Route};
 use super::service::finish;
 use crate::metrics::{KvOperation, KvResult};
+use crate::sight::Sight;
 
 /// Most keys that one `mget` may name.
 const MGET_KEYS_MAX: usize = 10_000;
@@ -52,14 +53,15 @@ pub(crate) fn at_once(
         Ok(query) => query,
         Err(problem) => return Some(finish(front, Err(problem))),
     };
-    let view = front.handle.view();
+    let sight = front.handle.look();
+    let Sight::Whole(view) = &**sight else { return None };
     if query.demands_nothing() {
-        return Some(answer(front, route, rest, &query, request.headers(), &view));
+        return Some(answer(front, route, rest, &query, request.headers(), view));
     }
     match view.admits(&query.demand, front.handle.now()) {
-        Ok(true) => Some(answer(front, route, rest, &query, request.headers(), &view)),
+        Ok(true) => Some(answer(front, route, rest, &query, request.headers(), view)),
         Ok(false) => None,
-        Err(refusal) => Some(problem(front, &view, refusal.into())),
+        Err(refusal) => Some(problem(front, view, refusal.into())),
     }
 }
 
@@ -75,7 +77,7 @@ pub(crate) async fn when_admitted(front: &Front, route: Route, head: &request::P
             let (_, rest) = route::find(head.uri.path());
             answer(front, route, rest, &query, &head.headers, &view)
         }
-        Err(refused) => problem(front, &front.handle.view(), refused),
+        Err(refused) => problem(front, &front.handle.glance(), refused),
     }
 }
 
@@ -100,7 +102,7 @@ pub(crate) async fn mget(front: &Front, head: &request::Parts, body: Incoming) -
             let stamp = stamp(front, &view);
             finish(front, Ok(Answer::json(found).stamped(stamp)))
         }
-        Err(refused) => problem(front, &front.handle.view(), refused),
+        Err(refused) => problem(front, &front.handle.glance(), refused),
     }
 }
 
@@ -114,11 +116,10 @@ struct Mget<'a> {
 
 /// A view that admits the read.
 async fn admitted(front: &Front, query: &ReadQuery) -> Result<Arc<View>, Problem> {
-    let view = front.handle.view();
-    if view.admits(&query.demand, front.handle.now())? {
-        return Ok(Arc::clone(&view));
+    match &**front.handle.look() {
+        Sight::Whole(view) if view.admits(&query.demand, front.handle.now())? => return Ok(Arc::clone(view)),
+        Sight::Whole(_) | Sight::Outline(_) => {}
     }
-    drop(view);
     match front.handle.ask(Ask::Read { demand: query.demand, timeout: query.timeout }).await? {
         Reply::Read(view) => Ok(view),
         other => Err(Problem::mismatched(&other)),
@@ -148,12 +149,12 @@ fn answer(
     }
 }
 
-/// A refused read, stamped with the view that refused it.
-fn problem(front: &Front, view: &View, problem: Problem) -> Response<Body> {
+/// A refused read, stamped with the state that refused it.
+fn problem(front: &Front, view: &Outline, problem: Problem) -> Response<Body> {
     problem.into_response(stamp(front, view))
 }
 
-fn stamp(front: &Front, view: &View) -> Stamp {
+fn stamp(front: &Front, view: &Outline) -> Stamp {
     match view.role {
         Role::Replica => Stamp::read(view, view.staleness(front.handle.now())),
         Role::Master | Role::Standalone => Stamp::read(view, None),

@@ -124,7 +124,7 @@ async fn respond(
 
 /// The response, stamped with the newest state where the handler named none.
 pub(crate) fn finish(front: &Front, answered: Result<Answer, Problem>) -> Response<Body> {
-    let current = || Stamp::read(&front.handle.view(), None);
+    let current = || Stamp::read(&front.handle.glance(), None);
     match answered {
         Ok(answer) => answer.into_response(current),
         Err(problem) => problem.into_response(current()),

@@ -125,7 +125,7 @@ fn effective(front: &Front, asked: Option<Concern>, get: bool) -> Option<Concern
 
 /// The master, if this node is a replica and knows one.
 fn master_elsewhere(front: &Front) -> Option<Leader> {
-    let view = front.handle.view();
+    let view = front.handle.glance();
     match view.role {
         Role::Replica => view.leader.clone(),
         Role::Master | Role::Standalone => None,
@@ -418,7 +418,7 @@ fn push_bool(out: &mut Vec<u8>, name: &str, yes: bool) {
 }
 
 fn stamp(front: &Front, written: &Written) -> Stamp {
-    let role = front.handle.view().role;
+    let role = front.handle.glance().role;
     Stamp { position: written.position, role, staleness: None, replayed: is_replayed(written) }
 }
 

@@ -128,7 +128,7 @@ impl Ledger {
         if self.promoted && !armed {
             return Ok(());
         }
-        let view = node.view();
+        let view = node.outline();
         let at =
             |index: Index| if index > status.positions.last.index { None } else { view.history.epoch_at(index) };
         // The view's history is that of its last change; it knows what is applied, and may not know what came in since.

@@ -160,7 +160,7 @@ impl State {
         }
         match action {
             Action::Write { node, .. } => {
-                left.writes > 0 && up(node).is_some_and(|node| node.view().state == NodeState::Serving)
+                left.writes > 0 && up(node).is_some_and(|node| node.outline().state == NodeState::Serving)
             }
             Action::Deliver { conn, side } => self.conns.get(conn).is_some_and(|conn| !conn.to[*side].is_empty()),
             Action::Connect { node } => host(node).is_some_and(|host| !host.dials.is_empty()),
@@ -172,7 +172,7 @@ impl State {
             Action::Start { node } => host(node).is_some_and(|host| host.node.is_none()),
             Action::Break { conn } => left.breaks > 0 && self.standing_conns().any(|standing| standing == *conn),
             Action::Promote { node, .. } => {
-                left.promotions > 0 && up(node).is_some_and(|node| node.view().role == Role::Replica)
+                left.promotions > 0 && up(node).is_some_and(|node| node.outline().role == Role::Replica)
             }
             Action::Snapshot { node } => left.snapshots > 0 && up(node).is_some(),
             Action::Tick => left.ticks > 0 && self.hosts.iter().any(|host| host.deadline.is_some()),

@@ -206,7 +206,7 @@ impl World<'_> {
         let process = self.hosts[host].process.as_ref()?;
         let view = process.node.view();
         match view.admits(demand, process.time(self.now)) {
-            Ok(true) => Some(Ok(view)),
+            Ok(true) => Some(Ok(std::sync::Arc::new(view))),
             Ok(false) => None,
             Err(refusal) => Some(Err(refusal)),
         }

@@ -330,7 +330,7 @@ impl World<'_> {
             return;
         }
         let Some(process) = &mut self.hosts[number].process else { return };
-        let view = process.node.view();
+        let view = process.node.outline();
         let until = match view.proof {
             Some(Proof::Lease { until, .. }) => Some(process.clock.instant(until)),
             Some(Proof::Master | Proof::At(_)) | None => None,

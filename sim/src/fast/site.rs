@@ -69,7 +69,7 @@ impl Site for World<'_> {
 
     fn reigns(&self, node: usize) -> Option<(u32, Vec<Reign>)> {
         let host = &self.hosts[node];
-        let view = host.process.as_ref()?.node.view();
+        let view = host.process.as_ref()?.node.outline();
         Some((host.life, view.history.reigns().to_vec()))
     }
 

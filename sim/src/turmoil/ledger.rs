@@ -10,7 +10,7 @@ use synap_core::message::Message;
 use synap_core::output::Written;
 use synap_core::position::{Index, Position};
 use synap_core::status::Status;
-use synap_core::view::View;
+use synap_core::view::Outline;
 
 use crate::disk::ModelDisk;
 use crate::oracle::{Fact, Oracles, Platter, Violation};
@@ -54,7 +54,7 @@ pub struct Life {
 pub(super) struct Seen {
     /// Its newest word; none while no process runs.
     pub(super) status: Option<Status>,
-    pub(super) view: Option<Arc<View>>,
+    pub(super) outline: Option<Arc<Outline>>,
     /// Which node is at the other end of a link.
     peers: BTreeMap<LinkId, usize>,
     /// Writes that wait for their answer, with the time when they came.
@@ -135,7 +135,7 @@ impl Ledger {
     pub(super) fn ends(&mut self, node: usize) {
         let seen = &mut self.nodes[node];
         seen.status = None;
-        seen.view = None;
+        seen.outline = None;
     }
 
     /// A link of a node leads to this other node.

@@ -66,12 +66,12 @@ impl Site for Run {
 
     fn serves(&self, node: usize) -> bool {
         let ledger = self.stage.ledger();
-        let view = ledger.nodes[node].view.as_ref();
+        let view = ledger.nodes[node].outline.as_ref();
         view.is_some_and(|view| view.role == Role::Master && view.state == State::Serving)
     }
 
     fn reigns(&self, node: usize) -> Option<(u32, Vec<Reign>)> {
-        let reigns = self.stage.ledger().nodes[node].view.as_ref()?.history.reigns().to_vec();
+        let reigns = self.stage.ledger().nodes[node].outline.as_ref()?.history.reigns().to_vec();
         Some((self.machine(node, |machine| machine.life), reigns))
     }
 

@@ -153,7 +153,7 @@ impl Tap {
 
     /// Tells until when a master leads by its lease, and once that it no longer does.
     fn tell_lease(&mut self, ledger: &mut Ledger, at: u64, node: &Node) {
-        let view = node.view();
+        let view = node.outline();
         let until = match view.proof {
             Some(Proof::Lease { until, .. }) => Some(self.clock.instant(until)),
             Some(Proof::Master | Proof::At(_)) | None => None,
@@ -184,13 +184,13 @@ impl Tap {
 
     /// A look at how the node stands: always where it matters at once, now and then otherwise.
     fn look(&self, ledger: &mut Ledger, at: u64, now: Now, node: &Node) {
-        let view = node.view();
+        let view = node.outline();
         let position = (view.applied.epoch.number, view.applied.index);
         // A master whose lease has run out must not say that it serves.
         let lease_is_over = matches!(view.proof, Some(Proof::Lease { until, .. }) if until <= now.mono);
         let seen = &mut ledger.nodes[self.node];
         seen.applied.insert(position, view.applied);
-        seen.view = Some(view);
+        seen.outline = Some(view);
         let sampled = lease_is_over || mix(&[self.stage.plan.seed, at, self.node as u64, 7]).is_multiple_of(4);
         let calm = at >= self.stage.plan.calm_at_ms * 1000;
         if !sampled && !calm && !ledger.trace.keeps() {
