@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::handover::Handover;
 use super::mastery::{Feed, FeedMode, Master, Progress};
+use super::pace::Pace;
 use super::{Node, Role};
 use crate::event::Event;
 use crate::ids::LinkId;
@@ -24,6 +25,8 @@ pub(super) const CHUNK_BYTES: usize = 256 << 10;
 /// Most chunks on their way to one replica. A replica takes them together and syncs them together, and each of these
 /// pieces of work delays whoever else needs that processor or disk: a few are enough to keep it busy.
 const CHUNKS_IN_FLIGHT_MAX: u32 = 4;
+/// A transfer rests no more once this part of the log in memory was written since its state was taken.
+const REST_TAIL_SHARE: u64 = 4;
 
 impl Node {
     pub(super) fn feed(&mut self, out: &mut Output) {
@@ -39,7 +42,8 @@ impl Node {
         for (link, feed) in feeds {
             let known = progress.get(&feed.node).copied().unwrap_or_default();
             let (log, committed, now) = (&self.log, self.committed, self.now.mono);
-            let ctx = Sender { log, epoch: *epoch, committed, upto, round, leads, now };
+            let tail_bytes_max = self.config.tail_bytes_max;
+            let ctx = Sender { log, epoch: *epoch, committed, upto, round, leads, tail_bytes_max, now };
             let due = wanted || feed.sent_at + heartbeat <= now;
             match &mut feed.mode {
                 FeedMode::Probe if due => out.sends.push((*link, ctx.heartbeat(feed))),
@@ -66,7 +70,7 @@ impl Node {
         let writer = self.transfer(position, 0);
         let Role::Master(master) = &mut self.role else { return };
         let Some(feed) = master.feeds.get_mut(&link) else { return };
-        feed.mode = FeedMode::Snapshot { writer, stored: 0 };
+        feed.mode = FeedMode::Snapshot { writer, stored: 0, pace: Pace::default() };
         let (node, name) = (feed.node, feed.member.name.clone());
         self.seen.mark(Mark::FellBehindMemory);
         self.counters.full_syncs += 1;
@@ -85,6 +89,7 @@ struct Sender<'a> {
     round: u64,
     /// Whether nobody else can lead now, so that this log's end is all there is.
     leads: bool,
+    tail_bytes_max: u64,
     now: Time,
 }
 
@@ -140,20 +145,32 @@ impl Sender<'_> {
         })
     }
 
+    /// Whether a transfer of the state at `position` may take its time: what is written meanwhile must not leave the log
+    /// in memory before the replica has come for it.
+    fn may_rest(&self, position: Index) -> bool {
+        self.log.bytes_between(position, self.log.last().index) < self.tail_bytes_max / REST_TAIL_SHARE
+    }
+
     /// A sign of life that carries no entries, for a replica whose log does not agree yet.
     fn heartbeat(&self, feed: &mut Feed) -> Message {
         self.append(feed, Index::ZERO, Vec::new())
     }
 
     fn chunks(&self, link: LinkId, feed: &mut Feed, due: bool, out: &mut Output) {
-        while let FeedMode::Snapshot { writer, stored } = &mut feed.mode {
-            let number = writer.next_chunk();
-            if number >= *stored + CHUNKS_IN_FLIGHT_MAX {
+        let last = self.log.last().index;
+        while let FeedMode::Snapshot { writer, stored, pace } = &mut feed.mode {
+            let (number, position) = (writer.next_chunk(), writer.position());
+            let in_flight = number.saturating_sub(*stored);
+            let rest = pace.rest(last).filter(|_| self.may_rest(position.index));
+            let may_go = match rest {
+                Some(until) => in_flight == 0 && until <= self.now,
+                None => in_flight < CHUNKS_IN_FLIGHT_MAX,
+            };
+            if !may_go {
                 break;
             }
             let Some(bytes) = writer.chunk(CHUNK_BYTES) else { break };
-            let position = writer.position();
-            let last = self.log.last().index;
+            pace.send(self.now, last);
             out.sends.push((link, Message::Chunk(Chunk { epoch: self.epoch, position, number, bytes, last })));
         }
         if due {

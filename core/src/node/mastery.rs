@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use super::handover::Handover;
 use super::hello::address_text;
+use super::pace::Pace;
 use super::window::Window;
 use super::{Node, Role};
 use crate::command::{MEMBERS_MAX, Member, StartKind};
@@ -80,6 +81,16 @@ pub(super) struct Feed {
     pub(super) clock: u64,
 }
 
+impl Feed {
+    /// When the rest of a transfer ends, in which nothing is on its way to the replica.
+    pub(super) fn rested_at(&self, last: Index) -> Option<Time> {
+        match &self.mode {
+            FeedMode::Snapshot { writer, stored, pace } if writer.next_chunk() <= *stored => pace.rest(last),
+            FeedMode::Snapshot { .. } | FeedMode::Probe | FeedMode::Stream { .. } => None,
+        }
+    }
+}
+
 /// What a feed is doing.
 #[derive(Clone, Debug)]
 pub(super) enum FeedMode {
@@ -88,7 +99,7 @@ pub(super) enum FeedMode {
     /// Entries flow, as far as the window lets them; the next one to go is `next`.
     Stream { window: Window, next: Index },
     /// Chunks flow; `stored` have arrived.
-    Snapshot { writer: SnapshotWriter, stored: u32 },
+    Snapshot { writer: SnapshotWriter, stored: u32, pace: Pace },
 }
 
 /// What a replica is known to hold, in this epoch.
@@ -278,7 +289,7 @@ impl Node {
                     self.seen.mark(Mark::SnapshotResumed);
                 }
                 let writer = self.transfer(*position, *next_chunk);
-                Some(FeedMode::Snapshot { writer, stored: *next_chunk })
+                Some(FeedMode::Snapshot { writer, stored: *next_chunk, pace: Pace::default() })
             }
             Verdict::Redirect(_) | Verdict::Noted(_) | Verdict::Refused(_) => None,
         }
@@ -363,12 +374,13 @@ impl Node {
         let last = self.log.last().index;
         let Role::Master(master) = &mut self.role else { return };
         let Some(feed) = master.feeds.get_mut(&link) else { return };
-        let FeedMode::Snapshot { writer, stored: count } = &mut feed.mode else { return };
+        let FeedMode::Snapshot { writer, stored: count, pace } = &mut feed.mode else { return };
         if stored.epoch != master.epoch || stored.position() != writer.position() {
             return;
         }
         feed.clock = feed.clock.max(stored.clock);
         *count = stored.next_chunk.max(*count);
+        pace.stored(now);
         let progress = master.progress.entry(feed.node).or_default();
         progress.heard = Some(now);
         if !stored.durable() {

@@ -20,6 +20,7 @@ mod lease;
 mod linearizing;
 mod linking;
 mod mastery;
+mod pace;
 mod pausing;
 mod regime;
 mod relief;

@@ -352,11 +352,14 @@ impl Node {
                 let interval = self.round_interval();
                 let silent = master.handover.as_ref().is_some_and(Handover::has_left);
                 let feeds = master.feeds.values().map(|feed| feed.sent_at + interval).min().filter(|_| !silent);
+                let last = self.log.last().index;
+                let rested = master.feeds.values().filter_map(|feed| feed.rested_at(last));
+                let rested = rested.filter(|at| *at > now).min();
                 let probe = (self.is_settled() && self.probes_absent()).then_some(master.next_probe);
                 let held = (!self.held.is_empty() && self.is_settled()).then_some(now);
                 let handover = master.handover.as_ref().map(Handover::deadline);
                 let paused = self.pause_deadline().filter(|until| *until > now);
-                [feeds, probe, held, handover, paused, self.lease_deadline(), self.relief_deadline()]
+                [feeds, rested, probe, held, handover, paused, self.lease_deadline(), self.relief_deadline()]
                     .into_iter()
                     .flatten()
                     .min()
