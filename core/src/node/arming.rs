@@ -65,11 +65,11 @@ impl Node {
         position
     }
 
-    /// An operator put this node above everybody: what it writes is committed by its own disk until it arms anew.
+    /// An operator put this node above everybody: what it writes is committed by its own disk until it arms anew. Where a
+    /// membership that disarms is pending already, one more is needed: that one counts once a majority holds it.
     pub(super) fn disarm_by_force(&mut self) {
-        let (_, membership) = self.log.membership();
-        if membership.armed {
-            let mut wanted = membership.clone();
+        if self.armed().is_some() {
+            let mut wanted = self.log.membership().1.clone();
             wanted.armed = false;
             wanted.pause = None;
             self.propose_membership(wanted);
