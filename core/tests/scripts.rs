@@ -69,6 +69,10 @@ impl goldenscript::Runner for Script {
             "switchover" => cluster.switch_over(node()?, args.take_key("to")),
             "pause" => cluster.pause(node()?, args.next_pos().ok_or("how long?")?.parse()?),
             "remove" => cluster.remove(node()?, args.next_pos().ok_or("which member?")?),
+            "replace" => {
+                let by = args.take_key("by").map(String::from).ok_or("by whom?")?;
+                cluster.replace(node()?, args.next_pos().ok_or("which member?")?, &by);
+            }
             "priority" => cluster.priority(node()?, args.next_pos().ok_or("which member?")?),
             "restart-often" => cluster.restart_often(node()?, args.next_pos().ok_or("how often?")?.parse()?),
             "read" => cluster.read_linearizable(node()?),

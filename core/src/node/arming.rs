@@ -48,7 +48,13 @@ impl Node {
         let arms = wanted.armed && self.armed().is_none();
         let disarms = !wanted.armed && self.armed().is_some();
         let now = self.now.mono;
+        let voter_comes = wanted.voters().count() > self.log.membership().1.voters().count();
         let position = self.propose(&Command::Config(wanted), Concern::Quorum, Answered::No);
+        if let Role::Master(master) = &mut self.role
+            && voter_comes
+        {
+            master.named_voter = None;
+        }
         if let Role::Master(master) = &mut self.role
             && disarms
         {
@@ -149,11 +155,13 @@ impl Node {
             FeedMode::Stream { .. } => true,
             FeedMode::Probe | FeedMode::Snapshot { .. } => false,
         };
-        let Progress { durable, heard, .. } = known;
+        let Progress { durable, round, sent, .. } = known;
         let behind = self.log.bytes_between(durable, self.log.last().index);
+        // Who has answered no round of late gives no lease: a majority that needs it would have none at once.
+        let answers = round > 0 && self.now.mono < sent + self.election_timeout();
         feed.votes
             && streams
-            && heard.is_some()
+            && answers
             && durable > crate::position::Index::ZERO
             && behind <= CAUGHT_UP_BYTES
     }
@@ -184,13 +192,29 @@ impl Node {
             self.fit_members(wanted).into_iter().filter(|node| !wanted.is_voter(*node)).collect();
         let room = self.voters_max().saturating_sub(voters);
         let even = voters.is_multiple_of(2);
-        let comes = spares.first().filter(|_| room > 0 && (even || room > 1 && spares.len() > 1));
-        let surplus = (voters > self.voters_max()).then(|| self.least_wanted(wanted)).flatten();
-        let goes = surplus.or_else(|| self.unfit_voter(wanted));
-        if let Some(member) = comes.copied().and_then(|node| wanted.get_mut(node)) {
+        let named = self.named_voter().filter(|node| room > 0 && spares.contains(node));
+        let first = spares.first().copied().filter(|_| room > 0 && (even || room > 1 && spares.len() > 1));
+        if let Some(member) = named.or(first).and_then(|node| wanted.get_mut(node)) {
             member.voter = true;
-        } else if let Some(member) = goes.and_then(|node| wanted.get_mut(node)) {
+            return;
+        }
+        let surplus = (voters > self.voters_max()).then(|| self.least_wanted(wanted)).flatten();
+        let Some(goes) = surplus.or_else(|| self.unfit_voter(wanted)) else { return };
+        let mut without = wanted.clone();
+        if let Some(member) = without.get_mut(goes) {
             member.voter = false;
+        }
+        // Whom the rest cannot do without stays until they can.
+        if self.keeps_quorum(&without).is_ok() {
+            *wanted = without;
+        }
+    }
+
+    /// Whom an operator has named for the place of a voter that is gone.
+    fn named_voter(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Master(master) => master.named_voter,
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => None,
         }
     }
 
@@ -232,6 +256,9 @@ impl Node {
             .may_change_members()
             .and_then(|()| self.change_members(&mut wanted, change))
             .and_then(|()| self.keeps_quorum(&wanted));
+        if done.is_ok() {
+            self.name_voter(change);
+        }
         self.answer_change(id, done.map(|()| wanted), out);
     }
 
@@ -280,10 +307,15 @@ impl Node {
             }
             MemberChange::Replace { node, by } => {
                 let (node, by) = (self.member_named(node)?, self.member_named(by)?);
-                if !self.is_fit_node(by) {
-                    return Err(not_fit());
+                let conflict = |why: &str| Err(Refusal::Conflict { why: String::from(why) });
+                match (wanted.is_voter(node), wanted.is_voter(by)) {
+                    _ if !wanted.armed => return conflict("the cluster is not armed: nobody votes yet"),
+                    (false, _) => return conflict("it is no voter: remove it"),
+                    (true, true) => return conflict("its successor votes already: remove it"),
+                    (true, false) if !self.is_fit_node(by) => return Err(not_fit()),
+                    (true, false) => {}
                 }
-                // The successor becomes a voter by itself, once this is committed: the number is even then.
+                // The successor votes in its place by the next change, once this one is committed.
                 self.remove_member(wanted, node)
             }
             MemberChange::Priority { node, priority } => {
@@ -293,6 +325,15 @@ impl Node {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Remembers who is to vote next, for as long as this mastership lasts: a later master takes who is most wanted.
+    fn name_voter(&mut self, change: &MemberChange) {
+        let MemberChange::Replace { by, .. } = change else { return };
+        let named = self.member_named(by).ok();
+        if let Role::Master(master) = &mut self.role {
+            master.named_voter = named;
         }
     }
 

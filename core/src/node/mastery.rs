@@ -56,6 +56,8 @@ pub(super) struct Master {
     pub(super) stands_in: bool,
     /// Where this master found or wrote a membership that disarms.
     pub(super) disarms: Option<Index>,
+    /// The member that an operator wants to vote in the place of one that is gone.
+    pub(super) named_voter: Option<NodeId>,
 }
 
 /// A promotion that waits for its first commit.
@@ -135,6 +137,7 @@ impl Master {
             relief_due: None,
             stands_in: false,
             disarms: None,
+            named_voter: None,
         }
     }
 

@@ -267,6 +267,10 @@ impl Cluster {
         self.ask(number, Request::Members(MemberChange::Remove { node: node.into() }));
     }
 
+    pub(crate) fn replace(&mut self, number: u32, node: &str, by: &str) {
+        self.ask(number, Request::Members(MemberChange::Replace { node: node.into(), by: by.into() }));
+    }
+
     /// The member is never to lead.
     pub(crate) fn priority(&mut self, number: u32, node: &str) {
         self.ask(number, Request::Members(MemberChange::Priority { node: node.into(), priority: Some(0) }));
