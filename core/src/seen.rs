@@ -36,10 +36,12 @@ pub enum Mark {
     HandedOver,
     /// A member that never leads stood in for those that lacked what it held.
     StoodIn,
+    /// A replica was told that its state is not its master's.
+    Quarantined,
 }
 
 /// All marks, in order.
-pub const MARKS: [Mark; 15] = [
+pub const MARKS: [Mark; 16] = [
     Mark::DivergentTailCut,
     Mark::AppliedTailRolledBack,
     Mark::SnapshotResumed,
@@ -55,6 +57,7 @@ pub const MARKS: [Mark; 15] = [
     Mark::ShorterLogRefused,
     Mark::HandedOver,
     Mark::StoodIn,
+    Mark::Quarantined,
 ];
 
 /// What a node has met since it started. It is no part of the node's state: two nodes that differ in it only are equal,

@@ -68,9 +68,10 @@ const FAULTS: [&str; 28] = [
 ];
 
 /// Marks that no campaign need meet. An operator of these plans makes a replica of a node whose disk was replaced, so that
-/// only the golden script `empty_master` has an empty master; and shared entries after a snapshot want a master that
-/// has much to apply when it opens, as in the hunt for the bug that drops them.
-const UNMET: [Mark; 2] = [Mark::EmptyMasterJoined, Mark::SharedEntriesKept];
+/// only the golden script `empty_master` has an empty master; shared entries after a snapshot want a master that
+/// has much to apply when it opens, as in the hunt for the bug that drops them; and states differ only by a bug, as in
+/// the golden script `quarantine`.
+const UNMET: [Mark; 3] = [Mark::EmptyMasterJoined, Mark::SharedEntriesKept, Mark::Quarantined];
 
 impl Coverage {
     /// A process has met these marks of the core.

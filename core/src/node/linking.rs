@@ -125,7 +125,17 @@ impl Node {
                 "the peer refused it"
             }
         };
-        self.on_resigned(link, reason);
+        match reason {
+            Reason::Resigned => self.on_resigned(link),
+            Reason::Quarantined => self.on_quarantined(link),
+            Reason::Protocol
+            | Reason::ForeignCluster
+            | Reason::NoMaster
+            | Reason::SameNode
+            | Reason::Full
+            | Reason::SourceBehind
+            | Reason::ShuttingDown => {}
+        }
         self.forget_link(link, why, out);
         self.close(link, out);
     }

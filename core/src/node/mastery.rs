@@ -19,7 +19,6 @@ use crate::position::{Epoch, Index, Position};
 use crate::quorum;
 use crate::seen::Mark;
 use crate::snapshot::SnapshotWriter;
-use crate::store::StateHash;
 use crate::time::Time;
 
 /// A mastership.
@@ -348,28 +347,6 @@ impl Node {
         if streams {
             self.compare_state(link, node, ack.applied(), ack.hash(), out);
         }
-    }
-
-    /// INV-9: equal applied index, equal state. A replica that differs is synced anew.
-    fn compare_state(&mut self, link: LinkId, node: NodeId, at: Index, theirs: StateHash, out: &mut Output) {
-        let ours = if at == self.applied.index { Some(self.store.hash()) } else { self.log.hash_at(at) };
-        if ours.is_none_or(|ours| ours == theirs) {
-            return;
-        }
-        self.counters.state_hash_mismatches += 1;
-        self.flags.state_mismatch = true;
-        out.events.push(Event::HashMismatch { node, at });
-        self.snapshots.forget_transfer_before(at);
-        let position = self.transfer_position();
-        let verdict = Verdict::Snapshot { position, next_chunk: 0 };
-        let mode = self.mode_for(&verdict);
-        if let (Role::Master(master), Some(mode)) = (&mut self.role, mode)
-            && let Some(feed) = master.feeds.get_mut(&link)
-        {
-            feed.mode = mode;
-        }
-        self.counters.full_syncs += 1;
-        self.welcome(link, verdict, out);
     }
 
     pub(super) fn on_stored(&mut self, link: LinkId, stored: Stored, out: &mut Output) {

@@ -22,6 +22,7 @@ mod linking;
 mod mastery;
 mod pace;
 mod pausing;
+mod quarantine;
 mod regime;
 mod relief;
 mod report;

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use super::{Node, Role};
 use crate::ids::LinkId;
-use crate::message::{Canvass, Message, Reason, Vote, Waiver};
+use crate::message::{Canvass, Message, Vote, Waiver};
 use crate::output::Output;
 use crate::position::Epoch;
 use crate::seen::Mark;
@@ -294,10 +294,7 @@ impl Node {
     }
 
     /// The master says that its mastership is over.
-    pub(super) fn on_resigned(&mut self, link: LinkId, reason: Reason) {
-        if reason != Reason::Resigned {
-            return;
-        }
+    pub(super) fn on_resigned(&mut self, link: LinkId) {
         let Role::Replica(replica) = &self.role else { return };
         if let Some(following) = replica.following().filter(|following| following.link == link) {
             let epoch = following.epoch;

@@ -56,6 +56,8 @@ struct Server {
     missed: Vec<Input>,
     /// Runs with `fsync_mode: never`.
     never_syncs: bool,
+    /// The key in which the state of its next start differs.
+    spoilt: Option<String>,
 }
 
 impl Cluster {
@@ -102,7 +104,10 @@ impl Cluster {
             server.apply(op);
         }
         let fresh = Recovered::empty(NodeId(u128::from(number + 100 * server.wiped)), server.role);
-        let recovered = recovery.recovered.unwrap_or(fresh);
+        let mut recovered = recovery.recovered.unwrap_or(fresh);
+        if let (Some(key), Some((meta, store))) = (server.spoilt.take(), &mut recovered.snapshot) {
+            store.apply(meta.position.index, meta.log_time, &set(&key, "spoilt", None));
+        }
         server.journal = Some(recovery.journal);
         let mut config = config(number, server.role, tail_bytes_max, mode);
         if server.never_syncs {
@@ -139,6 +144,13 @@ impl Cluster {
     pub(crate) fn sync_promises(&mut self, number: u32, syncs: bool) {
         if let Some(server) = self.servers.get_mut(&number) {
             server.never_syncs = !syncs;
+        }
+    }
+
+    /// The state that its next start finds in its snapshot differs in this key.
+    pub(crate) fn spoil(&mut self, number: u32, key: Option<&str>) {
+        if let Some(server) = self.servers.get_mut(&number) {
+            server.spoilt = key.map(String::from);
         }
     }
 
@@ -199,9 +211,7 @@ impl Cluster {
     }
 
     pub(crate) fn set(&mut self, number: u32, key: &str, value: &str, ttl_ms: Option<u64>, concern: Option<&str>) {
-        let value = Value { kind: ValueKind::Bytes, bytes: Bytes::copy_from_slice(value.as_bytes()) };
-        let pair = Pair { key: Bytes::copy_from_slice(key.as_bytes()), value, ttl_ms };
-        self.write(number, Command::Set { pair, condition: Condition::Always }, concern);
+        self.write(number, set(key, value, ttl_ms), concern);
     }
 
     /// Nothing new fits the disk: what is written waits there, and the node is told.
@@ -541,6 +551,7 @@ impl Server {
             held: false,
             missed: Vec::new(),
             never_syncs: false,
+            spoilt: None,
         }
     }
 
@@ -574,6 +585,12 @@ impl Server {
             FileOp::Sync { .. } | FileOp::SyncDir { .. } | FileOp::CreateDir { .. } => {}
         }
     }
+}
+
+fn set(key: &str, value: &str, ttl_ms: Option<u64>) -> Command {
+    let value = Value { kind: ValueKind::Bytes, bytes: Bytes::copy_from_slice(value.as_bytes()) };
+    let pair = Pair { key: Bytes::copy_from_slice(key.as_bytes()), value, ttl_ms };
+    Command::Set { pair, condition: Condition::Always }
 }
 
 fn config(number: u32, role: RoleHint, tail_bytes_max: u64, failover_mode: FailoverMode) -> Config {
