@@ -208,16 +208,16 @@ pub struct MemberStatus {
     pub priority: u32,
     /// Whether it is connected, as this node sees it; of itself: yes.
     pub connected: bool,
-    /// On its disk, as it last said.
-    pub durable: Index,
-    /// In its store, as it last said.
-    pub applied: Index,
-    /// This node's last index less `applied`.
-    pub lag_operations: u64,
-    /// Since the oldest entry that it has not applied was appended here.
-    pub lag: Duration,
-    /// Bytes of log that it has not said to hold.
-    pub bytes_behind: u64,
+    /// On its disk, as it last said; none if this node has heard nothing of it.
+    pub durable: Option<Index>,
+    /// In its store, as it last said; likewise.
+    pub applied: Option<Index>,
+    /// The master's last index less `applied`: all of it where a master has heard nothing, none where only the master knows.
+    pub lag_operations: Option<u64>,
+    /// Since the oldest entry that it has not applied was appended here; likewise.
+    pub lag: Option<Duration>,
+    /// Bytes of log that it has not said to hold; likewise.
+    pub bytes_behind: Option<u64>,
     /// Since anything valid came from it.
     pub last_contact: Option<Duration>,
     /// Whether it could become master.

@@ -117,7 +117,7 @@ impl Node {
     }
 
     /// Why this node would not lead now, not even if it were asked to.
-    fn why_not_lead(&self) -> Option<&'static str> {
+    pub(super) fn why_not_lead(&self) -> Option<&'static str> {
         let Some(membership) = self.armed_on_disk() else { return Some("automatic failover is not armed") };
         let Some(me) = membership.get(self.id).filter(|me| me.voter) else { return Some("this node is no voter") };
         let replica = match &self.role {

@@ -27,6 +27,7 @@ mod regime;
 mod relief;
 mod report;
 mod rollback;
+mod roster;
 mod seeking;
 mod shadow;
 mod snapshots;

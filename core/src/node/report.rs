@@ -2,23 +2,20 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::following::Mode;
 use super::handover::Handover;
-use super::mastery::{FeedMode, Progress};
 use super::seeking::Replica;
 use super::syncing::Repair;
 use super::{Node, Role};
-use crate::command::Member;
 use crate::config::FailoverMode;
 use crate::event::Event;
 use crate::history::History;
 use crate::output::Output;
 use crate::position::{Index, Position};
 use crate::seen::Seen;
-use crate::status::{self, Change, Failover, LinkStatus, MemberStatus, Positions, State, Status};
+use crate::status::{self, Change, Failover, LinkStatus, Positions, State, Status};
 use crate::time::Time;
 use crate::view::{Outline, Proof};
 
@@ -172,7 +169,7 @@ impl Node {
     }
 
     /// INV-11: never less than is known. A master lags behind nobody.
-    fn lag_operations(&self) -> u64 {
+    pub(super) fn lag_operations(&self) -> u64 {
         match &self.role {
             Role::Master(_) | Role::Founding(_) | Role::Asking(_) => 0,
             Role::Candidate(_) | Role::Replica(_) => self.marks.last().ahead_of(self.reached()),
@@ -197,7 +194,7 @@ impl Node {
         alone && self.config.planted.lag_zero_without_master()
     }
 
-    fn lag(&self, now: Time) -> Duration {
+    pub(super) fn lag(&self, now: Time) -> Duration {
         match &self.role {
             _ if self.hides_lag() => Duration::ZERO,
             Role::Master(_) | Role::Founding(_) | Role::Asking(_) => Duration::ZERO,
@@ -215,65 +212,6 @@ impl Node {
                 self.flags.caught_up_once && !self.tainted && self.lag(now) <= self.config.max_lag
             }
         }
-    }
-
-    fn members(&self, now: Time) -> Vec<MemberStatus> {
-        let (_, membership) = self.log.membership();
-        membership.members.iter().map(|member| self.member_status(member, now)).collect()
-    }
-
-    fn member_status(&self, member: &Member, now: Time) -> MemberStatus {
-        let last = self.log.last().index;
-        let me = member.id == self.id;
-        let (connected, known) = match &self.role {
-            _ if me => {
-                let (durable, applied) = (self.shadow.durable(), self.applied.index);
-                let disk_full = self.flags.disk_full;
-                (true, Progress { durable, applied, heard: Some(now), disk_full, ..Progress::default() })
-            }
-            Role::Master(master) => {
-                let feed = master.feeds.values().find(|feed| feed.node == member.id);
-                let streams = feed.is_some_and(|feed| !matches!(feed.mode, FeedMode::Probe));
-                (streams, master.progress.get(&member.id).copied().unwrap_or_default())
-            }
-            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => {
-                (false, Progress::default())
-            }
-        };
-        let why_not = self.why_not_eligible(member, connected, known.disk_full);
-        MemberStatus {
-            node: member.id,
-            name: member.name.clone(),
-            http: member.http.clone(),
-            voter: member.voter,
-            priority: member.rank(),
-            connected,
-            durable: known.durable,
-            applied: known.applied,
-            lag_operations: last.ahead_of(known.applied),
-            lag: self.marks.lag(known.applied, now),
-            bytes_behind: self.log.bytes_between(known.durable, last),
-            last_contact: known.heard.map(|at| now.since(at)),
-            eligible: why_not.is_none(),
-            why_not,
-        }
-    }
-
-    fn why_not_eligible(&self, member: &Member, connected: bool, disk_full: bool) -> Option<&'static str> {
-        if member.rank() == 0 {
-            return Some("its failover.priority is 0");
-        }
-        if self.armed().is_some() && !member.voter {
-            return Some("it is no voter");
-        }
-        match &self.role {
-            _ if connected => {}
-            Role::Replica(_) | Role::Candidate(_) => return Some("only the master knows"),
-            Role::Master(_) | Role::Founding(_) | Role::Asking(_) => {
-                return Some("it is not connected to this node");
-            }
-        }
-        disk_full.then_some("its disk is full")
     }
 
     fn view_proof(&self) -> Option<Proof> {

@@ -164,6 +164,14 @@ impl Cluster {
         self.lines.push(format!("n{number} voters {}", voters.join(" ")));
     }
 
+    /// What this node says of the members.
+    pub(crate) fn members(&mut self, number: u32) {
+        let now = Time(self.micros);
+        let Some(node) = self.servers.get(&number).and_then(|server| server.node.as_ref()) else { return };
+        let members = node.status(now).members;
+        self.lines.extend(members.iter().map(|member| format!("n{number} knows {}", print::member(member))));
+    }
+
     pub(crate) fn crash(&mut self, number: u32) {
         let Some(server) = self.servers.get_mut(&number) else { return };
         server.node = None;

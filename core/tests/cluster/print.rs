@@ -4,7 +4,7 @@ use synap_core::command::Outcome;
 use synap_core::event::Event;
 use synap_core::message::{Message, Verdict};
 use synap_core::output::{Refusal, Reply, Written};
-use synap_core::status::Status;
+use synap_core::status::{MemberStatus, Status};
 use synap_core::wal::{FileWrite, Lane, Record, WriteBatch};
 
 pub(super) fn message(message: &Message) -> String {
@@ -135,6 +135,18 @@ fn outcome(outcome: &Outcome) -> String {
 
 pub(super) fn event(event: &Event) -> String {
     format!("* {event}")
+}
+
+pub(super) fn member(member: &MemberStatus) -> String {
+    let known = |value: Option<u64>| value.map_or_else(|| "?".into(), |value| value.to_string());
+    format!(
+        "{} durable={} applied={} lag={} {}",
+        member.name,
+        known(member.durable.map(|index| index.0)),
+        known(member.applied.map(|index| index.0)),
+        known(member.lag_operations),
+        member.why_not.unwrap_or("may lead")
+    )
 }
 
 pub(super) fn status(status: &Status) -> String {

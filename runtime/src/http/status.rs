@@ -96,7 +96,7 @@ struct MemberJson<'a> {
     voter: bool,
     priority: u32,
     connected: bool,
-    /// How it stands: null of a member that this node has not heard, as most others are to a replica.
+    /// Null, as the next four, where this node has heard nothing of it.
     durable: Option<u64>,
     applied: Option<u64>,
     lag_operations: Option<u64>,
@@ -214,7 +214,6 @@ fn link(link: &LinkStatus) -> LinkJson {
 }
 
 fn member(member: &MemberStatus) -> MemberJson<'_> {
-    let heard = |number: u64| member.last_contact.map(|_| number);
     MemberJson {
         node_id: member.node.to_string(),
         node_name: &member.name,
@@ -222,11 +221,11 @@ fn member(member: &MemberStatus) -> MemberJson<'_> {
         voter: member.voter,
         priority: member.priority,
         connected: member.connected,
-        durable: heard(member.durable.0),
-        applied: heard(member.applied.0),
-        lag_operations: heard(member.lag_operations),
-        lag_ms: heard(millis(member.lag)),
-        bytes_behind: heard(member.bytes_behind),
+        durable: member.durable.map(|index| index.0),
+        applied: member.applied.map(|index| index.0),
+        lag_operations: member.lag_operations,
+        lag_ms: member.lag.map(millis),
+        bytes_behind: member.bytes_behind,
         last_contact_ms: member.last_contact.map(millis),
         eligible: member.eligible,
         why_not: member.why_not,

@@ -26,8 +26,9 @@ fn build_info() -> MetricFamily {
 }
 
 fn lags(status: &Status) -> [MetricFamily; 3] {
-    let operations = per_replica(status, status.lag_operations as f64, |member| member.lag_operations as f64);
-    let ms = per_replica(status, ms(status.lag), |member| self::ms(member.lag));
+    let operations =
+        per_replica(status, status.lag_operations as f64, |member| member.lag_operations.map(|lag| lag as f64));
+    let ms = per_replica(status, ms(status.lag), |member| member.lag.map(self::ms));
     [
         by_replica(
             "synap_replication_lag_operations",
@@ -200,17 +201,17 @@ fn totals(status: &Status) -> Vec<MetricFamily> {
 }
 
 fn members(status: &Status) -> Vec<MetricFamily> {
-    let of = |value: fn(&MemberStatus) -> f64| per_replica(status, None, value);
+    let of = |value: fn(&MemberStatus) -> Option<f64>| per_replica(status, None, value);
     [
         (
             "synap_replication_replica_connected",
             "Whether the replica named is connected to this master",
-            of(|member| f64::from(u8::from(member.connected))),
+            of(|member| Some(f64::from(u8::from(member.connected)))),
         ),
         (
             "synap_replication_replica_bytes_behind",
             "Bytes of log that the replica named has not said to hold",
-            of(|member| member.bytes_behind as f64),
+            of(|member| member.bytes_behind.map(|bytes| bytes as f64)),
         ),
     ]
     .into_iter()
@@ -228,12 +229,12 @@ fn replicas(status: &Status) -> impl Iterator<Item = &MemberStatus> {
     status.members.iter().filter(move |member| is_master && member.node != status.node)
 }
 
-/// This node's own value, if any, and on a master one for each replica. Two replicas of the same name are told apart
+/// This node's own value, if any, and on a master one for each replica of which it has one. Two replicas of the same name are told apart
 /// by their ids, since a series must not stand twice.
 fn per_replica(
     status: &Status,
     own: impl Into<Option<f64>>,
-    value: impl Fn(&MemberStatus) -> f64,
+    value: impl Fn(&MemberStatus) -> Option<f64>,
 ) -> Vec<(Option<String>, f64)> {
     let mut named = BTreeMap::<&str, usize>::new();
     for replica in replicas(status) {
@@ -244,7 +245,8 @@ fn per_replica(
         _ => format!("{}-{}", replica.name, replica.node),
     };
     let own = own.into().map(|own| (None, own));
-    own.into_iter().chain(replicas(status).map(|replica| (Some(label(replica)), value(replica)))).collect()
+    let theirs = replicas(status).filter_map(|replica| Some((Some(label(replica)), value(replica)?)));
+    own.into_iter().chain(theirs).collect()
 }
 
 fn by_replica(name: &str, help: &str, values: &[(Option<String>, f64)]) -> MetricFamily {

@@ -114,16 +114,15 @@ fn compare_status(shown: &Value, status: &Status) -> Result<(), String> {
 }
 
 fn member_json(member: &MemberStatus) -> Value {
-    let heard = |number: u64| member.last_contact.map(|_| number);
     json!({
         "node_id": member.node.to_string(),
         "node_name": member.name,
         "connected": member.connected,
-        "durable": heard(member.durable.0),
-        "applied": heard(member.applied.0),
-        "lag_operations": heard(member.lag_operations),
-        "lag_ms": heard(whole_ms(member.lag)),
-        "bytes_behind": heard(member.bytes_behind),
+        "durable": member.durable.map(|index| index.0),
+        "applied": member.applied.map(|index| index.0),
+        "lag_operations": member.lag_operations,
+        "lag_ms": member.lag.map(whole_ms),
+        "bytes_behind": member.bytes_behind,
     })
 }
 
@@ -183,8 +182,8 @@ fn expected(status: &Status) -> Vec<(String, f64)> {
     let named = |name: &str| replicas(status).filter(|replica| replica.name == name).count();
     for replica in replicas(status).filter(|replica| named(&replica.name) == 1) {
         let labelled = |name: &str, value| plain(&format!("{name}{{replica=\"{}\"}}", replica.name), value);
-        all.push(labelled("replication_lag_operations", replica.lag_operations as f64));
-        all.push(labelled("replication_lag_ms", ms(replica.lag)));
+        all.extend(replica.lag_operations.map(|lag| labelled("replication_lag_operations", lag as f64)));
+        all.extend(replica.lag.map(|lag| labelled("replication_lag_ms", ms(lag))));
     }
     all
 }

@@ -1,0 +1,111 @@
+//! What a node says of the members. A master knows what each holds and why it could not take over; a replica knows that of
+//! itself alone, and says nothing of the others rather than something that may be false.
+
+use alloc::vec::Vec;
+
+use super::mastery::{FeedMode, Master, Progress};
+use super::{Node, Role};
+use crate::command::Member;
+use crate::position::Index;
+use crate::status::MemberStatus;
+use crate::time::Time;
+
+impl Node {
+    pub(super) fn members(&self, now: Time) -> Vec<MemberStatus> {
+        let (_, membership) = self.log.membership();
+        membership.members.iter().map(|member| self.member_status(member, now)).collect()
+    }
+
+    fn member_status(&self, member: &Member, now: Time) -> MemberStatus {
+        let why_not = self.why_not_eligible(member, now);
+        let mut status = MemberStatus {
+            node: member.id,
+            name: member.name.clone(),
+            http: member.http.clone(),
+            voter: member.voter,
+            priority: member.rank(),
+            connected: false,
+            durable: None,
+            applied: None,
+            lag_operations: None,
+            lag: None,
+            bytes_behind: None,
+            last_contact: None,
+            eligible: why_not.is_none(),
+            why_not,
+        };
+        match &self.role {
+            _ if member.id == self.id => self.tell_of_itself(&mut status, now),
+            Role::Master(master) => self.tell_of_replica(master, &mut status, now),
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => {}
+        }
+        status
+    }
+
+    fn tell_of_itself(&self, status: &mut MemberStatus, now: Time) {
+        let (durable, applied) = (self.shadow.durable(), self.applied.index);
+        status.connected = true;
+        (status.durable, status.applied) = (Some(durable), Some(applied));
+        (status.lag_operations, status.lag) = (Some(self.lag_operations()), Some(self.lag(now)));
+        status.bytes_behind = Some(self.log.bytes_between(durable, self.log.last().index));
+        status.last_contact = Some(now.since(now));
+    }
+
+    /// INV-11: of whom it has heard nothing a master says that it lacks everything.
+    fn tell_of_replica(&self, master: &Master, status: &mut MemberStatus, now: Time) {
+        let last = self.log.last().index;
+        let Progress { durable, applied, heard, .. } =
+            master.progress.get(&status.node).copied().unwrap_or_default();
+        let said = |index: Index| heard.map(|_| index);
+        let feed = master.feeds.values().find(|feed| feed.node == status.node);
+        status.connected = feed.is_some_and(|feed| !matches!(feed.mode, FeedMode::Probe));
+        (status.durable, status.applied) = (said(durable), said(applied));
+        status.lag_operations = Some(last.ahead_of(applied));
+        status.lag = Some(self.marks.lag(applied, now));
+        status.bytes_behind = Some(self.log.bytes_between(durable, last));
+        status.last_contact = heard.map(|at| now.since(at));
+    }
+
+    /// Why a member could not take over, as far as this node can tell.
+    fn why_not_eligible(&self, member: &Member, now: Time) -> Option<&'static str> {
+        if member.rank() == 0 {
+            return Some("its failover.priority is 0");
+        }
+        if self.armed().is_some() && !member.voter {
+            return Some("it is no voter");
+        }
+        let armed = self.armed().is_some();
+        match &self.role {
+            Role::Master(master) if member.id != self.id => self.why_no_heir(master, member, armed, now),
+            Role::Replica(_) | Role::Candidate(_) if member.id != self.id => Some("only the master knows"),
+            Role::Replica(_) | Role::Candidate(_) if armed => self.why_not_lead(),
+            Role::Founding(_) | Role::Asking(_) if member.id != self.id => {
+                Some("it is not connected to this node")
+            }
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) | Role::Candidate(_) | Role::Replica(_) => {
+                self.flags.disk_full.then_some("its disk is full")
+            }
+        }
+    }
+
+    fn why_no_heir(
+        &self,
+        master: &Master,
+        member: &Member,
+        armed: bool,
+        now: Time,
+    ) -> Option<&'static str> {
+        let Some(feed) = master.feeds.values().find(|feed| feed.node == member.id) else {
+            return Some("it is not connected to this node");
+        };
+        let known = master.progress.get(&member.id).copied().unwrap_or_default();
+        let streams = matches!(feed.mode, FeedMode::Stream { .. });
+        let reasons = [
+            (armed && !feed.votes, "its failover.mode is manual, or it does not sync its promises"),
+            (!streams, "its state is being synced"),
+            (known.disk_full, "its disk is full"),
+            (self.marks.lag(known.applied, now) > self.config.max_lag, "it lags by more than max_lag_ms"),
+        ];
+        reasons.into_iter().find_map(|(holds, why)| holds.then_some(why))
+    }
+}
