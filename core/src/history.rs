@@ -23,6 +23,20 @@ pub struct History {
     reigns: Vec<Reign>,
 }
 
+/// What a history says of a position that people name by its epoch's number and its index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Holding {
+    /// An entry of that epoch stands there.
+    This,
+    /// An entry of another epoch stands there, and this log has come to that epoch or beyond it.
+    Other,
+    /// The epoch is later than any that this log knows: what it wrote may not have come here yet, and then stands in the
+    /// place of what is there.
+    Later,
+    /// The log does not reach that far, or its epoch there is forgotten.
+    Unknown,
+}
+
 /// How many reigns are remembered. A log that shares none of them catches up by snapshot.
 pub const REIGNS_MAX: usize = 256;
 
@@ -67,6 +81,16 @@ impl History {
     pub fn epoch_at(&self, index: Index) -> Option<Epoch> {
         let after = self.reigns.partition_point(|reign| reign.start <= index);
         after.checked_sub(1).and_then(|at| self.reigns.get(at)).map(|reign| reign.epoch)
+    }
+
+    /// Whether the epoch of this number wrote `index`, in a log that is known to reach that far.
+    pub fn holds(&self, number: u64, index: Index) -> Holding {
+        match (self.epoch_at(index), self.last()) {
+            (Some(holder), _) if holder.number == number => Holding::This,
+            (Some(_), Some(last)) if last.epoch.number < number => Holding::Later,
+            (Some(_), _) => Holding::Other,
+            (None, _) => Holding::Unknown,
+        }
     }
 
     /// The last index of `epoch` in a log that ends at `last`; none if it is unknown here.

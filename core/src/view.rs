@@ -5,11 +5,11 @@ use alloc::sync::Arc;
 use core::ops::Deref;
 use core::time::Duration;
 
-use crate::history::History;
+use crate::history::{History, Holding};
 use crate::input::ReadDemand;
 use crate::message::Leader;
 use crate::output::Refusal;
-use crate::position::Position;
+use crate::position::{Index, Position};
 use crate::status::{Role, State};
 use crate::store::StoreView;
 use crate::time::Time;
@@ -36,6 +36,8 @@ pub struct Outline {
     pub leader: Option<Leader>,
     /// The epochs of its log.
     pub history: Arc<History>,
+    /// What the state holds beyond this index was rolled back, and goes with the state; none if nothing was.
+    pub void_beyond: Option<Index>,
     /// When it last had proof of holding everything; none if it never had. See [`Outline::staleness`].
     pub proof: Option<Proof>,
 }
@@ -92,9 +94,14 @@ impl Outline {
             if index > self.applied.index {
                 return Ok(false);
             }
-            match self.history.epoch_at(index) {
-                Some(epoch) if epoch.number != number => return Err(Refusal::RolledBack { index }),
-                Some(_) | None => {}
+            match self.history.holds(number, index) {
+                Holding::This if self.void_beyond.is_some_and(|kept| index > kept) => {
+                    return Err(Refusal::RolledBack { index });
+                }
+                Holding::Other => return Err(Refusal::RolledBack { index }),
+                // This state may be the one that is taken back.
+                Holding::Later => return Ok(false),
+                Holding::This | Holding::Unknown => {}
             }
         }
         let fresh = demand.max_staleness.is_none_or(|max| self.staleness(now).is_some_and(|age| age <= max));

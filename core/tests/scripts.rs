@@ -77,7 +77,11 @@ impl goldenscript::Runner for Script {
             }
             "priority" => cluster.priority(node()?, args.next_pos().ok_or("which member?")?),
             "restart-often" => cluster.restart_often(node()?, args.next_pos().ok_or("how often?")?.parse()?),
-            "read" => cluster.read_linearizable(node()?),
+            "read" => match args.take_key("min").map(position).transpose()? {
+                Some(min) => cluster.read_after(node()?, min),
+                None => cluster.read_linearizable(node()?),
+            },
+            "outcome" => cluster.outcome(node()?, position(args.next_pos().ok_or("of what?")?)?),
             "snapshot" => cluster.snapshot(node()?),
             "status" => cluster.status(),
             "staleness" => cluster.staleness(node()?),
@@ -92,6 +96,12 @@ impl goldenscript::Runner for Script {
         args.reject_next()?;
         Ok(cluster.transcript())
     }
+}
+
+/// `EPOCH:INDEX`, as people are told it.
+fn position(text: &str) -> Result<(u64, u64), Box<dyn Error>> {
+    let (epoch, index) = text.split_once(':').ok_or("EPOCH:INDEX")?;
+    Ok((epoch.parse()?, index.parse()?))
 }
 
 #[test]

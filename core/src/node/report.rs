@@ -178,11 +178,15 @@ impl Node {
 
     /// How far this replica has come in its master's log: what is to be rolled back does not count.
     pub(super) fn reached(&self) -> Index {
-        let repairs = match &self.role {
+        if self.tainted || self.is_repairing() { self.applied.index.min(self.agreed()) } else { self.applied.index }
+    }
+
+    /// Whether the log or the store is being mended, after the log of the master that is followed.
+    pub(super) fn is_repairing(&self) -> bool {
+        match &self.role {
             Role::Replica(replica) => replica.following().is_some_and(|following| following.mode.is_repairing()),
             Role::Founding(_) | Role::Asking(_) | Role::Master(_) | Role::Candidate(_) => false,
-        };
-        if self.tainted || repairs { self.applied.index.min(self.agreed()) } else { self.applied.index }
+        }
     }
 
     /// The planted bug `LagZeroWithoutMaster`.
@@ -237,6 +241,7 @@ impl Node {
             state: self.state(),
             leader: self.leader().cloned(),
             history,
+            void_beyond: self.saved_beyond,
             proof: self.view_proof(),
         }
     }
@@ -260,6 +265,7 @@ impl Node {
         let same = self.outline.applied == self.applied
             && self.outline.role == self.role_name()
             && self.outline.state == to
+            && self.outline.void_beyond == self.saved_beyond
             && self.outline.proof == self.view_proof()
             && self.outline.leader.as_ref() == self.leader();
         if !same {
@@ -366,6 +372,7 @@ pub(super) fn empty_outline() -> Outline {
         state: State::Connecting,
         leader: None,
         history: Arc::new(History::default()),
+        void_beyond: None,
         proof: None,
     }
 }

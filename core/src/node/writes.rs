@@ -5,6 +5,7 @@ use super::handover::HeldWrite;
 use super::{Node, Role};
 use crate::command::{Command, Condition, Outcome, Pair, TICKET_KEY_BYTES_MAX};
 use crate::config::Concern;
+use crate::history::Holding;
 use crate::ids::RequestId;
 use crate::input::{ReadDemand, Request};
 use crate::log::Answered;
@@ -195,10 +196,13 @@ impl Node {
         if index == Index::ZERO || index > self.committed {
             return Fate::Pending;
         }
-        match self.log.history().epoch_at(index) {
-            Some(holder) if holder.number == epoch => Fate::Committed,
-            Some(_) => Fate::RolledBack,
-            None => Fate::Pending,
+        match self.log.history().holds(epoch, index) {
+            // What an unarmed master had committed and a promotion left behind is on its way out.
+            Holding::This if self.saved_beyond.is_some_and(|common| index > common) => Fate::RolledBack,
+            Holding::This if self.is_repairing() && index > self.agreed() => Fate::Pending,
+            Holding::This => Fate::Committed,
+            Holding::Other => Fate::RolledBack,
+            Holding::Later | Holding::Unknown => Fate::Pending,
         }
     }
 }

@@ -15,6 +15,7 @@ use synap_core::message::Message;
 use synap_core::node::Node;
 use synap_core::output::{LinkAction, Output};
 use synap_core::planted::Planted;
+use synap_core::position::Index;
 use synap_core::recovered::Recovered;
 use synap_core::time::{Now, Time, WallMs};
 use synap_core::wal::{FileOp, Journal, JournalConfig, WriteBatch, recover};
@@ -308,6 +309,17 @@ impl Cluster {
     pub(crate) fn read_linearizable(&mut self, number: u32) {
         let demand = ReadDemand { linearizable: true, ..ReadDemand::default() };
         self.ask(number, Request::Read { demand, timeout: Duration::from_secs(5) });
+    }
+
+    /// A read that waits for a position.
+    pub(crate) fn read_after(&mut self, number: u32, (epoch, index): (u64, u64)) {
+        let demand = ReadDemand { min_position: Some((epoch, Index(index))), ..ReadDemand::default() };
+        self.ask(number, Request::Read { demand, timeout: Duration::from_secs(5) });
+    }
+
+    /// What became of a write.
+    pub(crate) fn outcome(&mut self, number: u32, (epoch, index): (u64, u64)) {
+        self.ask(number, Request::Outcome { epoch, index: Index(index) });
     }
 
     pub(crate) fn snapshot(&mut self, number: u32) {
