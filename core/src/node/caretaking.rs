@@ -1,6 +1,7 @@
-//! A member of priority 0 never leads, but for one case: the voters that may lead lack what it holds, and it cannot give them
-//! that from memory. Its disk has counted for commits, so an answered write may be on it alone. It then stands in, brings
-//! another up as any master does, and hands over by itself. Owns when it stands in; how it hands over is in [`super::relief`].
+//! A member of priority 0 never leads, and one that lagged does not campaign, but for one case: the voters that may lead lack what it
+//! holds, and it cannot give them that from memory. Its disk has counted for commits, so an answered write may be on it
+//! alone. It then stands in; of priority 0, it brings another up as any master does, and hands over by itself. Owns when it
+//! stands in; how it hands over is in [`super::relief`].
 
 use super::{Node, Role};
 use crate::message::Canvass;
@@ -14,10 +15,15 @@ impl Node {
     pub(super) fn note_refusal(&mut self, canvass: &Canvass) {
         let candidate = canvass.epoch.leader;
         let may_lead = |node| self.armed().and_then(|it| it.get(node)).is_some_and(|it| it.voter && it.rank() > 0);
-        if self.is_spared() && may_lead(candidate) && !self.can_give(canvass.last) && self.hears_nobody() {
+        if self.holds_back() && may_lead(candidate) && !self.can_give(canvass.last) && self.hears_nobody() {
             let from = self.now.mono + self.election_timeout();
             self.ballot.stand_in(from);
         }
+    }
+
+    /// Whether this node leaves it to others to campaign.
+    pub(super) fn holds_back(&self) -> bool {
+        self.is_spared() || self.lagged()
     }
 
     /// Whether this node is one that never leads.

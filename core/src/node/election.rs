@@ -129,20 +129,22 @@ impl Node {
             FailoverMode::Auto => false,
             FailoverMode::Manual => true,
         };
+        let waits = self.ballot.stands_in_from().is_none();
         let reasons = [
             (manual, "its failover.mode is manual"),
-            (me.rank() == 0 && self.ballot.stands_in_from().is_none(), "its failover.priority is 0"),
+            (me.rank() == 0 && waits, "its failover.priority is 0"),
             (self.repair.is_some() || self.tainted || replica.is_syncing(), "its state is being synced"),
             (self.flags.disk_full, "its disk is full"),
             (self.flags.stopping, "it is shutting down"),
-            (self.lagged() > self.config.max_lag, "it lagged by more than max_lag_ms when the master vanished"),
+            (self.lagged() && waits, "it lagged by more than max_lag_ms when the master vanished"),
         ];
         reasons.into_iter().find_map(|(holds, why)| holds.then_some(why))
     }
 
-    /// The lag when the master was last heard.
-    fn lagged(&self) -> Duration {
-        self.marks.lag(self.applied.index, self.ballot.heard_at())
+    /// Whether it lagged too much when the master was last heard. What a master could not commit is no lag.
+    pub(super) fn lagged(&self) -> bool {
+        let lag = |at| self.marks.lag(self.applied.index, at);
+        self.ballot.vanished_at().map_or(Duration::ZERO, lag) > self.config.max_lag
     }
 
     /// When this replica campaigns if it hears nothing more; none if it would not.
@@ -154,7 +156,7 @@ impl Node {
     }
 
     fn campaigns_at(&self) -> Time {
-        let stands_in_from = self.ballot.stands_in_from().filter(|_| self.is_spared()).unwrap_or_default();
+        let stands_in_from = self.ballot.stands_in_from().filter(|_| self.holds_back()).unwrap_or_default();
         self.ballot.due().max(self.campaigns_from()).max(stands_in_from)
     }
 
@@ -165,6 +167,8 @@ impl Node {
         if self.campaigns_at() <= self.now.mono && self.why_not_campaign().is_none() {
             let why = if self.is_spared() {
                 "it alone holds the newest entries: it stands in, although its failover.priority is 0"
+            } else if self.lagged() {
+                "it alone holds the newest entries: it stands in, although it lagged"
             } else if self.ballot.has_evidence() {
                 "the master's process is dead"
             } else {

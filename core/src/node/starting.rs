@@ -116,7 +116,7 @@ impl Node {
             RoleHint::Master | RoleHint::Replica if led => {
                 Role::Asking(Asking::new(Purpose::Restart, now + self.config.catch_up))
             }
-            RoleHint::Master if edited && !fresh => {
+            RoleHint::Master if edited && !fresh && self.config.priority > 0 => {
                 self.tell("the configured role was changed from replica to master");
                 let heard = self.log.last().index;
                 let purpose = Purpose::Promotion { request: None, force: false, heard };
@@ -257,7 +257,9 @@ impl Node {
             Purpose::Restart => self.open_epoch(StartKind::Restart, None, out),
             Purpose::Promotion { request, force, heard } => {
                 let kind = if *force { StartKind::Forced } else { StartKind::Promotion };
-                let loss = (*heard > last.index).then(|| (last.index.next(), *heard));
+                let survivors = asking.asked.values().flatten().map(|standing| standing.last.index);
+                let heard = survivors.max().max(Some(*heard)).unwrap_or_default();
+                let loss = (heard > last.index).then(|| (last.index.next(), heard));
                 self.counters.elections_won += 1;
                 self.open_epoch(
                     kind,
@@ -434,8 +436,9 @@ impl Node {
                 "this node is being synced, its state is not whole: restart it to promote what its disk holds",
             );
         }
-        if self.config.priority == 0 && !ask.force {
-            return conflict("this node's failover.priority is 0: it is never master");
+        // Armed, voters decide, and the operator's word outranks a priority; a log that is too short it does not outrank.
+        if self.config.priority == 0 && self.armed().is_none() && !ask.force {
+            return conflict("this node's failover.priority is 0: promote another, or force it");
         }
         let last = self.log.last();
         if ask.expect_last.is_some_and(|(number, index)| (number, index) != (last.epoch.number, last.index)) {

@@ -20,8 +20,10 @@ const SLACK_DOUBLINGS_MAX: u32 = 4;
 /// What this node owes to masters and candidates. Outlives roles.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Ballot {
-    /// When the master was last heard; at first, the start of the process.
+    /// When the master was last heard or a vote was given; at first, the start of the process.
     heard: Time,
+    /// When the master was last heard, or at first the start of the process; none if this node was the last master.
+    vanished: Option<Time>,
     /// The word that was given does not run out before.
     until: Time,
     /// Until then this process does not know what word an earlier one of this node has given.
@@ -38,7 +40,7 @@ pub(super) struct Ballot {
     above: u64,
     /// Campaigns that nobody won in time, in a row.
     losses: u32,
-    /// Voters that may lead lack what this node of priority 0 holds: it campaigns from then on.
+    /// Voters that may lead lack what this node holds, which would not campaign otherwise: it does from then on.
     stands_in_from: Option<Time>,
     /// A vote that leaves once the promise is on disk.
     owed: Option<(LinkId, Epoch)>,
@@ -105,12 +107,12 @@ impl Ballot {
         self.above
     }
 
-    /// A node of priority 0 is needed as a master, from then on.
+    /// A node that would not campaign is needed as a master, from then on.
     pub(super) fn stand_in(&mut self, from: Time) {
         self.stands_in_from.get_or_insert(from);
     }
 
-    /// Whether a node of priority 0 is needed as a master, and when.
+    /// Whether a node that would not campaign is needed as a master, and when.
     pub(super) fn stands_in_from(&self) -> Option<Time> {
         self.stands_in_from
     }
@@ -120,9 +122,9 @@ impl Ballot {
         self.master.is_some_and(|(known, _)| known == epoch)
     }
 
-    /// The last time the master was heard.
-    pub(super) fn heard_at(&self) -> Time {
-        self.heard
+    /// When the master vanished; none if this node was the last one.
+    pub(super) fn vanished_at(&self) -> Option<Time> {
+        self.vanished
     }
 }
 
@@ -131,6 +133,7 @@ impl Node {
     pub(super) fn begin_ballot(&mut self) {
         let now = self.now.mono;
         self.ballot.heard = if self.config.planted.word_forgotten_at_start() { Time::default() } else { now };
+        self.ballot.vanished = Some(now);
         self.ballot.until = self.ballot.heard + self.election_timeout();
         self.ballot.unsure_until = self.ballot.until;
         self.redraw_patience();
@@ -148,6 +151,7 @@ impl Node {
         self.ballot.losses = 0;
         self.ballot.stands_in_from = None;
         self.ballot.heard = now;
+        self.ballot.vanished = Some(now);
         self.ballot.due = now + self.ballot.patience;
         self.keep_word();
     }
@@ -171,6 +175,7 @@ impl Node {
     /// A mastership of this node has ended: others have the time to be first.
     pub(super) fn begin_ballot_after_reign(&mut self) {
         self.ballot.heard = self.now.mono;
+        self.ballot.vanished = None;
         self.ballot.evidence = None;
         self.redraw_patience();
     }

@@ -57,6 +57,7 @@ struct Server {
     missed: Vec<Input>,
     /// Runs with `fsync_mode: never`.
     never_syncs: bool,
+    priority: u32,
     /// The key in which the state of its next start differs.
     spoilt: Option<String>,
 }
@@ -114,6 +115,7 @@ impl Cluster {
         if server.never_syncs {
             config.fsync = FsyncMode::Never;
         }
+        config.priority = server.priority;
         if !server.name.is_empty() {
             config.node_name.clone_from(&server.name);
         }
@@ -145,6 +147,13 @@ impl Cluster {
     pub(crate) fn sync_promises(&mut self, number: u32, syncs: bool) {
         if let Some(server) = self.servers.get_mut(&number) {
             server.never_syncs = !syncs;
+        }
+    }
+
+    /// Its `failover.priority` from its next start on, unless none is given.
+    pub(crate) fn configure_priority(&mut self, number: u32, priority: Option<u32>) {
+        if let Some(server) = self.servers.get_mut(&number) {
+            server.priority = priority.unwrap_or(server.priority);
         }
     }
 
@@ -571,6 +580,7 @@ impl Server {
             held: false,
             missed: Vec::new(),
             never_syncs: false,
+            priority: 100,
             spoilt: None,
         }
     }
