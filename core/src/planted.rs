@@ -91,6 +91,12 @@ pub enum Bug {
     MovedMembersIgnored,
     /// Writes that a master without a lease leaves undecided are told to be refused.
     PendingToldRefused,
+    /// A replica sends clients on to a master that has not begun to serve.
+    SentOnTooSoon,
+    /// A member of priority 0 never leads, whatever it alone holds.
+    NeverStandsIn,
+    /// A pause of elections ends by the wall clock.
+    PauseByWallClock,
 }
 
 /// Which bug is planted in this node, if any.
@@ -171,4 +177,7 @@ impl Planted {
     question!(snapshot_gone_too_soon, SnapshotGoneTooSoon);
     question!(moved_members_ignored, MovedMembersIgnored);
     question!(pending_told_refused, PendingToldRefused);
+    question!(sent_on_too_soon, SentOnTooSoon);
+    question!(never_stands_in, NeverStandsIn);
+    question!(pause_by_wall_clock, PauseByWallClock);
 }

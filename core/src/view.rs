@@ -32,7 +32,7 @@ pub struct Outline {
     pub role: Role,
     /// What it is doing.
     pub state: State,
-    /// The master that it knows.
+    /// The master that it knows and that serves, as far as it has said: clients may be sent on to it.
     pub leader: Option<Leader>,
     /// The epochs of its log.
     pub history: Arc<History>,

@@ -62,6 +62,7 @@ impl goldenscript::Runner for Script {
             "jump-wall" => cluster.jump_wall(node()?, args.next_pos().ok_or("how far?")?.parse()?),
             "hold" => cluster.hold(node()?, true),
             "release" => cluster.hold(node()?, false),
+            "front" => cluster.front(node()?),
             "members" => cluster.members(node()?),
             "voters" => cluster.voters(node()?),
             "wipe" => cluster.wipe(node()?),

@@ -15,6 +15,9 @@ impl Node {
     pub(super) fn note_refusal(&mut self, canvass: &Canvass) {
         let candidate = canvass.epoch.leader;
         let may_lead = |node| self.armed().and_then(|it| it.get(node)).is_some_and(|it| it.voter && it.rank() > 0);
+        if self.config.planted.never_stands_in() {
+            return;
+        }
         if self.holds_back() && may_lead(candidate) && !self.can_give(canvass.last) && self.hears_nobody() {
             let from = self.now.mono + self.election_timeout();
             self.ballot.stand_in(from);

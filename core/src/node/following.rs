@@ -1,12 +1,13 @@
 //! A replica takes entries from the master that it follows, and acks what its disk holds.
 
+use super::hello::leader_of;
 use super::shadow::Received;
 use super::syncing::Syncing;
 use super::{Node, Role};
 use crate::ids::LinkId;
-use crate::message::{Append, Leader, Message};
+use crate::message::{Append, Leader, Message, Standing};
 use crate::output::Output;
-use crate::position::{Epoch, Index, Position};
+use crate::position::{Epoch, Index};
 use crate::time::Time;
 
 /// The master that is followed, and how.
@@ -20,6 +21,9 @@ pub(super) struct Following {
     pub(super) mode: Mode,
     /// The master's process.
     pub(super) process: u64,
+    /// Where its mastership begins in its log, and how far it has said that log to be committed.
+    opens_at: Option<Index>,
+    committed: Index,
     /// The newest round heard, and the master's clock when it was sent.
     round: u64,
     sent: u64,
@@ -71,9 +75,27 @@ impl Mode {
 }
 
 impl Following {
-    pub(super) fn new(link: LinkId, leader: Leader, process: u64, at: Position, mode: Mode) -> Self {
-        let Position { epoch, index: agreed } = at;
-        Self { link, leader, epoch, agreed, mode, process, round: 0, sent: 0, acked: None }
+    /// `source` says to lead, and both logs agree up to `agreed`.
+    pub(super) fn new(link: LinkId, source: &Standing, agreed: Index, mode: Mode) -> Self {
+        let last = source.history.last().filter(|reign| reign.epoch == source.promised);
+        Self {
+            link,
+            leader: leader_of(source),
+            epoch: source.promised,
+            agreed,
+            mode,
+            process: source.process,
+            opens_at: last.map(|reign| reign.start),
+            committed: source.committed,
+            round: 0,
+            sent: 0,
+            acked: None,
+        }
+    }
+
+    /// Whether the master has committed an entry of its own epoch, as far as it has said: only then does it serve.
+    pub(super) fn has_opened(&self) -> bool {
+        self.opens_at.is_some_and(|start| self.committed >= start)
     }
 
     /// What a later connection can go on with.
@@ -97,6 +119,7 @@ impl Node {
             following.round = append.round;
             following.sent = append.sent;
         }
+        following.committed = following.committed.max(append.committed);
         let streaming = following.mode.is_streaming();
         replica.last_contact = Some(now);
         self.hear_master(append.epoch, append.round);

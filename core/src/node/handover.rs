@@ -10,7 +10,7 @@ use super::{Node, Role};
 use crate::command::{Command, Member};
 use crate::config::Concern;
 use crate::ids::{LinkId, NodeId, RequestId};
-use crate::message::{Canvass, Handover as Token, Message, Waiver};
+use crate::message::{Canvass, Handover as Token, Leader, Message, Waiver};
 use crate::output::{Output, Refusal, Reply, SwitchedOver};
 use crate::seen::Mark;
 use crate::time::Time;
@@ -292,7 +292,7 @@ impl Node {
             for write in self.switching.take_held() {
                 self.write_held(write, out);
             }
-        } else if let Some(leader) = self.leader().cloned().filter(|_| self.leader_serves()) {
+        } else if let Some(leader) = self.serving_leader().cloned() {
             if let Some((id, _)) = self.switching.request.take() {
                 let done = SwitchedOver { leader: leader.clone(), epoch: self.promised };
                 out.replies.push((id, Ok(Reply::SwitchedOver(done))));
@@ -323,19 +323,19 @@ impl Node {
         }
     }
 
-    /// Whether the master that is followed has not committed an entry of its own epoch yet, as far as a replica can know that
-    /// holds all of its log.
-    pub(super) fn leader_opens(&self) -> bool {
-        let Role::Replica(replica) = &self.role else { return false };
-        let streams = replica.following().is_some_and(|following| following.mode.is_streaming());
-        streams && !self.leader_serves()
+    /// The master to which clients may be sent on.
+    pub(super) fn serving_leader(&self) -> Option<&Leader> {
+        match &self.role {
+            Role::Replica(_) => self.leader().filter(|_| self.leader_serves()),
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Master(_) => self.leader(),
+        }
     }
 
-    /// Whether the master that is followed has committed an entry of its own epoch, so that it serves.
-    fn leader_serves(&self) -> bool {
+    /// Whether the master that is followed has committed an entry of its own epoch, so that it serves: only to such a one is
+    /// anybody sent on, or a client would be sent back, or turned away.
+    pub(super) fn leader_serves(&self) -> bool {
         let Role::Replica(replica) = &self.role else { return false };
-        replica.following().is_some_and(|following| {
-            following.mode.is_streaming() && self.log.epoch_at(self.committed) == Some(following.epoch)
-        })
+        let opens = self.config.planted.sent_on_too_soon();
+        replica.following().is_some_and(|following| following.has_opened() || opens)
     }
 }

@@ -59,6 +59,10 @@ impl Node {
 
     /// All of it where the counting has not begun.
     fn left_of(&self, pause: Pause) -> Duration {
+        if self.config.planted.pause_by_wall_clock() {
+            let ends_ms = self.log.get(pause.since).map_or(0, |slot| slot.entry.at.0) + u64::from(pause.length_ms);
+            return Duration::from_millis(ends_ms.saturating_sub(self.now.wall.0));
+        }
         let known = self.pausing.filter(|known| known.pause == pause);
         known.map_or(length_of(pause), |known| known.until.since(self.now.mono))
     }
@@ -70,6 +74,9 @@ impl Node {
 
     /// No campaign begins before.
     pub(super) fn campaigns_from(&self) -> Time {
+        if self.config.planted.pause_by_wall_clock() {
+            return Time::default();
+        }
         self.heeded().map_or(Time::default(), |known| known.campaigns_from)
     }
 

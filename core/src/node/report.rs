@@ -239,7 +239,7 @@ impl Node {
             applied: self.applied,
             role: self.role_name(),
             state: self.state(),
-            leader: self.leader().cloned(),
+            leader: self.serving_leader().cloned(),
             history,
             void_beyond: self.saved_beyond,
             proof: self.view_proof(),
@@ -267,7 +267,7 @@ impl Node {
             && self.outline.state == to
             && self.outline.void_beyond == self.saved_beyond
             && self.outline.proof == self.view_proof()
-            && self.outline.leader.as_ref() == self.leader();
+            && self.outline.leader.as_ref() == self.serving_leader();
         if !same {
             self.outline = Arc::new(self.make_outline());
         }

@@ -347,8 +347,7 @@ impl Node {
         replica.refused = None;
         let counts = (mode.is_streaming(), mode.is_syncing());
         replica.suspect = None;
-        let at = Position { epoch: source.promised, index: after.index };
-        replica.seek = Seek::Following(Following::new(link, leader.clone(), source.process, at, mode));
+        replica.seek = Seek::Following(Following::new(link, &source, after.index, mode));
         if changed {
             self.note_change();
         }

@@ -128,7 +128,7 @@ impl Node {
         }
         match self.leader() {
             // Who is sent on must not be sent back or turned away: the new master has to serve first.
-            Some(leader) if leader.node != self.id && self.leader_opens() => {
+            Some(leader) if leader.node != self.id && !self.leader_serves() => {
                 Refusal::NoMaster { why: "the new master has not begun to serve yet", retry_after: RETRY_AFTER }
             }
             Some(leader) if leader.node != self.id => Refusal::NotMaster { leader: leader.clone() },

@@ -174,6 +174,13 @@ impl Cluster {
         self.lines.push(format!("n{number} voters {}", voters.join(" ")));
     }
 
+    /// Where a front of this node sends a client that wants to write, without asking the node.
+    pub(crate) fn front(&mut self, number: u32) {
+        let Some(node) = self.servers.get(&number).and_then(|server| server.node.as_ref()) else { return };
+        let leader = node.view().leader.as_ref().map_or("nobody", |leader| &leader.http).to_owned();
+        self.lines.push(format!("n{number} sends clients on to {leader}"));
+    }
+
     /// What this node says of the members.
     pub(crate) fn members(&mut self, number: u32) {
         let now = Time(self.micros);
