@@ -159,11 +159,7 @@ impl Node {
         let behind = self.log.bytes_between(durable, self.log.last().index);
         // Who has answered no round of late gives no lease: a majority that needs it would have none at once.
         let answers = round > 0 && self.now.mono < sent + self.election_timeout();
-        feed.votes
-            && streams
-            && answers
-            && durable > crate::position::Index::ZERO
-            && behind <= CAUGHT_UP_BYTES
+        feed.votes && streams && answers && durable > crate::position::Index::ZERO && behind <= CAUGHT_UP_BYTES
     }
 
     /// This node, and the best of those that can vote; an odd number.

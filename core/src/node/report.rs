@@ -178,7 +178,11 @@ impl Node {
 
     /// How far this replica has come in its master's log: what is to be rolled back does not count.
     pub(super) fn reached(&self) -> Index {
-        if self.tainted || self.is_repairing() { self.applied.index.min(self.agreed()) } else { self.applied.index }
+        if self.tainted || self.is_repairing() {
+            self.applied.index.min(self.agreed())
+        } else {
+            self.applied.index
+        }
     }
 
     /// Whether the log or the store is being mended, after the log of the master that is followed.

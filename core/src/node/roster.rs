@@ -88,13 +88,7 @@ impl Node {
         }
     }
 
-    fn why_no_heir(
-        &self,
-        master: &Master,
-        member: &Member,
-        armed: bool,
-        now: Time,
-    ) -> Option<&'static str> {
+    fn why_no_heir(&self, master: &Master, member: &Member, armed: bool, now: Time) -> Option<&'static str> {
         let Some(feed) = master.feeds.values().find(|feed| feed.node == member.id) else {
             return Some("it is not connected to this node");
         };
