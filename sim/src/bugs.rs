@@ -74,6 +74,15 @@ pub const PLANTS: &[Plant] = &[
     plant("office_before_own_promise", Bug::OfficeBeforeOwnPromise, 1000),
     plant("moved_members_ignored", Bug::MovedMembersIgnored, 1000),
     plant("pending_told_refused", Bug::PendingToldRefused, 500),
+    plant("sent_on_too_soon", Bug::SentOnTooSoon, 500),
+    Plant {
+        plan: Some(include_str!("../seeds/who-never-leads-stands-in.yaml")),
+        ..plant("never_stands_in", Bug::NeverStandsIn, 100)
+    },
+    Plant {
+        plan: Some(include_str!("../hunts/a-pause-beside-wall-clocks.yaml")),
+        ..plant("pause_by_wall_clock", Bug::PauseByWallClock, 100)
+    },
     Plant {
         plan: Some(include_str!("../seeds/a-promotion-forgets-what-others-promised.yaml")),
         ..plant("promises_forgotten_at_promotion", Bug::PromisesForgottenAtPromotion, 100)

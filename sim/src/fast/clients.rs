@@ -9,8 +9,10 @@ use synap_core::command::{Command, Condition, Fingerprint, Ticket};
 use synap_core::config::Concern;
 use synap_core::ids::RequestId;
 use synap_core::input::{Input, ReadDemand, Request};
+use synap_core::message::Leader;
 use synap_core::output::{Refusal, Reply};
 use synap_core::position::Position;
+use synap_core::status::{Role, State};
 use synap_core::view::View;
 
 use super::{Event, World};
@@ -185,6 +187,7 @@ impl World<'_> {
         let request = match want {
             Want::Write { command, concern } => {
                 self.see(&Fact::Asked { command: &command });
+                self.front_sends_on(host);
                 Request::Write { command, concern: Some(concern), timeout }
             }
             Want::Read { demand, .. } => match self.try_read(host, &demand) {
@@ -199,6 +202,23 @@ impl World<'_> {
             process.requests.insert(id, op);
         }
         self.put(host, Input::Request { id, request });
+    }
+
+    /// A front looks at the view and sends a writer on without asking the node. Here the node is asked all the same.
+    fn front_sends_on(&mut self, host: usize) {
+        let Some(process) = &self.hosts[host].process else { return };
+        let view = process.node.view();
+        if let (Role::Replica, Some(leader)) = (view.role, &view.leader) {
+            self.sent_on(host, &leader.clone());
+        }
+    }
+
+    fn sent_on(&mut self, host: usize, leader: &Leader) {
+        let Some(to) = host_of(leader) else { return };
+        let epoch = |world: &Self, number: usize| world.status(number).map(|status| status.epoch);
+        let begins = self.hosts[to].process.as_ref().is_some_and(|it| it.node.view().state == State::Opening);
+        let opens = begins && epoch(self, host) == epoch(self, to);
+        self.see(&Fact::SentOn { node: host, to, opens });
     }
 
     /// The published view, if it admits the read; none if the node must be asked.
@@ -272,8 +292,8 @@ impl World<'_> {
             Err(refusal) => {
                 self.refused(op, &refusal);
                 let Refusal::NotMaster { leader } = refusal else { return self.next_after(op, false) };
-                let target = leader.http.strip_prefix('n').and_then(|rest| rest.split(':').next()?.parse().ok());
-                if let (Some(client), Some(target)) = (self.clients.ops[op].client, target) {
+                self.sent_on(host, &leader);
+                if let (Some(client), Some(target)) = (self.clients.ops[op].client, host_of(&leader)) {
                     self.clients.clients[client].target = target;
                 }
                 self.next_after(op, true);
@@ -364,4 +384,9 @@ fn once(client: usize, drawn: u64, command: Command) -> Command {
     let key = Bytes::from(format!("c{client}-{drawn:x}"));
     let ticket = Ticket { key, fingerprint: Fingerprint::of(&[&drawn.to_le_bytes()]), wants_old: false };
     Command::Once { ticket, command: Box::new(command) }
+}
+
+/// The host that a master's address names.
+fn host_of(leader: &Leader) -> Option<usize> {
+    leader.http.strip_prefix('n')?.split(':').next()?.parse().ok()
 }

@@ -15,6 +15,7 @@ mod lag_tells;
 mod leases;
 mod linearizable;
 mod one_order;
+mod pauses;
 mod platter;
 mod positions;
 mod promised;
@@ -22,6 +23,7 @@ mod quorum_durable;
 mod refused_is_not_done;
 mod rollback_reported;
 mod same_state;
+mod sent_on;
 mod votes;
 mod world_log;
 
@@ -163,6 +165,15 @@ pub enum Fact<'a> {
     Refused {
         /// What was asked.
         command: &'a Command,
+    },
+    /// A client that wants to write is sent on.
+    SentOn {
+        /// By whom.
+        node: usize,
+        /// To whom.
+        to: usize,
+        /// Whether that one is opening the very mastership that the other follows, so that it serves nobody yet.
+        opens: bool,
     },
     /// A front showed how its node stands.
     Shown {
@@ -313,6 +324,8 @@ impl Oracles {
             Box::new(linearizable::Linearizable::default()),
             Box::new(one_order::OneOrder::default()),
             Box::new(applied_once::AppliedOnce::default()),
+            Box::new(pauses::Pauses::new(nodes)),
+            Box::new(sent_on::SentOn::default()),
             Box::new(bounds::Bounds),
         ];
         Self {
