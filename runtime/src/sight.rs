@@ -125,6 +125,7 @@ mod tests {
             state: State::Serving,
             leader: None,
             history: Arc::default(),
+            void_beyond: None,
             proof: None,
         })
     }

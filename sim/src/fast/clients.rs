@@ -17,6 +17,7 @@ use synap_core::view::View;
 
 use super::{Event, World};
 use crate::dice::mix;
+use crate::operator::Site;
 use crate::oracle::Fact;
 use crate::plan::{Ask, Plan};
 use crate::trace::{Answer, Step};
