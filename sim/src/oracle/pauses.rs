@@ -11,7 +11,7 @@ use synap_core::status::State;
 use synap_core::wal::Record;
 
 use crate::oracle::{Fact, Ground, Oracle};
-use crate::plan::Plan;
+use crate::plan::{Plan, What};
 
 /// How much earlier than by the run's clock a node may be, since some runs go in steps.
 const SLACK_US: u64 = 2_000;
@@ -78,7 +78,7 @@ impl Oracle for Pauses {
     }
 
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
-        if !ground.plan.pauses_elections() {
+        if !ground.plan.faults.iter().any(|fault| fault.what == What::PauseElections) {
             return Ok(());
         }
         match fact {

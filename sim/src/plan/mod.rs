@@ -280,11 +280,6 @@ impl Plan {
         self.faults.iter().any(|fault| matches!(fault.what, What::Promote(_, true)))
     }
 
-    /// Whether an operator pauses elections.
-    pub fn pauses_elections(&self) -> bool {
-        self.faults.iter().any(|fault| matches!(fault.what, What::PauseElections))
-    }
-
     /// Whether an operator takes members out of the cluster: with fewer than three, nobody elects any more.
     pub fn removes_members(&self) -> bool {
         self.faults.iter().any(|fault| matches!(fault.what, What::Remove(_)))
