@@ -5,7 +5,7 @@ use synap_core::config::APPLIES_PER_TURN_MAX;
 
 use crate::dice::Dice;
 use crate::disk::{DiskProfile, FailedSync};
-use crate::plan::{Fault, Knobs, Network, PLAN_VERSION, Plan, What, Workload};
+use crate::plan::{Fault, Knobs, Network, PLAN_VERSION, Plan, What, Workload, ruins_disk};
 
 /// The plan of a seed.
 pub fn draw(seed: u64) -> Plan {
@@ -161,6 +161,7 @@ enum Kind {
     FullDisk,
     FailSync,
     Damage,
+    Spoil,
     Wipe,
     OldDisk,
     SwapDisks,
@@ -180,7 +181,7 @@ enum Kind {
 
 /// What an armed cluster must survive without a loss. A disk that rots at the end of its log, or of which an older copy is put
 /// back, loses what it acked and cannot know it, which no majority is safe from.
-const KINDS_AUTOMATIC: [Kind; 23] = [
+const KINDS_AUTOMATIC: [Kind; 24] = [
     Kind::Kill,
     Kind::PowerCut,
     Kind::PowerCutAll,
@@ -200,6 +201,7 @@ const KINDS_AUTOMATIC: [Kind; 23] = [
     Kind::Remove,
     Kind::Priority,
     Kind::PauseElections,
+    Kind::Spoil,
     Kind::Wipe,
     Kind::SwapDisks,
     Kind::Skew,
@@ -239,7 +241,7 @@ fn faults(dice: &mut Dice, nodes: u8, busy_ms: u64, automatic: bool) -> Vec<Faul
     }
     // An operator who takes out one voter while another has just lost its disk ends the quorum for good.
     if kinds.contains(&Kind::Remove) {
-        kinds.retain(|kind| *kind != Kind::Wipe);
+        kinds.retain(|kind| !matches!(kind, Kind::Wipe | Kind::Spoil));
     }
     // Who is made master by hand with an older copy of its disk may open an epoch for the second time; with another's, which
     // may be empty, it may found a cluster of its own.
@@ -253,7 +255,7 @@ fn faults(dice: &mut Dice, nodes: u8, busy_ms: u64, automatic: bool) -> Vec<Faul
     if kinds.is_empty() {
         return Vec::new();
     }
-    let mut faults = Vec::new();
+    let mut faults: Vec<Fault> = Vec::new();
     // The cluster is founded and the first entries flow before anything breaks, in most runs.
     let mut at_ms = if dice.chance(850) { dice.between(600, 1_500) } else { dice.between(0, 600) };
     while at_ms < busy_ms {
@@ -261,7 +263,8 @@ fn faults(dice: &mut Dice, nodes: u8, busy_ms: u64, automatic: bool) -> Vec<Faul
             let kind = *dice.pick(&kinds);
             let late_ms = dice.below(150);
             let drawn = fault(dice, kind, nodes, at_ms + late_ms);
-            if automatic && matches!(drawn.what, What::Wipe(_)) && !may_wipe(&faults) {
+            if automatic && ruins_disk(&drawn.what) && faults.iter().any(|fault| ruins_disk(&fault.what)) {
+                // There may be no more than three voters, whose majority spares one disk.
                 continue;
             }
             if let What::Remove(node) = drawn.what {
@@ -307,6 +310,7 @@ fn fault(dice: &mut Dice, kind: Kind, nodes: u8, at_ms: u64) -> Fault {
         Kind::FullDisk => (for_ms, What::FullDisk(node)),
         Kind::FailSync => (for_ms.max(300), What::FailSync(node)),
         Kind::Damage => (0, dice.pick(&[What::Rot, What::Rot, What::Misdirect, What::Spoil])(replica)),
+        Kind::Spoil => (0, What::Spoil(replica)),
         Kind::Wipe => (for_ms, What::Wipe(replica)),
         Kind::OldDisk => (for_ms.max(300), What::OldDisk(replica)),
         Kind::SwapDisks => {
@@ -338,11 +342,6 @@ fn fault(dice: &mut Dice, kind: Kind, nodes: u8, at_ms: u64) -> Fault {
 fn side(dice: &mut Dice, nodes: u8) -> Vec<u8> {
     let side: Vec<u8> = (0..nodes).filter(|_| dice.chance(500)).collect();
     if side.is_empty() || side.len() == usize::from(nodes) { vec![0] } else { side }
-}
-
-/// One disk may be lost: there may be no more than three voters, whose majority spares one.
-fn may_wipe(faults: &[Fault]) -> bool {
-    !faults.iter().any(|fault| matches!(fault.what, What::Wipe(_)))
 }
 
 /// Nodes that are given up, fewer than half.

@@ -302,6 +302,6 @@ impl Plan {
     }
 }
 
-fn ruins_disk(what: &What) -> bool {
+pub(crate) fn ruins_disk(what: &What) -> bool {
     matches!(what, What::Wipe(_) | What::Rot(_) | What::Spoil(_) | What::Misdirect(_))
 }
