@@ -110,6 +110,12 @@ impl Candidate {
     }
 }
 
+/// Why most campaigns end that end without a master.
+const NO_MAJORITY: &str = "no majority of voters answered in time";
+
+/// What an operator whose promotion ended so can do.
+const WITHOUT_MAJORITY: &str = "; bring voters back, or force it if a majority of their disks is gone for good";
+
 impl Node {
     /// Why this node does not campaign by itself now; none if it would.
     pub(super) fn why_not_campaign(&self) -> Option<&'static str> {
@@ -351,7 +357,7 @@ impl Node {
             self.count_votes(out);
         } else {
             self.ballot.note_loss();
-            self.lose("no majority of voters answered in time", out);
+            self.lose(NO_MAJORITY, out);
         }
     }
 
@@ -526,7 +532,8 @@ impl Node {
             Role::Candidate(candidate) => {
                 let links = candidate.links();
                 if let Some(id) = candidate.request() {
-                    let why = alloc::format!("not elected: {why}");
+                    let next = if why == NO_MAJORITY { WITHOUT_MAJORITY } else { "" };
+                    let why = alloc::format!("not elected: {why}{next}");
                     out.replies.push((id, Err(Refusal::Conflict { why })));
                 }
                 self.role = Role::Replica(candidate.replica);

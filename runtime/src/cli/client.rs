@@ -89,6 +89,9 @@ impl Client {
             return Err(refuse(&"synap speaks plain HTTP; put a proxy before it for TLS, and name http:// here"));
         }
         let rest = url.strip_prefix("http://").unwrap_or(url);
+        if rest.contains("://") {
+            return Err(refuse(&"http://HOST:PORT is wanted"));
+        }
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         let parsed = HostPort::parse(authority).map_err(|error| refuse(&error))?;
         Ok(Self { host: parsed.host, port: parsed.port.unwrap_or(DEFAULT_PORT) })
@@ -249,7 +252,7 @@ mod tests {
         ] {
             assert_eq!(Client::new(url).expect(url).to_string(), expected);
         }
-        for url in ["https://a", "http://a/path", "", "http://a:x"] {
+        for url in ["https://a", "ftp://a", "http://a/path", "", "http://a:x"] {
             assert_eq!(Client::new(url).expect_err(url).exit, Exit::Usage);
         }
     }

@@ -38,7 +38,9 @@ pub(super) enum Seen {
 
 /// Asks `first`, then everyone whom it names, in the order of the names. Fails if `first` does not answer.
 pub(super) async fn look_around(first: &Client) -> Result<Vec<Seen>, Failed> {
-    let status = status_of(first).await?;
+    let status = status_of(first).await.map_err(|failed| {
+        Failed::new(failed.exit, format!("{}\nAnother node can be asked with --url or SYNAP_URL.", failed.message))
+    })?;
     let me = text(&status, "/node_id").unwrap_or_default().to_owned();
     let others: Vec<Value> = match status.pointer("/members") {
         Some(Value::Array(members)) => members.clone(),

@@ -80,8 +80,9 @@ pub(super) async fn run(asked: Members) -> Outcome {
         client.json(&Asked::post("/replication/members", &change.body())).await?;
     }
     let (members, known_by) = ask_who_knows(&client).await?;
-    let rows: Vec<Vec<String>> =
+    let mut rows: Vec<Vec<String>> =
         members.pointer("/members").and_then(Value::as_array).into_iter().flatten().map(row).collect();
+    rows.sort();
     out::text(table::layout(&HEAD, &rows))?;
     if let Some(only) = known_by {
         out::line(format!("no master answers: this is what {only} knows of the others"))?;

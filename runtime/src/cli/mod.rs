@@ -18,6 +18,7 @@ mod kv;
 mod members;
 mod offline;
 mod out;
+mod outage;
 mod promote;
 mod rollback;
 mod serve;

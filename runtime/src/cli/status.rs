@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::client::{Client, Target};
 use super::cluster::{Seen, last_position, look_around, number, text};
 use super::exit::{Exit, Outcome};
-use super::{out, table};
+use super::{out, outage, table};
 
 /// What is shown.
 #[derive(Args, Debug)]
@@ -82,13 +82,14 @@ fn remarks(seen: &[Seen]) -> Vec<String> {
     let mut remarks = Vec::new();
     for node in seen {
         match node {
-            Seen::Answered { client: _, status, ready: _ } => {
+            Seen::Answered { client, status, ready: _ } => {
                 let alarms = status.pointer("/alarms").and_then(Value::as_array);
                 for alarm in alarms.into_iter().flatten().filter_map(Value::as_str) {
-                    remarks.push(format!("{}: {alarm}", node.name()));
+                    remarks.push(format!("{}: {alarm}: {}", node.name(), in_words(alarm, client)));
                 }
                 if status.pointer("/config_role_ignored") == Some(&Value::Bool(true)) {
-                    remarks.push(format!("{}: the configured role is ignored, what is on disk wins", node.name()));
+                    let usual = "its configured role is ignored, what is on disk wins (usual after a failover)";
+                    remarks.push(format!("{}: {usual}", node.name()));
                 }
             }
             Seen::Silent { name, client: _, why } => remarks.push(format!("{name}: {why}")),
@@ -97,9 +98,26 @@ fn remarks(seen: &[Seen]) -> Vec<String> {
     remarks.extend(seen.iter().find_map(failover));
     if !seen.iter().any(|node| matches!(node, Seen::Answered { status, .. } if is_leading(status))) {
         remarks.extend(seen.iter().filter_map(why_not));
-        remarks.push("no master answers; `synap promote` makes one of a replica".to_owned());
+        remarks.push(outage::way_out(seen));
     }
     remarks
+}
+
+/// What an alarm means, and what to do.
+fn in_words(alarm: &str, node: &Client) -> String {
+    let words = match alarm {
+        "disk_full" => "it takes no writes until there is room; it tries again by itself",
+        "out_of_memory" => "limits.memory_bytes_max is reached, and writes that need room are refused",
+        "unsafe_fsync" => "fsync_mode is not `always`: a power cut may take what was answered",
+        "no_quorum" => "it leads, hears no majority of voters and answers no writes: bring voters back",
+        "master_down" => "it has no master",
+        "rollback_written" => {
+            return format!("a failover discarded what it held alone: `synap rollback list --url {node}`");
+        }
+        "state_mismatch" => "a replica's state differed and is synced anew: keep the logs and report it",
+        _ => "see docs/monitoring.md",
+    };
+    words.to_owned()
 }
 
 /// What keeps replicas from taking over, as the master tells it.
@@ -193,9 +211,10 @@ mod tests {
         assert_eq!(
             remarks(&[replica, silent]),
             [
-                "n2: master_down",
+                "n2: master_down: it has no master",
                 "n3: address not known",
-                "no master answers; `synap promote` makes one of a replica"
+                "no master answers, and nobody is elected by itself: stop the old one if it may be alive, then \
+                 `synap promote --url http://a:1` makes one of n2"
             ]
         );
     }

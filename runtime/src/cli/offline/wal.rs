@@ -18,7 +18,7 @@ pub(super) fn dump(dir: &Path) -> Outcome {
     let recovery = read(dir)?;
     notes(&recovery);
     let Some(recovered) = &recovery.recovered else {
-        return Err(Failed::new(Exit::NotFound, format!("{} holds no node", dir.display())));
+        return Err(no_node(dir));
     };
     let state = &recovered.hard_state;
     out::line(json!({
@@ -41,7 +41,7 @@ pub(super) fn verify(dir: &Path) -> Outcome {
     let recovery = read(dir)?;
     notes(&recovery);
     match &recovery.recovered {
-        None => out::line("no node here yet")?,
+        None => return Err(no_node(dir)),
         Some(recovered) => {
             for entry in &recovered.entries {
                 entry.command().map_err(|error| damaged(dir, &error))?;
@@ -52,6 +52,11 @@ pub(super) fn verify(dir: &Path) -> Outcome {
         }
     }
     Ok(Exit::Good)
+}
+
+/// Nothing was checked, which is not to be taken for "good".
+fn no_node(dir: &Path) -> Failed {
+    Failed::new(Exit::NotFound, format!("{} holds no log: no node has ever started there", dir.display()))
 }
 
 fn read(dir: &Path) -> Result<Recovery, Failed> {

@@ -1,6 +1,6 @@
 //! Where rollback files are read: over HTTP from a running node, or from a data directory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -35,8 +35,7 @@ pub(super) async fn read(source: &SourceArgs, id: &str) -> Result<String, Failed
     let bytes = match &source.data_dir {
         Some(dir) => {
             let name = format!("{PREFIX}{id}{SUFFIX}");
-            let disk = FileDisk::peek(dir);
-            let names = disk.list().map_err(|error| unreadable(dir, &error))?;
+            let (disk, names) = open(dir)?;
             if !names.contains(&name) {
                 let message = format!("{} has no rollback file {id}", dir.display());
                 return Err(Failed::new(Exit::NotFound, message));
@@ -53,9 +52,8 @@ pub(super) async fn read(source: &SourceArgs, id: &str) -> Result<String, Failed
         .map_err(|error| Failed::new(Exit::Data, format!("rollback file {id} is damaged: {error}")))
 }
 
-fn list_directory(dir: &std::path::Path) -> Result<Value, Failed> {
-    let disk = FileDisk::peek(dir);
-    let names = disk.list().map_err(|error| unreadable(dir, &error))?;
+fn list_directory(dir: &Path) -> Result<Value, Failed> {
+    let (disk, names) = open(dir)?;
     let mut files = Vec::new();
     for name in names {
         if let Some(id) = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(SUFFIX)) {
@@ -70,6 +68,16 @@ fn list_directory(dir: &std::path::Path) -> Result<Value, Failed> {
     Ok(json!({ "rollbacks": files }))
 }
 
-fn unreadable(path: &std::path::Path, error: &std::io::Error) -> Failed {
+/// A data directory with its files' names.
+fn open(dir: &Path) -> Result<(FileDisk, Vec<String>), Failed> {
+    if !dir.is_dir() {
+        return Err(Failed::new(Exit::NotFound, format!("{} is no directory", dir.display())));
+    }
+    let disk = FileDisk::peek(dir);
+    let names = disk.list().map_err(|error| unreadable(dir, &error))?;
+    Ok((disk, names))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failed {
     Failed::new(Exit::Data, format!("{}: {error}", path.display()))
 }
