@@ -141,6 +141,7 @@ fn nothing_is_thrown_away(cluster: &mut Cluster) {
     let list = shell::synap(["rollback", "list", "--url", &old_master.url()]).good();
     assert!(list.contains(&id), "{id} in {list}");
     let show = shell::synap(["rollback", "show", &id, "--url", &old_master.url()]).good();
+    assert_eq!(listed["rollbacks"][0]["operations"], show.lines().count(), "{listed}");
     for number in 0..10 {
         assert!(show.contains(&format!("divergent-{number}")), "{show}");
     }

@@ -34,6 +34,7 @@ mod snapshots;
 mod starting;
 mod storing;
 mod syncing;
+mod untouched;
 mod voting;
 mod window;
 mod writes;

@@ -9,6 +9,7 @@ use core::fmt::Write as _;
 use bytes::Bytes;
 
 use super::syncing::{ROLLBACK_BYTES_PER_TURN, first_lost};
+use super::untouched::Named;
 use crate::command::{Command, Condition, Pair, Value, ValueKind};
 use crate::config::Concern;
 use crate::log::{Answered, Log, Slot};
@@ -28,6 +29,8 @@ pub(super) struct Rollback {
     pub(super) operations: u64,
     /// Where the first entry under each ticket's key stands, of those saved.
     tickets: BTreeMap<Bytes, Index>,
+    /// The keys that entries beyond the store have named so far.
+    named: Named,
     next: Index,
     begun: bool,
     /// Entries below memory go too: the files that hold them are kept.
@@ -37,13 +40,15 @@ pub(super) struct Rollback {
 }
 
 impl Rollback {
-    pub(super) fn new(id: u64, common: Position, last: Index, base: Index) -> Self {
+    /// Of a log that begins after `base`, beside a store that holds everything up to `applied`.
+    pub(super) fn new(id: u64, common: Position, last: Index, base: Index, applied: Index) -> Self {
         Self {
             id: RollbackId(id),
             common,
             upto: last,
             operations: 0,
             tickets: BTreeMap::new(),
+            named: Named::after(applied),
             next: first_lost(common.index, base),
             begun: false,
             beyond_memory: common.index < base,
@@ -66,17 +71,25 @@ impl Rollback {
     }
 
     /// The next lines, some per turn and one batch at a time, to leave with `batch`.
-    pub(super) fn save_some(&mut self, log: &Log, store: &Store, batch: u64) -> Vec<FileWrite> {
+    pub(super) fn save_some(&mut self, log: &Log, store: &Store, applied: Index, batch: u64) -> Vec<FileWrite> {
         if self.batch.is_some() || self.is_complete() {
             return Vec::new();
         }
         let first = !self.begun;
         let mut lines = String::new();
-        while self.next <= self.upto && lines.len() < ROLLBACK_BYTES_PER_TURN {
+        // Entries that both logs hold may still wait to be applied.
+        let ready = self.named.read_upto(self.common.index, log, ROLLBACK_BYTES_PER_TURN);
+        while ready && self.next <= self.upto && lines.len() < ROLLBACK_BYTES_PER_TURN {
             if let Some(slot) = log.get(self.next) {
                 let Ok(command) = slot.entry.command() else { panic!("entries in the log decode") };
                 let ticket = self.ticket_fields(store, slot, &command);
-                self.operations += Lines { out: &mut lines, slot, ticket: &ticket }.write(command.plain());
+                let prior = match &slot.prior {
+                    Prior::Unknown if self.next > applied => self.named.prior(&command, store),
+                    known => known.clone(),
+                };
+                self.named.name(&command);
+                let lines = Lines { out: &mut lines, slot, prior, ticket: &ticket };
+                self.operations += lines.write(command.plain());
             }
             self.next = self.next.next();
         }
@@ -104,13 +117,15 @@ impl Rollback {
 struct Lines<'a> {
     out: &'a mut String,
     slot: &'a Slot,
+    /// What the entry's keys held before it.
+    prior: Prior,
     /// Further fields of each line.
     ticket: &'a str,
 }
 
 impl Lines<'_> {
     /// Writes them; gives how many clients' operations they are.
-    fn write(&mut self, command: &Command) -> u64 {
+    fn write(mut self, command: &Command) -> u64 {
         match command {
             Command::Set { pair, condition } => {
                 self.line("set", &format!("{}{}", pair_fields(pair), condition_field(*condition)), 0);
@@ -157,7 +172,7 @@ impl Lines<'_> {
 
     /// The line of the operation on the entry's `nth` key.
     fn line(&mut self, operation: &str, fields: &str, nth: usize) {
-        let Slot { entry, prior, answered, .. } = self.slot;
+        let Slot { entry, answered, .. } = self.slot;
         let Position { epoch, index } = entry.position;
         let concern = match entry.concern {
             Concern::Async => String::from("\"async\""),
@@ -170,8 +185,8 @@ impl Lines<'_> {
             Answered::No => "no",
             Answered::Yes => "yes",
         };
-        let previous =
-            previous_version(prior, nth).map_or_else(|| String::from("null"), |version| format!("{version}"));
+        let previous = previous_version(&self.prior, nth)
+            .map_or_else(|| String::from("null"), |version| format!("{version}"));
         // Writing to a string cannot fail.
         let _ = writeln!(
             self.out,

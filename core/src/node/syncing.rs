@@ -212,7 +212,8 @@ impl Node {
         if self.repair.is_some() {
             return;
         }
-        let rollback = Rollback::new(self.now.wall.0, common, upto, self.log.base().index);
+        let (base, applied) = (self.log.base().index, self.applied.index);
+        let rollback = Rollback::new(self.now.wall.0, common, upto, base, applied);
         if self.config.planted.discarded_tail_not_reported() {
             self.finish_rollback(&rollback, out);
             return;
@@ -223,7 +224,7 @@ impl Node {
     fn save_more(&mut self) {
         let batch = self.shadow.next_batch();
         let Some(Repair::RollingBack(rollback)) = &mut self.repair else { return };
-        let files: Vec<FileWrite> = rollback.save_some(&self.log, &self.store, batch);
+        let files: Vec<FileWrite> = rollback.save_some(&self.log, &self.store, self.applied.index, batch);
         for file in files {
             self.draft.push_file(file);
         }

@@ -127,7 +127,7 @@ pub(crate) async fn rollbacks(front: &Front, head: &request::Parts) -> Result<An
     let files = front.rollbacks.list().await.map_err(|error| unreadable(&error))?;
     let files: Vec<Value> = files
         .iter()
-        .map(|file| json!({"id": file.id, "operations": file.lines.saturating_sub(1), "bytes": file.bytes}))
+        .map(|file| json!({"id": file.id, "operations": file.operations, "bytes": file.bytes}))
         .collect();
     Ok(json_answer(&json!({ "rollbacks": files })))
 }

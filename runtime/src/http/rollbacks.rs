@@ -8,13 +8,13 @@ use bytes::Bytes;
 
 use super::BoxFuture;
 
-/// One rollback file: a header line, then one line for each operation.
+/// One rollback file: a line for each operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RollbackFile {
     /// Its name without the ending.
     pub id: String,
-    /// Lines, the header included.
-    pub lines: u64,
+    /// Its lines.
+    pub operations: u64,
     /// Its length.
     pub bytes: u64,
 }
@@ -78,8 +78,8 @@ fn list(path: &std::path::Path) -> io::Result<Vec<RollbackFile>> {
         let path = entry?.path();
         let id = path.file_stem().and_then(|stem| stem.to_str());
         if let (Some(id), Some(ENDING)) = (id, path.extension().and_then(|ending| ending.to_str())) {
-            let (lines, bytes) = measure(&path)?;
-            files.push(RollbackFile { id: id.to_owned(), lines, bytes });
+            let (operations, bytes) = measure(&path)?;
+            files.push(RollbackFile { id: id.to_owned(), operations, bytes });
         }
     }
     files.sort_by(|a, b| a.id.cmp(&b.id));
@@ -120,7 +120,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("rollback")).unwrap();
         std::fs::write(dir.path().join("rollback/7.ndjson"), "{}\n{\"a\":1}\n").unwrap();
         std::fs::write(dir.path().join("rollback/8.ndjson.tmp"), "{}").unwrap();
-        let file = RollbackFile { id: "7".to_owned(), lines: 2, bytes: 11 };
+        let file = RollbackFile { id: "7".to_owned(), operations: 2, bytes: 11 };
         assert_eq!(source.list().await.unwrap(), [file]);
         assert_eq!(source.read("7".to_owned(), 0, 3).await.unwrap(), "{}\n");
         assert_eq!(source.read("7".to_owned(), 3, 100).await.unwrap(), "{\"a\":1}\n");

@@ -105,7 +105,7 @@ impl RollbackSource for Rollbacks {
             let id = name.strip_prefix("rollback/")?.strip_suffix(".ndjson")?.to_owned();
             let bytes = disk.read(&name).ok()?;
             let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-            Some(RollbackFile { id, lines, bytes: bytes.len() as u64 })
+            Some(RollbackFile { id, operations: lines, bytes: bytes.len() as u64 })
         });
         let files = measured.collect();
         Box::pin(async { Ok(files) })

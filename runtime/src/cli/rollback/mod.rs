@@ -23,7 +23,7 @@ pub(super) enum Rollback {
     },
     /// Print a rollback file: a line of JSON per discarded operation
     Show {
-        /// The rollback file
+        /// The rollback file, as `list` names it
         id: String,
         #[command(flatten)]
         source: SourceArgs,
@@ -42,20 +42,20 @@ pub(super) async fn run(asked: Rollback) -> Outcome {
     Ok(Exit::Good)
 }
 
-/// A column for each thing that is told of the files.
+/// A row for each file.
 fn listed(answer: &Value) -> String {
-    let files = answer.get("rollbacks").unwrap_or(answer).as_array().cloned().unwrap_or_default();
-    let Some(Value::Object(first)) = files.first() else { return "no rollback files\n".to_owned() };
-    let names: Vec<String> = first.keys().cloned().collect();
+    let files = answer.get("rollbacks").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if files.is_empty() {
+        return "no rollback files\n".to_owned();
+    }
     let cell = |file: &Value, name: &str| match file.get(name) {
         None | Some(Value::Null) => "-".to_owned(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };
     let rows: Vec<Vec<String>> =
-        files.iter().map(|file| names.iter().map(|name| cell(file, name)).collect()).collect();
-    let head: Vec<String> = names.iter().map(|name| name.to_uppercase()).collect();
-    table::layout(&head.iter().map(String::as_str).collect::<Vec<_>>(), &rows)
+        files.iter().map(|file| ["id", "operations", "bytes"].map(|name| cell(file, name)).to_vec()).collect();
+    table::layout(&["ID", "OPERATIONS", "BYTES"], &rows)
 }
 
 #[cfg(test)]
@@ -66,8 +66,8 @@ mod tests {
 
     #[test]
     fn files_in_a_table() {
-        let answer = json!({ "rollbacks": [{ "id": "17", "lines": 3 }, { "id": "2", "lines": null }] });
-        assert_eq!(listed(&answer), "ID  LINES\n17  3\n2   -\n");
+        let answer = json!({ "rollbacks": [{ "bytes": 90, "id": "17", "operations": 3 }, { "id": "2" }] });
+        assert_eq!(listed(&answer), "ID  OPERATIONS  BYTES\n17  3           90\n2   -           -\n");
         assert_eq!(listed(&json!({ "rollbacks": [] })), "no rollback files\n");
     }
 }

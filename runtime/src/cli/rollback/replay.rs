@@ -19,7 +19,7 @@ use crate::cli::{blob, out};
 /// What is replayed.
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Replay {
-    /// The rollback file
+    /// The rollback file, as `list` names it
     id: String,
     /// Say what would be done, and do nothing
     #[arg(long)]

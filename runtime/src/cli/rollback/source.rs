@@ -61,7 +61,7 @@ fn list_directory(dir: &Path) -> Result<Value, Failed> {
             files.push(json!({
                 "id": id,
                 "bytes": bytes.len(),
-                "lines": bytes.iter().filter(|byte| **byte == b'\n').count(),
+                "operations": bytes.iter().filter(|byte| **byte == b'\n').count(),
             }));
         }
     }
