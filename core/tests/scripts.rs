@@ -35,9 +35,11 @@ impl goldenscript::Runner for Script {
             "set" => {
                 let concern = args.take_key("concern").map(String::from);
                 let ttl_ms = args.take_key("ttl_ms").map(str::parse).transpose()?;
+                let bytes = args.take_key("bytes").map(str::parse::<usize>).transpose()?.unwrap_or(0);
                 for arg in args.by_ref() {
                     let Argument::KeyValue(key, value) = arg else { return Err("key=value".into()) };
-                    cluster.set(node()?, key, value, ttl_ms, concern.as_deref());
+                    let value = value.clone() + &".".repeat(bytes.saturating_sub(value.len()));
+                    cluster.set(node()?, key, &value, ttl_ms, concern.as_deref());
                 }
             }
             "incr" => {

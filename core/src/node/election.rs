@@ -246,7 +246,7 @@ impl Node {
             _ => None,
         };
         if leads && promised >= self.promised && !candidate.was_handed(promised) {
-            self.ballot.wait_for_master(self.now.mono);
+            self.wait_for_master();
             self.end_campaign("a master answers", out);
             self.hint_at(&welcome.standing);
             return;
@@ -255,7 +255,7 @@ impl Node {
             && self.is_news(leader, promised)
         {
             let address = leader.replication.clone();
-            self.ballot.wait_for_master(self.now.mono);
+            self.wait_for_master();
             self.end_campaign("a voter follows another master", out);
             self.seek_at(address, self.now.mono);
             return;
@@ -512,7 +512,7 @@ impl Node {
         let due = self.now.mono + self.retry_delay();
         self.ballot.try_again(due, above);
         if let Some(leader) = elsewhere {
-            self.ballot.wait_for_master(self.now.mono);
+            self.wait_for_master();
             self.seek_at(leader.replication, self.now.mono);
         }
     }

@@ -32,8 +32,8 @@ pub(super) struct Ballot {
     master: Option<(Epoch, u64)>,
     /// The mastership whose process is known to be dead.
     evidence: Option<Epoch>,
-    /// How long a silence this node waits for before it campaigns, as drawn.
-    patience: Duration,
+    /// What was drawn for how long a silence this node waits for before it campaigns; see [`Node::patience`].
+    drawn: u64,
     /// When it campaigns, if nothing changes.
     due: Time,
     /// The highest number of an epoch that a voter has named.
@@ -83,12 +83,6 @@ impl Ballot {
     pub(super) fn try_again(&mut self, due: Time, above: u64) {
         self.due = due;
         self.above = self.above.max(above);
-    }
-
-    /// There is a master to be followed: the next campaign waits as long as if it had just been heard. No word is given.
-    pub(super) fn wait_for_master(&mut self, now: Time) {
-        self.due = now + self.patience;
-        self.evidence = None;
     }
 
     /// A campaign ended without a majority in time.
@@ -152,8 +146,14 @@ impl Node {
         self.ballot.stands_in_from = None;
         self.ballot.heard = now;
         self.ballot.vanished = Some(now);
-        self.ballot.due = now + self.ballot.patience;
+        self.ballot.due = now + self.patience();
         self.keep_word();
+    }
+
+    /// There is a master to be followed: the next campaign waits as long as if it had just been heard. No word is given.
+    pub(super) fn wait_for_master(&mut self) {
+        self.ballot.due = self.now.mono + self.patience();
+        self.ballot.evidence = None;
     }
 
     /// The word lasts as long as the membership on this disk says, from when the master was last heard.
@@ -162,14 +162,18 @@ impl Node {
         self.ballot.give_word(word_ms);
     }
 
-    /// Draws how long a silence is waited for: 1 to 1.25 election timeouts, more for a lower priority, and more while
-    /// masters change often.
+    /// Draws anew how long a silence is waited for.
     pub(super) fn redraw_patience(&mut self) {
+        self.ballot.drawn = self.draw();
+        self.ballot.due = self.ballot.heard + self.patience();
+    }
+
+    /// How long a silence is waited for: 1 to 1.25 election timeouts, more for a lower priority, and more while masters change
+    /// often. By the membership as it is now: it may have come after the draw.
+    fn patience(&self) -> Duration {
         let least = self.election_timeout() * self.damping();
         let spread = micros(least / 4);
-        let drawn = Duration::from_micros(self.draw() % spread.max(1));
-        self.ballot.patience = least + drawn + self.priority_delay();
-        self.ballot.due = self.ballot.heard + self.ballot.patience;
+        least + Duration::from_micros(self.ballot.drawn % spread.max(1)) + self.priority_delay()
     }
 
     /// A mastership of this node has ended: others have the time to be first.
