@@ -30,7 +30,8 @@ impl goldenscript::Runner for Script {
             "cluster" => {
                 let tail = args.take_key("tail").map(str::parse).transpose()?.unwrap_or(64 << 20);
                 let auto = args.take_key("failover").is_some_and(|mode| mode == "auto");
-                *cluster = Cluster::new(first.unwrap_or(1), tail, auto);
+                let evidence = args.take_key("evidence").is_none_or(|counts| counts != "no");
+                *cluster = Cluster::new(first.unwrap_or(1), tail, auto, evidence);
             }
             "set" => {
                 let concern = args.take_key("concern").map(String::from);

@@ -33,6 +33,8 @@ pub(crate) struct Cluster {
     tail_bytes_max: u64,
     /// Whether replicas elect.
     auto: bool,
+    /// Whether crash evidence counts.
+    evidence: bool,
     lines: Vec<String>,
 }
 
@@ -63,8 +65,8 @@ struct Server {
 }
 
 impl Cluster {
-    pub(crate) fn new(nodes: u32, tail_bytes_max: u64, auto: bool) -> Self {
-        let mut cluster = Self { tail_bytes_max, auto, ..Self::default() };
+    pub(crate) fn new(nodes: u32, tail_bytes_max: u64, auto: bool, evidence: bool) -> Self {
+        let mut cluster = Self { tail_bytes_max, auto, evidence, ..Self::default() };
         for number in 1..=nodes {
             let role = if number == 1 { RoleHint::Master } else { RoleHint::Replica };
             cluster.servers.insert(number, Server::new(role));
@@ -116,6 +118,7 @@ impl Cluster {
             config.fsync = FsyncMode::Never;
         }
         config.priority = server.priority;
+        config.crash_evidence = self.evidence;
         if !server.name.is_empty() {
             config.node_name.clone_from(&server.name);
         }
