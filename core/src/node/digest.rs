@@ -48,6 +48,7 @@ impl Node {
             flags,
             shown,
             told_voters: _,
+            ignored_role: _,
             why: _,
             outline: _,
             seen: _,

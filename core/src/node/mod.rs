@@ -131,6 +131,8 @@ pub struct Node {
     shown: State,
     /// Who votes, as it was told last.
     told_voters: Vec<NodeId>,
+    /// Why the configured role is not taken up, until it is told.
+    ignored_role: Option<&'static str>,
     why: String,
     outline: Arc<Outline>,
 }
@@ -215,6 +217,7 @@ impl Node {
             seen: Seen::default(),
             shown: State::Connecting,
             told_voters: Vec::new(),
+            ignored_role: None,
             why: String::new(),
             outline: Arc::new(report::empty_outline()),
             store,

@@ -258,6 +258,7 @@ impl Node {
     /// Tells of a change of state, and draws the outline anew.
     pub(super) fn show(&mut self, out: &mut Output) {
         self.tell_quorum(out);
+        out.events.extend(self.ignored_role.take().map(|hint| Event::ConfigRoleIgnored { hint }));
         let to = self.state();
         if to != self.shown {
             self.shown = to;

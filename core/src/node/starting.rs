@@ -124,11 +124,27 @@ impl Node {
             }
             RoleHint::Master | RoleHint::Replica => Role::Replica(Replica::new(None)),
         };
-        self.flags.config_role_ignored = match (&self.role, self.config.role) {
-            (Role::Replica(_), RoleHint::Master) => edited || !armed,
-            (Role::Asking(asking), RoleHint::Replica) => asking.purpose == Purpose::Restart,
-            _ => false,
-        };
+        self.ignored_role = self.role_ignored(armed, edited);
+        self.flags.config_role_ignored = self.ignored_role.is_some();
+    }
+
+    /// What to do where the configured role is not the one that is taken up.
+    fn role_ignored(&self, armed: bool, edited: bool) -> Option<&'static str> {
+        match (&self.role, self.config.role) {
+            (Role::Replica(_), RoleHint::Master) if armed => {
+                edited.then_some("the cluster is armed: `synap switchover` moves the mastership")
+            }
+            (Role::Replica(_), RoleHint::Master) if edited => {
+                Some("its failover.priority is 0: only `synap promote --force` makes it the master")
+            }
+            (Role::Replica(_), RoleHint::Master) => {
+                Some("it is a replica by what is on its disk: `synap promote` makes it the master")
+            }
+            (Role::Asking(asking), RoleHint::Replica) if asking.purpose == Purpose::Restart => {
+                Some("it was the master when it stopped and goes on: promote another one, and it follows")
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn tend_founding(&mut self, out: &mut Output) {
