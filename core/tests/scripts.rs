@@ -58,6 +58,7 @@ impl goldenscript::Runner for Script {
             "start" => {
                 let syncs = args.take_key("fsync").is_none_or(|mode| mode != "never");
                 cluster.sync_promises(node()?, syncs);
+                cluster.configure_mode(node()?, args.take_key("failover"));
                 cluster.configure_priority(node()?, args.take_key("priority").map(str::parse).transpose()?);
                 cluster.spoil(node()?, args.take_key("spoilt"));
                 cluster.start(node()?, args.take_key("role"));

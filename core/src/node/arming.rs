@@ -16,7 +16,7 @@ use crate::log::Answered;
 use crate::output::{Output, Refusal};
 
 /// Fewer members than this cannot lose one and still have a majority.
-const ARMED_MEMBERS_MIN: usize = 3;
+pub(super) const ARMED_MEMBERS_MIN: usize = 3;
 /// A replica that is no further behind counts as caught up.
 const CAUGHT_UP_BYTES: u64 = 1 << 20;
 /// How long an operator's change of membership waits for its commit.

@@ -131,9 +131,10 @@ impl Node {
             Role::Candidate(candidate) => candidate.replica(),
             Role::Founding(_) | Role::Asking(_) | Role::Master(_) => return None,
         };
+        // Of an only voter nobody takes over: that it leads again after a restart is no failover.
         let manual = match self.config.failover_mode {
             FailoverMode::Auto => false,
-            FailoverMode::Manual => true,
+            FailoverMode::Manual => !membership.voters().eq([self.id]),
         };
         let waits = self.ballot.stands_in_from().is_none();
         let reasons = [

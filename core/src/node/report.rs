@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::time::Duration;
 
+use super::arming::ARMED_MEMBERS_MIN;
 use super::following::Mode;
 use super::handover::Handover;
 use super::seeking::Replica;
@@ -138,6 +139,9 @@ impl Node {
         let reason = match (&self.role, self.config.failover_mode) {
             _ if self.stands_in() => {
                 "armed: this node leads only until another member holds what it holds, since its failover.priority is 0"
+            }
+            _ if self.armed().is_some_and(|it| it.voters().count() < ARMED_MEMBERS_MIN) => {
+                "armed, but with fewer than three voters nobody could replace a master that is gone"
             }
             _ if armed => "armed: the voters replace a master that is gone",
             (_, FailoverMode::Manual) => "failover.mode is manual: an operator promotes",

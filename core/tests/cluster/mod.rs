@@ -60,6 +60,8 @@ struct Server {
     /// Runs with `fsync_mode: never`.
     never_syncs: bool,
     priority: u32,
+    /// Is configured with `failover.mode: manual`, whatever the others are.
+    manual: bool,
     /// The key in which the state of its next start differs.
     spoilt: Option<String>,
 }
@@ -83,8 +85,9 @@ impl Cluster {
     pub(crate) fn start(&mut self, number: u32, role: Option<&str>) {
         let tail_bytes_max = self.tail_bytes_max;
         let now = self.now(number);
-        let mode = if self.auto { FailoverMode::Auto } else { FailoverMode::Manual };
+        let auto = self.auto;
         let Some(server) = self.servers.get_mut(&number) else { return };
+        let mode = if auto && !server.manual { FailoverMode::Auto } else { FailoverMode::Manual };
         server.lives += 1;
         let seed = u64::from(number) + 100 * (server.lives - 1);
         match role {
@@ -150,6 +153,13 @@ impl Cluster {
     pub(crate) fn sync_promises(&mut self, number: u32, syncs: bool) {
         if let Some(server) = self.servers.get_mut(&number) {
             server.never_syncs = !syncs;
+        }
+    }
+
+    /// Its `failover.mode` from its next start on, unless none is given.
+    pub(crate) fn configure_mode(&mut self, number: u32, mode: Option<&str>) {
+        if let (Some(server), Some(mode)) = (self.servers.get_mut(&number), mode) {
+            server.manual = mode == "manual";
         }
     }
 
@@ -591,6 +601,7 @@ impl Server {
             missed: Vec::new(),
             never_syncs: false,
             priority: 100,
+            manual: false,
             spoilt: None,
         }
     }
