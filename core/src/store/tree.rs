@@ -4,11 +4,11 @@
 //!
 //! It knows nothing of versions, expiry or hashes; [`super::Store`] does.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
 use core::ops::Bound;
 use core::slice;
+use triomphe::Arc;
 
 use arrayvec::ArrayVec;
 use xxhash_rust::xxh3::xxh3_64;
