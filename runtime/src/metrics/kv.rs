@@ -41,6 +41,11 @@ pub(crate) enum KvResult {
 const OPERATIONS: [&str; 8] = ["get", "exists", "ttl", "set", "delete", "incr", "expire", "persist"];
 const RESULTS: [&str; 7] = ["hit", "miss", "done", "unchanged", "replayed", "pending", "refused"];
 
+/// What can come of each operation.
+const POSSIBLE: [&[&str]; OPERATIONS.len()] = [READ, READ, READ, WRITTEN, WRITTEN, WRITTEN, WRITTEN, WRITTEN];
+const READ: &[&str] = &["hit", "miss"];
+const WRITTEN: &[&str] = &["done", "unchanged", "replayed", "pending", "refused"];
+
 /// Operations, by result.
 #[derive(Debug)]
 pub(crate) struct KvMetrics {
@@ -52,7 +57,14 @@ impl KvMetrics {
     pub(crate) fn new(registry: &Registry) -> Self {
         let options = Opts::new("synap_kv_operations_total", "Operations on keys, by what came of them");
         let all = register(registry, IntCounterVec::new(options, &["operation", "result"]));
-        Self { all, counters: Default::default() }
+        let metrics = Self { all, counters: Default::default() };
+        // From the start, at 0: what has never happened is a number too, and a first time is seen as an increase.
+        for (operation, results) in OPERATIONS.iter().zip(POSSIBLE) {
+            for result in results {
+                metrics.all.with_label_values(&[operation, result]);
+            }
+        }
+        metrics
     }
 
     /// So many more.
