@@ -67,7 +67,9 @@ pub enum RecoveryError<E> {
         snapshot: Index,
     },
     /// Another format version.
-    #[error("{file} has format version {version}, which is not known")]
+    #[error(
+        "{file} has format version {version}, which is not known here: start the version of synap that wrote it"
+    )]
     Version {
         /// Which file.
         file: String,

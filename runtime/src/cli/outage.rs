@@ -8,6 +8,10 @@ use super::cluster::{Seen, number, text};
 /// The next step, in words.
 pub(super) fn way_out(seen: &[Seen]) -> String {
     let Some((best, client)) = best(seen) else { return "no node answers with a state".to_owned() };
+    if answers(seen).all(|(_, status, _)| text(status, "/cluster_id").is_none()) {
+        return "it belongs to no cluster yet: nobody has answered at its replication.master_address; its log says why"
+            .to_owned();
+    }
     let Some(armed) = answers(seen).find(|(_, status, _)| is_true(status, "/failover/armed")) else {
         return format!(
             "no master answers, and nobody is elected by itself: stop the old one if it may be alive, then \
@@ -80,7 +84,7 @@ mod tests {
     fn replica(number: u64, last: u64, paused_ms: Option<u64>) -> Seen {
         let voter = |number: u64| json!({ "node_id": number.to_string(), "node_name": format!("n{number}"), "voter": true });
         let status = json!({
-            "node_id": number.to_string(), "node_name": format!("n{number}"), "role": "replica",
+            "cluster_id": "c", "node_id": number.to_string(), "node_name": format!("n{number}"), "role": "replica",
             "positions": { "epoch": 2, "last": last },
             "failover": { "armed": true, "paused_ms": paused_ms },
             "members": [voter(1), voter(2), voter(3)],
@@ -94,6 +98,13 @@ mod tests {
         assert!(said.contains("1 of 3 voters answered, 2 are needed"), "{said}");
         assert!(said.contains("Start n1 or n3 with their data"), "{said}");
         assert!(said.contains("--force --accept-data-loss --url http://n2:1"), "{said}");
+    }
+
+    #[test]
+    fn a_node_that_never_joined_is_not_to_be_promoted() {
+        let status = json!({ "node_name": "n1", "role": "replica", "cluster_id": null });
+        let said = way_out(&[Seen::Answered { client: Client::new("a").expect("good"), status, ready: false }]);
+        assert!(said.contains("master_address") && !said.contains("promote"), "{said}");
     }
 
     #[test]

@@ -207,7 +207,9 @@ mod tests {
     #[test]
     fn what_deserves_a_look_is_said() {
         let silent = Seen::Silent { name: "n3".into(), client: None, why: "address not known".into() };
-        let replica = answered(json!({ "node_name": "n2", "role": "replica", "alarms": ["master_down"] }));
+        let replica = answered(json!({
+            "node_name": "n2", "role": "replica", "cluster_id": "c", "alarms": ["master_down"],
+        }));
         assert_eq!(
             remarks(&[replica, silent]),
             [

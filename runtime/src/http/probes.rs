@@ -66,6 +66,7 @@ fn readiness(status: &Status, wants: Option<Role>) -> Result<(), &'static str> {
         // A full disk keeps a master from writes, not from reads.
         (Some(Role::Master), _, state) if state != State::Serving => Err("the master does not take writes now"),
         _ if status.ready => Ok(()),
+        (_, _, State::Connecting) => Err("no master has been found yet: see the log"),
         _ => Err("not caught up with the master, or lagging more than max_lag_ms"),
     }
 }

@@ -32,11 +32,18 @@ pub(super) async fn dial<N: Net>(shared: Shared<N>, link: LinkId, address: Strin
     };
     let loss = match connected {
         Ok(Ok(stream)) => {
+            shared.unreachable.reached(&address);
             let running = run(&shared, link, stream, Start::Dialled { peer_host: host_of(&address).to_owned() });
             return running.await;
         }
-        Ok(Err(error)) => dial_loss(&error),
-        Err(_) => LinkLoss::ConnectFailed,
+        Ok(Err(error)) => {
+            shared.unreachable.failed(&address, &error);
+            dial_loss(&error)
+        }
+        Err(_) => {
+            shared.unreachable.failed(&address, &"no connection in time");
+            LinkLoss::ConnectFailed
+        }
     };
     shared.report(link, News::Down(loss)).await;
 }

@@ -11,6 +11,7 @@ mod outgoing;
 mod rejections;
 #[cfg(test)]
 mod tests;
+mod unreachable;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -32,6 +33,7 @@ use crate::tasks::Tasks;
 
 use outgoing::Outgoing;
 use rejections::Rejections;
+use unreachable::Unreachable;
 
 /// Reports that may wait for the driver, of all links together; a link that has one more waits, and so does its peer.
 const REPORTS_MAX: usize = 1024;
@@ -74,6 +76,7 @@ struct Shared<N> {
     settings: LinkSettings,
     reports: mpsc::Sender<LinkReport>,
     rejections: Arc<Rejections>,
+    unreachable: Arc<Unreachable>,
     tasks: Tasks,
     open: TaskTracker,
 }
@@ -88,7 +91,8 @@ impl<N: Net> Links<N> {
     ) -> (Self, mpsc::Receiver<LinkReport>) {
         let (reports, inbox) = mpsc::channel(REPORTS_MAX);
         let rejections = Arc::new(Rejections::new(observer));
-        let shared = Shared { net, settings, reports, rejections, tasks, open: TaskTracker::new() };
+        let unreachable = Arc::default();
+        let shared = Shared { net, settings, reports, rejections, unreachable, tasks, open: TaskTracker::new() };
         (Self { table: BTreeMap::new(), shared }, inbox)
     }
 
