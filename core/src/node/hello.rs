@@ -170,6 +170,7 @@ impl Node {
     /// Somebody else may have won meanwhile.
     fn hello_to_candidate(&mut self, link: LinkId, hello: Hello, out: &mut Output) {
         if hello.standing.leads && hello.standing.promised >= self.promised {
+            self.wait_for_master();
             self.end_campaign("another node leads", out);
             self.hello_to_replica(link, &hello, out);
         } else {
