@@ -186,7 +186,7 @@ pub enum Refusal {
     #[error("the disk is full")]
     DiskFull,
     /// `memory_bytes_max` is reached; nothing was done.
-    #[error("the memory limit is reached")]
+    #[error("limits.memory_bytes_max is reached: delete keys, or raise it")]
     OutOfMemory,
     /// Not in this role or state.
     #[error("{why}")]

@@ -29,8 +29,15 @@ fn a_killed_master_is_replaced_and_comes_back_as_a_replica() {
 
     cluster.servers[0].start();
     cluster.await_converged();
-    assert_eq!(cluster.servers[0].status()["role"], "replica");
+    let status = cluster.servers[0].status();
+    assert_eq!((&status["role"], &status["config_role_ignored"]), (&json!("replica"), &json!(true)), "{status}");
     assert_eq!(cluster.servers[0].value("after"), Some(json!("2")));
+
+    // Back as configured: nothing is ignored any more, on either side.
+    cluster.servers[master].post("/replication/switchover", &json!({ "to": "n1" })).with(200);
+    wait::until_true("the roles are as configured", || {
+        cluster.servers.iter().all(|server| server.status()["config_role_ignored"] == false)
+    });
 }
 
 /// What a client of any node does: the same line until it works.

@@ -128,6 +128,7 @@ impl Node {
         let Role::Master(master) = &self.role else { return Some("only a master arms its cluster") };
         let ready = master.feeds.values().filter(|feed| self.is_fit(feed)).count() + 1;
         match self.config.failover_mode {
+            _ if self.is_standalone() => Some("this node is standalone: there is nobody to take over"),
             FailoverMode::Manual => Some("failover.mode is manual: an operator promotes"),
             FailoverMode::Auto if !self.config.votes() => {
                 Some("not armed: this node does not sync its promises (persistence, fsync_mode)")

@@ -125,7 +125,9 @@ impl Node {
             RoleHint::Master | RoleHint::Replica => Role::Replica(Replica::new(None)),
         };
         self.ignored_role = self.role_ignored(armed, edited);
-        self.flags.config_role_ignored = self.ignored_role.is_some();
+        // The status says so whether or not anybody has to be told what to do about it.
+        let waits_in_vain = matches!((&self.role, self.config.role), (Role::Replica(_), RoleHint::Master));
+        self.flags.config_role_ignored = waits_in_vain || self.ignored_role.is_some();
     }
 
     /// What to do where the configured role is not the one that is taken up.
@@ -344,7 +346,7 @@ impl Node {
         if reigned {
             self.begin_ballot_after_reign();
         }
-        self.flags.config_role_ignored |= self.config.role == RoleHint::Master;
+        self.flags.config_role_ignored = self.config.role == RoleHint::Master;
         self.tell(why);
         self.release_held(out);
     }
