@@ -128,6 +128,21 @@ impl History {
         })
     }
 
+    /// Whether an operator's promotion by force opened a reign after `index`.
+    pub fn forced_after(&self, index: Index) -> bool {
+        self.reigns.iter().any(|reign| {
+            let by_force = match reign.kind {
+                StartKind::Forced => true,
+                StartKind::Founding
+                | StartKind::Restart
+                | StartKind::Promotion
+                | StartKind::Election
+                | StartKind::Switchover => false,
+            };
+            by_force && reign.start > index
+        })
+    }
+
     /// Whether a majority of voters opened a reign after `index`: what it lacks was never committed by them.
     pub fn elected_after(&self, index: Index) -> bool {
         self.reigns.iter().any(|reign| {

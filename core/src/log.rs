@@ -87,6 +87,11 @@ impl Log {
         known.map_or(self.membership().1, |(_, membership)| membership)
     }
 
+    /// Whether any of the entries after `index` may have been committed by a majority: an armed membership was in force there.
+    pub fn is_armed_after(&self, index: Index) -> bool {
+        self.membership_at(index).armed || self.memberships.iter().any(|(at, it)| *at > index && it.armed)
+    }
+
     /// The stamp of the last entry: no later entry is stamped earlier.
     pub fn log_time(&self) -> WallMs {
         self.log_time

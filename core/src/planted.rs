@@ -97,6 +97,8 @@ pub enum Bug {
     NeverStandsIn,
     /// A pause of elections ends by the wall clock.
     PauseByWallClock,
+    /// A promotion without force takes back what a majority has committed.
+    PromotionOverMajority,
 }
 
 /// Which bug is planted in this node, if any.
@@ -180,4 +182,5 @@ impl Planted {
     question!(sent_on_too_soon, SentOnTooSoon);
     question!(never_stands_in, NeverStandsIn);
     question!(pause_by_wall_clock, PauseByWallClock);
+    question!(promotion_over_majority, PromotionOverMajority);
 }

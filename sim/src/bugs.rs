@@ -80,6 +80,10 @@ pub const PLANTS: &[Plant] = &[
         ..plant("never_stands_in", Bug::NeverStandsIn, 100)
     },
     Plant {
+        plan: Some(include_str!("../hunts/promoted-beside-an-armed-cluster.yaml")),
+        ..plant("promotion_over_majority", Bug::PromotionOverMajority, 100)
+    },
+    Plant {
         plan: Some(include_str!("../hunts/a-pause-beside-wall-clocks.yaml")),
         ..plant("pause_by_wall_clock", Bug::PauseByWallClock, 100)
     },

@@ -246,13 +246,22 @@ impl Node {
             Verdict::Noted(leader) => leader.clone(),
             _ => None,
         };
-        if leads && promised >= self.promised && !candidate.was_handed(promised) {
+        let may_follow = leads && self.may_follow(&welcome.standing);
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        if leads && !may_follow && promised >= candidate.epoch && candidate.stage == Stage::Trial {
+            // Nobody elected it, and it lacks what a majority may hold. It is no reason to wait, but its number is taken.
+            self.ballot.go_above(promised.number);
+            self.lose("a node that nobody elected leads under that number", out);
+            return;
+        }
+        if may_follow && promised >= self.promised && !candidate.was_handed(promised) {
             self.wait_for_master();
             self.end_campaign("a master answers", out);
             self.hint_at(&welcome.standing);
             return;
         }
         if let Verdict::Noted(Some(leader)) = &welcome.verdict
+            && !leads
             && self.is_news(leader, promised)
         {
             let address = leader.replication.clone();

@@ -22,6 +22,7 @@ impl Node {
         let Role::Master(_) = &self.role else { return false };
         self.seen.mark(Mark::RivalMet);
         if self.armed().is_some() {
+            self.ballot.go_above(peer.promised.number);
             let hint = peer.leads.then(|| peer.replication.as_ref().map(address_text)).flatten();
             // Who was handed the mastership needs no other candidates beside it.
             if self.holds_writes() {
@@ -41,10 +42,12 @@ impl Node {
     }
 
     /// Whether an operator's promotion stands in our log after the last position that both share, and none in
-    /// theirs.
+    /// theirs. Over a line that voters have elected only force counts.
     pub(super) fn our_line_was_promoted(&self, peer: &Standing) -> bool {
         let after = self.common_with(peer).map_or(Index::ZERO, |common| common.index);
-        self.log.history().promoted_after(after) && !peer.history.promoted_after(after)
+        let ours = self.log.history();
+        let counts = !peer.history.elected_after(after) || ours.forced_after(after);
+        counts && ours.promoted_after(after) && !peer.history.promoted_after(after)
     }
 
     /// The newest position that our log and a peer's share.

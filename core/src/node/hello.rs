@@ -169,7 +169,7 @@ impl Node {
 
     /// Somebody else may have won meanwhile.
     fn hello_to_candidate(&mut self, link: LinkId, hello: Hello, out: &mut Output) {
-        if hello.standing.leads && hello.standing.promised >= self.promised {
+        if self.is_led_by(&hello.standing) {
             self.wait_for_master();
             self.end_campaign("another node leads", out);
             self.hello_to_replica(link, &hello, out);
@@ -178,8 +178,13 @@ impl Node {
         }
     }
 
+    /// Whether a node leads that this one would follow.
+    fn is_led_by(&self, peer: &Standing) -> bool {
+        peer.leads && peer.promised >= self.promised && self.may_follow(peer)
+    }
+
     fn hello_to_replica(&mut self, link: LinkId, hello: &Hello, out: &mut Output) {
-        if hello.standing.leads && hello.standing.promised >= self.promised {
+        if self.is_led_by(&hello.standing) {
             self.hint_at(&hello.standing);
         }
         let leader = self.leader().cloned();

@@ -300,10 +300,7 @@ impl Node {
             return;
         }
         let common = self.common_with(source).map_or(Index::ZERO, |common| common.index);
-        let ours_was_forced = source.history.elected_after(common) && self.log.history().promoted_after(common);
-        let forgotten = source.history.has_forgotten(self.log.last());
-        let explained = source.history.promoted_after(common) || ours_was_forced || forgotten;
-        if common < self.committed && !explained {
+        if !self.may_follow(source) {
             self.refuse(link, Some(source.node), Reason::SourceBehind, out);
             return;
         }
@@ -313,6 +310,27 @@ impl Node {
             return;
         }
         self.follow(link, welcome, out);
+    }
+
+    /// Whether a node's line may take the place of ours beyond what both share.
+    ///
+    /// Safety: an entry that was committed here may go only if an operator's promotion explains that. Where an armed membership is
+    /// in force, every entry that was acked may have been committed by a majority and answered. Whoever lacks it can have
+    /// been elected by none (see [`super::voting`]), so that it may go only for one that was elected, or promoted by force,
+    /// which accepts the loss. A promotion without force asked nobody: its node had not heard of the arming.
+    pub(super) fn may_follow(&self, source: &Standing) -> bool {
+        let common = self.common_with(source).map_or(Index::ZERO, |common| common.index);
+        let history = &source.history;
+        let last = self.log.last();
+        if history.has_forgotten(last) {
+            return true;
+        }
+        let by_majority = self.log.is_armed_after(common) && !self.config.planted.promotion_over_majority();
+        if common < last.index && by_majority {
+            return history.elected_after(common) || history.forced_after(common);
+        }
+        let ours_was_promoted = history.elected_after(common) && self.log.history().promoted_after(common);
+        common >= self.committed || history.promoted_after(common) || ours_was_promoted
     }
 
     fn follow(&mut self, link: LinkId, welcome: Welcome, out: &mut Output) {

@@ -85,6 +85,11 @@ impl Ballot {
         self.above = self.above.max(above);
     }
 
+    /// The next campaign has a number above this one, which somebody has promised.
+    pub(super) fn go_above(&mut self, number: u64) {
+        self.above = self.above.max(number);
+    }
+
     /// A campaign ended without a majority in time.
     pub(super) fn note_loss(&mut self) {
         self.losses = self.losses.saturating_add(1);
