@@ -37,6 +37,11 @@ impl LinkId {
     }
 }
 
+impl NodeId {
+    /// How long it is in writing, in hexadecimal digits.
+    pub const DIGITS: usize = 32;
+}
+
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)

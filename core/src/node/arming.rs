@@ -245,6 +245,13 @@ impl Node {
         }
     }
 
+    /// Whether this is an id, and no member's.
+    fn is_no_member(&self, id: &str) -> bool {
+        let (_, membership) = self.log.membership();
+        let parsed = u128::from_str_radix(id, 16).ok().filter(|_| id.len() == NodeId::DIGITS).map(NodeId);
+        parsed.is_some_and(|node| membership.get(node).is_none())
+    }
+
     /// The operator's verb. A change that is in force already is answered at once.
     pub(super) fn on_members(&mut self, id: RequestId, change: &MemberChange, out: &mut Output) {
         let (_, membership) = self.log.membership();
@@ -297,6 +304,12 @@ impl Node {
             MemberChange::Add { node } => {
                 let node = self.member_named(node)?;
                 self.make_voter(wanted, node)
+            }
+            // An id is given once and never means another: who is none any more was removed before.
+            MemberChange::Remove { node } if self.is_no_member(node) => Ok(()),
+            MemberChange::Replace { node, by } if self.is_no_member(node) => {
+                let by = self.member_named(by)?;
+                self.make_voter(wanted, by)
             }
             MemberChange::Remove { node } => {
                 let node = self.member_named(node)?;
