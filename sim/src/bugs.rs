@@ -35,7 +35,7 @@ pub const PLANTS: &[Plant] = &[
     plant("config_sent_before_durable", Bug::ConfigSentBeforeDurable, 100),
     plant("unbounded_tail", Bug::UnboundedTail, 100),
     plant("vote_before_durable", Bug::VoteBeforeDurable, 200),
-    plant("commit_of_earlier_epoch", Bug::CommitOfEarlierEpoch, 200),
+    plant("commit_of_earlier_epoch", Bug::CommitOfEarlierEpoch, 1000),
     plant("stale_epoch_followed", Bug::StaleEpochFollowed, 100),
     plant("log_freshness_by_length", Bug::LogFreshnessByLength, 2000),
     Plant {
@@ -72,7 +72,10 @@ pub const PLANTS: &[Plant] = &[
     plant("elected_by_half", Bug::ElectedByHalf, 2000),
     plant("memberships_overlap", Bug::MembershipsOverlap, 300),
     plant("office_before_own_promise", Bug::OfficeBeforeOwnPromise, 1000),
-    plant("moved_members_ignored", Bug::MovedMembersIgnored, 1000),
+    Plant {
+        plan: Some(include_str!("../hunts/members-that-moved.yaml")),
+        ..plant("moved_members_ignored", Bug::MovedMembersIgnored, 100)
+    },
     plant("pending_told_refused", Bug::PendingToldRefused, 500),
     plant("sent_on_too_soon", Bug::SentOnTooSoon, 500),
     Plant {
