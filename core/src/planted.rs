@@ -87,6 +87,8 @@ pub enum Bug {
     PromisesForgottenAtPromotion,
     /// A snapshot is removed for one that is not on disk yet.
     SnapshotGoneTooSoon,
+    /// A snapshot made in an earlier mastership goes to replicas, although what it holds was rolled back since.
+    DiscardedStateSent,
     /// A candidate listens to nobody but whom its membership names at an address.
     MovedMembersIgnored,
     /// Writes that a master without a lease leaves undecided are told to be refused.
@@ -177,6 +179,7 @@ impl Planted {
     question!(office_before_own_promise, OfficeBeforeOwnPromise);
     question!(promises_forgotten_at_promotion, PromisesForgottenAtPromotion);
     question!(snapshot_gone_too_soon, SnapshotGoneTooSoon);
+    question!(discarded_state_sent, DiscardedStateSent);
     question!(moved_members_ignored, MovedMembersIgnored);
     question!(pending_told_refused, PendingToldRefused);
     question!(sent_on_too_soon, SentOnTooSoon);

@@ -73,6 +73,10 @@ pub const PLANTS: &[Plant] = &[
     plant("memberships_overlap", Bug::MembershipsOverlap, 300),
     plant("office_before_own_promise", Bug::OfficeBeforeOwnPromise, 1000),
     Plant {
+        plan: Some(include_str!("../seeds/a-state-that-was-rolled-back-is-not-sent.yaml")),
+        ..plant("discarded_state_sent", Bug::DiscardedStateSent, 100)
+    },
+    Plant {
         plan: Some(include_str!("../hunts/members-that-moved.yaml")),
         ..plant("moved_members_ignored", Bug::MovedMembersIgnored, 100)
     },

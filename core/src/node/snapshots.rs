@@ -343,20 +343,22 @@ impl Node {
         Some(SnapshotWriter::new(meta, store.view()))
     }
 
-    /// The snapshot that replicas get now: the last one made for them, while the log still goes on from it.
+    /// The snapshot that replicas get now: the last one made for them, while the log still goes on from it. One that was made
+    /// in an earlier mastership may hold what was rolled back since.
     pub(super) fn transfer_position(&mut self) -> Position {
-        let base = self.log.base().index;
         let now = self.now.mono;
-        match &mut self.snapshots.transfer {
-            Some(transfer) if transfer.writer.position().index >= base => {
-                transfer.used = now;
-                transfer.writer.position()
-            }
-            _ => {
-                self.snapshots.transfer = self.writer().map(|writer| Transfer { writer, used: now });
-                self.snapshots.transfer.as_ref().map_or(self.applied, |transfer| transfer.writer.position())
-            }
+        let made = self.snapshots.transfer.as_ref().map(|transfer| transfer.writer.position());
+        if !made.is_some_and(|position| self.goes_on_from(position)) {
+            self.snapshots.transfer = self.writer().map(|writer| Transfer { writer, used: now });
         }
+        let Some(transfer) = &mut self.snapshots.transfer else { return self.applied };
+        transfer.used = now;
+        transfer.writer.position()
+    }
+
+    fn goes_on_from(&self, position: Position) -> bool {
+        let same_line = self.log.epoch_at(position.index) == Some(position.epoch);
+        position.index >= self.log.base().index && (same_line || self.config.planted.discarded_state_sent())
     }
 
     /// A writer of the snapshot that [`Node::transfer_position`] named, standing at a chunk.
