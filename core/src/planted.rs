@@ -89,6 +89,8 @@ pub enum Bug {
     SnapshotGoneTooSoon,
     /// A snapshot made in an earlier mastership goes to replicas, although what it holds was rolled back since.
     DiscardedStateSent,
+    /// What is written between a snapshot's mark and its installation says that the old log goes on.
+    OldLogGoesOn,
     /// A candidate listens to nobody but whom its membership names at an address.
     MovedMembersIgnored,
     /// Writes that a master without a lease leaves undecided are told to be refused.
@@ -180,6 +182,7 @@ impl Planted {
     question!(promises_forgotten_at_promotion, PromisesForgottenAtPromotion);
     question!(snapshot_gone_too_soon, SnapshotGoneTooSoon);
     question!(discarded_state_sent, DiscardedStateSent);
+    question!(old_log_goes_on, OldLogGoesOn);
     question!(moved_members_ignored, MovedMembersIgnored);
     question!(pending_told_refused, PendingToldRefused);
     question!(sent_on_too_soon, SentOnTooSoon);

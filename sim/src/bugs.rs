@@ -77,6 +77,10 @@ pub const PLANTS: &[Plant] = &[
         ..plant("discarded_state_sent", Bug::DiscardedStateSent, 100)
     },
     Plant {
+        plan: Some(include_str!("../seeds/a-vote-while-a-snapshot-takes-the-logs-place.yaml")),
+        ..plant("old_log_goes_on", Bug::OldLogGoesOn, 100)
+    },
+    Plant {
         plan: Some(include_str!("../hunts/members-that-moved.yaml")),
         ..plant("moved_members_ignored", Bug::MovedMembersIgnored, 100)
     },

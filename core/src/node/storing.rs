@@ -21,8 +21,6 @@ pub(super) struct Draft {
     files: Vec<FileWrite>,
     cut: Option<Index>,
     discards: Vec<Index>,
-    /// Where the log will end once this is written, if that is not where the log in memory ends.
-    last: Option<Position>,
     bytes: u64,
     /// Up to where entries were told committed on disk.
     committed: Index,
@@ -44,10 +42,6 @@ impl Draft {
 
     pub(super) fn discard(&mut self, snapshots: Vec<Index>) {
         self.discards.extend(snapshots);
-    }
-
-    pub(super) fn ends_at(&mut self, last: Position) {
-        self.last = Some(last);
     }
 
     /// What was told committed beyond `upto` no longer is.
@@ -99,7 +93,7 @@ impl Node {
             let hint = Record::Committed(self.committed).encode();
             self.draft.push(hint);
         }
-        let last = self.draft.last.take().unwrap_or(self.log.last());
+        let last = self.ends_on_disk_at();
         let head = Record::HardState(self.hard_state()).encode();
         let id = self.shadow.depart(self.promised, self.log.last().index, self.draft.bytes);
         let mut batch = WriteBatch::new(id, Lane::Log, head, last);

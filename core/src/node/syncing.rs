@@ -149,7 +149,6 @@ impl Node {
             return;
         }
         installing.mark = Some(self.shadow.next_batch());
-        let last = installing.rest.last().map_or(position, |entry| entry.position);
         let records: Vec<_> = installing.rest.iter().map(|entry| entry.record.clone()).collect();
         self.record(Record::SnapshotMark(position).encode());
         let discarded = self.snapshots.discard_beyond(position.index);
@@ -157,7 +156,18 @@ impl Node {
         for record in records {
             self.record(record);
         }
-        self.draft.ends_at(last);
+    }
+
+    /// Where the log ends once everything is written that was handed out: from the mark of a master's snapshot on that is the new
+    /// log, although the old one is in memory until the mark is durable.
+    pub(super) fn ends_on_disk_at(&self) -> Position {
+        match &self.repair {
+            _ if self.config.planted.old_log_goes_on() => self.log.last(),
+            Some(Repair::Installing(installing)) if installing.mark.is_some() => {
+                installing.rest.last().map_or(installing.meta.position, |entry| entry.position)
+            }
+            Some(Repair::Installing(_) | Repair::RollingBack(_)) | None => self.log.last(),
+        }
     }
 
     /// A batch of the log's lane is on disk: a repair may have waited for it.
