@@ -168,11 +168,12 @@ impl Node {
         }
     }
 
-    /// Looks for a master at this member first.
+    /// Looks for a master at this node first, if it is a member.
     pub(super) fn look_at(&mut self, node: NodeId) {
         let address = self.log.membership().1.get(node).map(|member| member.replication.clone());
-        if let Some(address) = address {
-            self.seek_at(address, self.now.mono);
+        match address {
+            Some(address) => self.seek_at(address, self.now.mono),
+            None => self.seek_now(),
         }
     }
 
