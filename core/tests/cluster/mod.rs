@@ -1,24 +1,26 @@
 //! A small cluster for scripts: nodes by number, links as ordered pipes, disks as maps of files, time that moves only
 //! when told. Every message delivered and every sync is a step, and leaves a line.
 
+mod asking;
 mod print;
+mod server;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
 use bytes::Bytes;
-use synap_core::command::{Command, Condition, Fingerprint, Pair, Ticket, Value, ValueKind};
-use synap_core::config::{Address, Concern, Config, FailoverMode, FsyncMode, Limits, RoleHint};
-use synap_core::ids::{LinkId, NodeId, RequestId};
-use synap_core::input::{Input, LinkChange, LinkLoss, MemberChange, Promotion, ReadDemand, Request};
+use synap_core::config::{FailoverMode, FsyncMode, RoleHint};
+use synap_core::ids::{LinkId, NodeId};
+use synap_core::input::{Input, LinkChange, LinkLoss};
 use synap_core::message::Message;
 use synap_core::node::Node;
 use synap_core::output::{LinkAction, Output};
 use synap_core::planted::Planted;
-use synap_core::position::Index;
 use synap_core::recovered::Recovered;
 use synap_core::time::{Now, Time, WallMs};
-use synap_core::wal::{FileOp, Journal, JournalConfig, WriteBatch, recover};
+use synap_core::wal::{JournalConfig, recover};
+
+use asking::set;
+use server::{Server, config};
 
 /// Nodes, pipes and disks.
 #[derive(Default)]
@@ -36,34 +38,6 @@ pub(crate) struct Cluster {
     /// Whether crash evidence counts.
     evidence: bool,
     lines: Vec<String>,
-}
-
-/// One node with its disk and what is on its way to it.
-struct Server {
-    role: RoleHint,
-    node: Option<Node>,
-    deadline: Option<Time>,
-    journal: Option<Journal>,
-    files: BTreeMap<String, Vec<u8>>,
-    writes: VecDeque<WriteBatch>,
-    inbox: VecDeque<(LinkId, Message)>,
-    disk_stopped: bool,
-    wiped: u32,
-    lives: u64,
-    name: String,
-    /// How far its wall clock is off, in milliseconds.
-    wall_off_ms: i64,
-    /// Its process stands still: nothing reaches it, and no time passes for it.
-    held: bool,
-    /// What it will learn when it goes on.
-    missed: Vec<Input>,
-    /// Runs with `fsync_mode: never`.
-    never_syncs: bool,
-    priority: u32,
-    /// Is configured with `failover.mode: manual`, whatever the others are.
-    manual: bool,
-    /// The key in which the state of its next start differs.
-    spoilt: Option<String>,
 }
 
 impl Cluster {
@@ -248,10 +222,6 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn set(&mut self, number: u32, key: &str, value: &str, ttl_ms: Option<u64>, concern: Option<&str>) {
-        self.write(number, set(key, value, ttl_ms), concern);
-    }
-
     /// Nothing new fits the disk: what is written waits there, and the node is told.
     pub(crate) fn fill_disk(&mut self, number: u32, full: bool) {
         self.stop_disk(number, full);
@@ -265,65 +235,6 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn incr(&mut self, number: u32, key: &str, by: i64, once: Option<&str>, concern: Option<&str>) {
-        let incr = Command::Incr { key: Bytes::copy_from_slice(key.as_bytes()), by };
-        let command = match once {
-            Some(once) => {
-                let fingerprint = Fingerprint::of(&[key.as_bytes(), &by.to_le_bytes()]);
-                let ticket =
-                    Ticket { key: Bytes::copy_from_slice(once.as_bytes()), fingerprint, wants_old: false };
-                Command::Once { ticket, command: Box::new(incr) }
-            }
-            None => incr,
-        };
-        self.write(number, command, concern);
-    }
-
-    fn write(&mut self, number: u32, command: Command, concern: Option<&str>) {
-        let concern = concern.map(|concern| match concern {
-            "async" => Concern::Async,
-            "local" => Concern::Local,
-            "quorum" => Concern::Quorum,
-            count => Concern::Replicas(count.parse().expect("a concern")),
-        });
-        self.ask(number, Request::Write { command, concern, timeout: Duration::from_secs(5) });
-    }
-
-    pub(crate) fn get(&mut self, number: u32, key: &str) {
-        let Some(node) = self.servers.get(&number).and_then(|server| server.node.as_ref()) else { return };
-        let view = node.view();
-        let item = view.store.get(key.as_bytes());
-        let value = item.map_or_else(|| "-".into(), |item| String::from_utf8_lossy(item.value()).into_owned());
-        self.lines.push(format!("n{number} {key}={value} at {}", view.applied));
-    }
-
-    pub(crate) fn promote(&mut self, number: u32, force: bool) {
-        let ask = Promotion { force, accept_data_loss: force, expect_last: None };
-        self.ask(number, Request::Promote(ask));
-    }
-
-    pub(crate) fn switch_over(&mut self, number: u32, to: Option<&str>) {
-        let to = to.map(String::from);
-        self.ask(number, Request::Switchover { to, timeout: Duration::from_secs(5) });
-    }
-
-    pub(crate) fn pause(&mut self, number: u32, seconds: u64) {
-        self.ask(number, Request::Pause(Duration::from_secs(seconds)));
-    }
-
-    pub(crate) fn remove(&mut self, number: u32, node: &str) {
-        self.ask(number, Request::Members(MemberChange::Remove { node: node.into() }));
-    }
-
-    pub(crate) fn replace(&mut self, number: u32, node: &str, by: &str) {
-        self.ask(number, Request::Members(MemberChange::Replace { node: node.into(), by: by.into() }));
-    }
-
-    /// The member is never to lead.
-    pub(crate) fn priority(&mut self, number: u32, node: &str) {
-        self.ask(number, Request::Members(MemberChange::Priority { node: node.into(), priority: Some(0) }));
-    }
-
     /// Each start of an unarmed master opens an epoch. What is said meanwhile is not told.
     pub(crate) fn restart_often(&mut self, number: u32, times: u32) {
         let before = self.lines.len();
@@ -333,26 +244,6 @@ impl Cluster {
             self.run(1500);
         }
         self.lines.truncate(before);
-    }
-
-    pub(crate) fn read_linearizable(&mut self, number: u32) {
-        let demand = ReadDemand { linearizable: true, ..ReadDemand::default() };
-        self.ask(number, Request::Read { demand, timeout: Duration::from_secs(5) });
-    }
-
-    /// A read that waits for a position.
-    pub(crate) fn read_after(&mut self, number: u32, (epoch, index): (u64, u64)) {
-        let demand = ReadDemand { min_position: Some((epoch, Index(index))), ..ReadDemand::default() };
-        self.ask(number, Request::Read { demand, timeout: Duration::from_secs(5) });
-    }
-
-    /// What became of a write.
-    pub(crate) fn outcome(&mut self, number: u32, (epoch, index): (u64, u64)) {
-        self.ask(number, Request::Outcome { epoch, index: Index(index) });
-    }
-
-    pub(crate) fn snapshot(&mut self, number: u32) {
-        self.ask(number, Request::Snapshot);
     }
 
     /// Delivers what is on its way to a node, in order; dials made by it included.
@@ -480,12 +371,6 @@ impl Cluster {
         self.servers.get(&number).is_some_and(|server| server.held)
     }
 
-    fn ask(&mut self, number: u32, request: Request) {
-        self.requests += 1;
-        let id = RequestId(self.requests);
-        self.turn(number, [Input::Request { id, request }]);
-    }
-
     fn turn(&mut self, number: u32, inputs: impl IntoIterator<Item = Input>) {
         let now = self.now(number);
         let Some(server) = self.servers.get_mut(&number) else { return };
@@ -579,97 +464,5 @@ impl Cluster {
         let off_ms = self.servers.get(&number).map_or(0, |server| server.wall_off_ms);
         let wall_ms = 1_700_000_000_000 + self.micros / 1000;
         Now { mono: Time(self.micros), wall: WallMs(wall_ms.saturating_add_signed(off_ms)) }
-    }
-}
-
-impl Server {
-    fn new(role: RoleHint) -> Self {
-        Self {
-            role,
-            node: None,
-            deadline: None,
-            journal: None,
-            files: BTreeMap::new(),
-            writes: VecDeque::new(),
-            inbox: VecDeque::new(),
-            disk_stopped: false,
-            wiped: 0,
-            lives: 0,
-            name: String::new(),
-            wall_off_ms: 0,
-            held: false,
-            missed: Vec::new(),
-            never_syncs: false,
-            priority: 100,
-            manual: false,
-            spoilt: None,
-        }
-    }
-
-    fn runs(&self) -> bool {
-        self.node.is_some() && !self.held
-    }
-
-    fn apply(&mut self, op: &FileOp) {
-        match op {
-            FileOp::Create { file } => {
-                self.files.insert(file.clone(), Vec::new());
-            }
-            FileOp::Write { file, at, parts } => {
-                let bytes = self.files.get_mut(file).unwrap_or_else(|| panic!("{file} is there"));
-                let start = usize::try_from(*at).expect("small");
-                let end = start + parts.iter().map(Bytes::len).sum::<usize>();
-                bytes.resize(bytes.len().max(end), 0);
-                bytes[start..end].copy_from_slice(&parts.concat());
-            }
-            FileOp::Rename { from, to } => {
-                let bytes = self.files.remove(from).unwrap_or_else(|| panic!("{from} is there"));
-                self.files.insert(to.clone(), bytes);
-            }
-            FileOp::Link { from, to } => {
-                let bytes = self.files.get(from).cloned().unwrap_or_else(|| panic!("{from} is there"));
-                self.files.insert(to.clone(), bytes);
-            }
-            FileOp::Remove { file } => {
-                self.files.remove(file);
-            }
-            FileOp::Sync { .. } | FileOp::SyncDir { .. } | FileOp::CreateDir { .. } => {}
-        }
-    }
-}
-
-fn set(key: &str, value: &str, ttl_ms: Option<u64>) -> Command {
-    let value = Value { kind: ValueKind::Bytes, bytes: Bytes::copy_from_slice(value.as_bytes()) };
-    let pair = Pair { key: Bytes::copy_from_slice(key.as_bytes()), value, ttl_ms };
-    Command::Set { pair, condition: Condition::Always }
-}
-
-fn config(number: u32, role: RoleHint, tail_bytes_max: u64, failover_mode: FailoverMode) -> Config {
-    let address = |port| Address { host: Some(format!("n{number}")), port };
-    Config {
-        node_name: format!("n{number}"),
-        role,
-        protocol: synap_core::message::PROTOCOL_VERSION,
-        http: address(15500),
-        replication: Some(address(15501)),
-        master_address: (number != 1).then(|| "n1:15501".into()),
-        heartbeat_interval: Duration::from_secs(1),
-        max_lag: Duration::from_secs(10),
-        auto_reconnect: true,
-        reconnect_delay_max: Duration::from_secs(5),
-        write_concern: Concern::Quorum,
-        tail_bytes_max,
-        failover_mode,
-        election_timeout: Duration::from_secs(2),
-        crash_evidence: true,
-        voters_max: 5,
-        catch_up: Duration::from_millis(500),
-        priority: 100,
-        persistent: true,
-        fsync: FsyncMode::Always,
-        snapshot: None,
-        limits: Limits { key_bytes_max: 16384, value_bytes_max: 1 << 20, memory_bytes_max: 0 },
-        applies_per_turn_max: synap_core::config::APPLIES_PER_TURN_MAX,
-        planted: Planted::default(),
     }
 }

@@ -1,0 +1,128 @@
+//! One node of a script with its disk, what is on its way to it, and what it is configured with.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use synap_core::config::{Address, Concern, Config, FailoverMode, FsyncMode, Limits, RoleHint};
+use synap_core::ids::LinkId;
+use synap_core::input::Input;
+use synap_core::message::Message;
+use synap_core::node::Node;
+use synap_core::planted::Planted;
+use synap_core::time::Time;
+use synap_core::wal::{FileOp, Journal, WriteBatch};
+
+/// One node with its disk and what is on its way to it.
+pub(super) struct Server {
+    pub(super) role: RoleHint,
+    pub(super) node: Option<Node>,
+    pub(super) deadline: Option<Time>,
+    pub(super) journal: Option<Journal>,
+    pub(super) files: BTreeMap<String, Vec<u8>>,
+    pub(super) writes: VecDeque<WriteBatch>,
+    pub(super) inbox: VecDeque<(LinkId, Message)>,
+    pub(super) disk_stopped: bool,
+    pub(super) wiped: u32,
+    pub(super) lives: u64,
+    pub(super) name: String,
+    /// How far its wall clock is off, in milliseconds.
+    pub(super) wall_off_ms: i64,
+    /// Its process stands still: nothing reaches it, and no time passes for it.
+    pub(super) held: bool,
+    /// What it will learn when it goes on.
+    pub(super) missed: Vec<Input>,
+    /// Runs with `fsync_mode: never`.
+    pub(super) never_syncs: bool,
+    pub(super) priority: u32,
+    /// Is configured with `failover.mode: manual`, whatever the others are.
+    pub(super) manual: bool,
+    /// The key in which the state of its next start differs.
+    pub(super) spoilt: Option<String>,
+}
+
+impl Server {
+    pub(super) fn new(role: RoleHint) -> Self {
+        Self {
+            role,
+            node: None,
+            deadline: None,
+            journal: None,
+            files: BTreeMap::new(),
+            writes: VecDeque::new(),
+            inbox: VecDeque::new(),
+            disk_stopped: false,
+            wiped: 0,
+            lives: 0,
+            name: String::new(),
+            wall_off_ms: 0,
+            held: false,
+            missed: Vec::new(),
+            never_syncs: false,
+            priority: 100,
+            manual: false,
+            spoilt: None,
+        }
+    }
+
+    pub(super) fn runs(&self) -> bool {
+        self.node.is_some() && !self.held
+    }
+
+    pub(super) fn apply(&mut self, op: &FileOp) {
+        match op {
+            FileOp::Create { file } => {
+                self.files.insert(file.clone(), Vec::new());
+            }
+            FileOp::Write { file, at, parts } => {
+                let bytes = self.files.get_mut(file).unwrap_or_else(|| panic!("{file} is there"));
+                let start = usize::try_from(*at).expect("small");
+                let end = start + parts.iter().map(Bytes::len).sum::<usize>();
+                bytes.resize(bytes.len().max(end), 0);
+                bytes[start..end].copy_from_slice(&parts.concat());
+            }
+            FileOp::Rename { from, to } => {
+                let bytes = self.files.remove(from).unwrap_or_else(|| panic!("{from} is there"));
+                self.files.insert(to.clone(), bytes);
+            }
+            FileOp::Link { from, to } => {
+                let bytes = self.files.get(from).cloned().unwrap_or_else(|| panic!("{from} is there"));
+                self.files.insert(to.clone(), bytes);
+            }
+            FileOp::Remove { file } => {
+                self.files.remove(file);
+            }
+            FileOp::Sync { .. } | FileOp::SyncDir { .. } | FileOp::CreateDir { .. } => {}
+        }
+    }
+}
+
+pub(super) fn config(number: u32, role: RoleHint, tail_bytes_max: u64, failover_mode: FailoverMode) -> Config {
+    let address = |port| Address { host: Some(format!("n{number}")), port };
+    Config {
+        node_name: format!("n{number}"),
+        role,
+        protocol: synap_core::message::PROTOCOL_VERSION,
+        http: address(15500),
+        replication: Some(address(15501)),
+        master_address: (number != 1).then(|| "n1:15501".into()),
+        heartbeat_interval: Duration::from_secs(1),
+        max_lag: Duration::from_secs(10),
+        auto_reconnect: true,
+        reconnect_delay_max: Duration::from_secs(5),
+        write_concern: Concern::Quorum,
+        tail_bytes_max,
+        failover_mode,
+        election_timeout: Duration::from_secs(2),
+        crash_evidence: true,
+        voters_max: 5,
+        catch_up: Duration::from_millis(500),
+        priority: 100,
+        persistent: true,
+        fsync: FsyncMode::Always,
+        snapshot: None,
+        limits: Limits { key_bytes_max: 16384, value_bytes_max: 1 << 20, memory_bytes_max: 0 },
+        applies_per_turn_max: synap_core::config::APPLIES_PER_TURN_MAX,
+        planted: Planted::default(),
+    }
+}
