@@ -341,7 +341,7 @@ impl Node {
     /// Remembers who is to vote next, for as long as this mastership lasts: a later master takes who is most wanted.
     fn name_voter(&mut self, change: &MemberChange) {
         let MemberChange::Replace { by, .. } = change else { return };
-        let named = self.member_named(by).ok();
+        let named = self.member_named(by).ok().filter(|by| !self.log.membership().1.is_voter(*by));
         if let Role::Master(master) = &mut self.role {
             master.named_voter = named;
         }
