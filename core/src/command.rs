@@ -72,6 +72,32 @@ pub enum StartKind {
 }
 
 impl StartKind {
+    /// Whether an operator promoted the master.
+    pub fn is_by_operator(self) -> bool {
+        match self {
+            Self::Promotion | Self::Forced => true,
+            Self::Founding | Self::Restart | Self::Election | Self::Switchover => false,
+        }
+    }
+
+    /// Whether an operator promoted it by force.
+    pub fn is_by_force(self) -> bool {
+        match self {
+            Self::Forced => true,
+            Self::Founding | Self::Restart | Self::Promotion | Self::Election | Self::Switchover => false,
+        }
+    }
+
+    /// Whether a majority of voters is for it.
+    pub fn is_by_voters(self) -> bool {
+        match self {
+            Self::Election | Self::Switchover => true,
+            Self::Founding | Self::Restart | Self::Promotion | Self::Forced => false,
+        }
+    }
+}
+
+impl StartKind {
     /// As the API and files spell it.
     pub const fn as_str(self) -> &'static str {
         match self {

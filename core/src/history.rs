@@ -119,38 +119,21 @@ impl History {
 
     /// Whether an operator's promotion opened a reign after `index`.
     pub fn promoted_after(&self, index: Index) -> bool {
-        self.reigns.iter().any(|reign| {
-            let by_operator = match reign.kind {
-                StartKind::Promotion | StartKind::Forced => true,
-                StartKind::Founding | StartKind::Restart | StartKind::Election | StartKind::Switchover => false,
-            };
-            by_operator && reign.start > index
-        })
+        self.after(index).any(StartKind::is_by_operator)
     }
 
     /// Whether an operator's promotion by force opened a reign after `index`.
     pub fn forced_after(&self, index: Index) -> bool {
-        self.reigns.iter().any(|reign| {
-            let by_force = match reign.kind {
-                StartKind::Forced => true,
-                StartKind::Founding
-                | StartKind::Restart
-                | StartKind::Promotion
-                | StartKind::Election
-                | StartKind::Switchover => false,
-            };
-            by_force && reign.start > index
-        })
+        self.after(index).any(StartKind::is_by_force)
     }
 
     /// Whether a majority of voters opened a reign after `index`: what it lacks was never committed by them.
     pub fn elected_after(&self, index: Index) -> bool {
-        self.reigns.iter().any(|reign| {
-            let by_voters = match reign.kind {
-                StartKind::Election | StartKind::Switchover => true,
-                StartKind::Founding | StartKind::Restart | StartKind::Promotion | StartKind::Forced => false,
-            };
-            by_voters && reign.start > index
-        })
+        self.after(index).any(StartKind::is_by_voters)
+    }
+
+    /// How the reigns began that were opened after `index`.
+    fn after(&self, index: Index) -> impl Iterator<Item = StartKind> {
+        self.reigns.iter().filter(move |reign| reign.start > index).map(|reign| reign.kind)
     }
 }

@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use super::{Node, Role};
-use crate::command::{Membership, StartKind};
+use crate::command::Membership;
 use crate::position::Index;
 
 impl Node {
@@ -41,15 +41,8 @@ impl Node {
 
     /// Whether the membership at `at` disarms by force: it stands right behind the `EpochStart` of a forced promotion.
     fn is_by_force(&self, at: Index) -> bool {
-        let forced = |kind| match kind {
-            StartKind::Forced => true,
-            StartKind::Founding
-            | StartKind::Restart
-            | StartKind::Promotion
-            | StartKind::Election
-            | StartKind::Switchover => false,
-        };
-        self.log.history().reigns().iter().any(|reign| forced(reign.kind) && reign.start.next() == at)
+        let reigns = self.log.history().reigns();
+        reigns.iter().any(|reign| reign.kind.is_by_force() && reign.start.next() == at)
     }
 
     /// How long a voter's word to the master lasts from when it heard it; zero where no word is given.

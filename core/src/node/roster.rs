@@ -2,6 +2,7 @@
 //! itself alone, and says nothing of the others rather than something that may be false.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::mastery::{FeedMode, Master, Progress};
 use super::{Node, Role};
@@ -48,7 +49,7 @@ impl Node {
         (status.durable, status.applied) = (Some(durable), Some(applied));
         (status.lag_operations, status.lag) = (Some(self.lag_operations()), Some(self.lag(now)));
         status.bytes_behind = Some(self.log.bytes_between(durable, self.log.last().index));
-        status.last_contact = Some(now.since(now));
+        status.last_contact = Some(Duration::ZERO);
     }
 
     /// INV-11: of whom it has heard nothing a master says that it lacks everything.
@@ -71,10 +72,10 @@ impl Node {
         if member.rank() == 0 {
             return Some("its failover.priority is 0");
         }
-        if self.armed().is_some() && !member.voter {
+        let armed = self.armed().is_some();
+        if armed && !member.voter {
             return Some("it is no voter");
         }
-        let armed = self.armed().is_some();
         match &self.role {
             Role::Master(master) if member.id != self.id => self.why_no_heir(master, member, armed, now),
             Role::Replica(_) | Role::Candidate(_) if member.id != self.id => Some("only the master knows"),

@@ -489,7 +489,7 @@ impl Node {
             master.start = Some(index);
         }
         out.events.push(Event::EpochOpened { epoch, start: index, kind });
-        if kind == StartKind::Forced {
+        if kind.is_by_force() {
             self.disarm_by_force();
         }
         self.announce(out);

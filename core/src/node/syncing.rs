@@ -162,12 +162,16 @@ impl Node {
     /// log, although the old one is in memory until the mark is durable.
     pub(super) fn ends_on_disk_at(&self) -> Position {
         match &self.repair {
-            _ if self.config.planted.old_log_goes_on() => self.log.last(),
-            Some(Repair::Installing(installing)) if installing.mark.is_some() => {
+            Some(Repair::Installing(installing)) if self.begins_anew(installing) => {
                 installing.rest.last().map_or(installing.meta.position, |entry| entry.position)
             }
             Some(Repair::Installing(_) | Repair::RollingBack(_)) | None => self.log.last(),
         }
+    }
+
+    fn begins_anew(&self, installing: &Installing) -> bool {
+        let is_mark = installing.mark == Some(self.shadow.next_batch());
+        installing.mark.is_some() && (is_mark || !self.config.planted.old_log_goes_on())
     }
 
     /// A batch of the log's lane is on disk: a repair may have waited for it.
