@@ -280,8 +280,10 @@ fn a_misdirected_write_is_found_in_another_sector_and_is_missing_in_its_own() {
 #[test]
 fn exchanged_disks_have_each_others_files_and_no_living_process() {
     let (mut one, handle) = with_log(strict(), 1, b"one");
-    let (mut other, _) = with_log(strict(), 2, b"other");
+    let (mut other, theirs) = with_log(strict(), 2, b"other");
+    run(&mut other, theirs, &[create("more")]);
     one.exchange(&mut other);
+    assert_eq!((one.list(), other.list()), (vec!["log".to_owned(), "more".to_owned()], vec!["log".to_owned()]));
     assert_eq!((one.read("log").unwrap(), other.read("log").unwrap()), ("other".into(), "one".into()));
     assert_eq!(one.apply(handle, &write("log", 0, b"x")), Err(DiskError::PowerOff));
 }

@@ -113,6 +113,7 @@ mod tests {
             "fault 0 names node 3, and there are nodes 0 to 2"
         );
         assert_eq!(refused("faults: [{at_ms: 1, what: !one_way [1, 1]}]"), "fault 0 needs two different nodes");
+        assert_eq!(refused("faults: [{at_ms: 1, what: !swap_disks [2, 2]}]"), "fault 0 needs two different nodes");
         assert_eq!(
             refused("operations: [{at_us: 1, node: 7, ask: get k}]"),
             "operation 0 names node 7, and there are nodes 0 to 2"
