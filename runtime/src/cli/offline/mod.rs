@@ -43,7 +43,7 @@ pub(super) fn snapshot(look: Look) -> Outcome {
 }
 
 /// A data directory with its files' names.
-fn open(dir: &Path) -> Result<(FileDisk, Vec<String>), Failed> {
+pub(in crate::cli) fn open(dir: &Path) -> Result<(FileDisk, Vec<String>), Failed> {
     if !dir.is_dir() {
         return Err(Failed::new(Exit::NotFound, format!("{} is no directory", dir.display())));
     }
@@ -52,6 +52,7 @@ fn open(dir: &Path) -> Result<(FileDisk, Vec<String>), Failed> {
     Ok((disk, names))
 }
 
-fn damaged(path: &Path, what: &dyn std::fmt::Display) -> Failed {
+/// What is there, and is not as it should be.
+pub(in crate::cli) fn damaged(path: &Path, what: &dyn std::fmt::Display) -> Failed {
     Failed::new(Exit::Data, format!("{}: {what}", path.display()))
 }

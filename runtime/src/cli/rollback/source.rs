@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::cli::client::{Asked, Client, Target, escape};
 use crate::cli::exit::{Exit, Failed};
-use crate::disk::{Disk, FileDisk};
+use crate::cli::offline::{damaged, open};
+use crate::disk::Disk;
 
 /// Where rollback files are read.
 #[derive(Args, Clone, Debug)]
@@ -40,7 +41,7 @@ pub(super) async fn read(source: &SourceArgs, id: &str) -> Result<String, Failed
                 let message = format!("{} has no rollback file {id}", dir.display());
                 return Err(Failed::new(Exit::NotFound, message));
             }
-            disk.read(&name).map_err(|error| unreadable(&dir.join(&name), &error))?
+            disk.read(&name).map_err(|error| damaged(&dir.join(&name), &error))?
         }
         None => {
             let client = Client::new(&source.target.url)?;
@@ -57,7 +58,7 @@ fn list_directory(dir: &Path) -> Result<Value, Failed> {
     let mut files = Vec::new();
     for name in names {
         if let Some(id) = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(SUFFIX)) {
-            let bytes = disk.read(&name).map_err(|error| unreadable(&dir.join(&name), &error))?;
+            let bytes = disk.read(&name).map_err(|error| damaged(&dir.join(&name), &error))?;
             files.push(json!({
                 "id": id,
                 "bytes": bytes.len(),
@@ -66,18 +67,4 @@ fn list_directory(dir: &Path) -> Result<Value, Failed> {
         }
     }
     Ok(json!({ "rollbacks": files }))
-}
-
-/// A data directory with its files' names.
-fn open(dir: &Path) -> Result<(FileDisk, Vec<String>), Failed> {
-    if !dir.is_dir() {
-        return Err(Failed::new(Exit::NotFound, format!("{} is no directory", dir.display())));
-    }
-    let disk = FileDisk::peek(dir);
-    let names = disk.list().map_err(|error| unreadable(dir, &error))?;
-    Ok((disk, names))
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Failed {
-    Failed::new(Exit::Data, format!("{}: {error}", path.display()))
 }
