@@ -115,6 +115,11 @@ pub enum Event {
         /// What people call those that vote; empty when automatic failover is not armed.
         voters: Vec<String>,
     },
+    /// No address is known at which others could dial this member.
+    AddressUnknown {
+        /// What people call it.
+        name: String,
+    },
     /// The configured role is not this node's, since what is on disk wins.
     ConfigRoleIgnored {
         /// What to do instead.
@@ -151,6 +156,7 @@ impl Event {
             | Self::LinkLost { .. }
             | Self::Refused { .. }
             | Self::RolledBack { .. }
+            | Self::AddressUnknown { .. }
             | Self::ConfigRoleIgnored { .. } => Level::Warn,
             Self::Regime { voters } => {
                 if voters.is_empty() {
@@ -209,6 +215,9 @@ impl fmt::Display for Event {
                 f.write_str("automatic failover is not armed any more: an operator promotes")
             }
             Self::Regime { voters } => write!(f, "automatic failover is armed: {} vote", voters.join(", ")),
+            Self::AddressUnknown { name } => {
+                write!(f, "no address of {name} is known: set replication.advertise_address in its configuration")
+            }
             Self::ConfigRoleIgnored { hint } => write!(f, "the configured role is ignored: {hint}"),
         }
     }

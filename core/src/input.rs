@@ -49,10 +49,14 @@ pub enum Input {
 /// What became of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkChange {
-    /// It stands. `peer_host` is the host dialled, or the address that the accepted peer is seen at.
+    /// It stands.
     Up {
-        /// A name or an address, without port.
+        /// A name or an address, without port: the host dialled, or the one of several behind that name that was reached;
+        /// of a link that was accepted, the address that the peer is seen at.
         peer_host: String,
+        /// The exact address that was reached, as this machine names it: dialled again, it leads to the same place and to
+        /// no other. Of a link that was accepted: the address here at which it came in.
+        reached: String,
     },
     /// It is gone, or a dial failed.
     Down(LinkLoss),

@@ -13,7 +13,7 @@ use crate::position::{Epoch, Index, Position};
 pub use crate::promise::{Ack, Stored, Vote};
 
 /// The version of this protocol. A peer with another one is refused, and both sides say so.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// Anything that goes over a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,9 @@ pub struct Hello {
     pub resume: Option<Resume>,
     /// Its store holds what no log explains any more (entries that were rolled back): only a snapshot helps.
     pub needs_snapshot: bool,
+    /// Where the sender dialled the receiver, `host:port`: an address at which the receiver is reached. None on a link
+    /// that the receiver made.
+    pub dialled: Option<String>,
 }
 
 /// Who a node is and how its log stands.
@@ -101,6 +104,8 @@ pub struct Standing {
     pub committed: Index,
     /// The epochs of its log.
     pub history: History,
+    /// Its `heartbeat_interval_ms`.
+    pub heartbeat_ms: u32,
 }
 
 /// A snapshot transfer that broke off.
@@ -130,6 +135,11 @@ pub struct Welcome {
     pub protocol: u16,
     /// Who answers and how its log stands.
     pub standing: Standing,
+    /// The host at which the sender sees the receiver. None on a link that the sender made.
+    pub seen_at: Option<String>,
+    /// The exact address at which this link reached the sender, as the sender's machine names it. None on a link that
+    /// the sender made.
+    pub reached_at: Option<String>,
     /// What is to happen.
     pub verdict: Verdict,
 }

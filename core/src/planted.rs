@@ -103,6 +103,12 @@ pub enum Bug {
     PauseByWallClock,
     /// A promotion without force takes back what a majority has committed.
     PromotionOverMajority,
+    /// A node takes no notice of what others say where they reach it.
+    LearntAddressIgnored,
+    /// A master writes its own address as it knows it over one that others have learnt.
+    GoodAddressOverwritten,
+    /// A port that refuses proves the end of a master that was never reached there.
+    EvidenceFromElsewhere,
 }
 
 /// Which bug is planted in this node, if any.
@@ -189,4 +195,7 @@ impl Planted {
     question!(never_stands_in, NeverStandsIn);
     question!(pause_by_wall_clock, PauseByWallClock);
     question!(promotion_over_majority, PromotionOverMajority);
+    question!(learnt_address_ignored, LearntAddressIgnored);
+    question!(good_address_overwritten, GoodAddressOverwritten);
+    question!(evidence_from_elsewhere, EvidenceFromElsewhere);
 }

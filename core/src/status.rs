@@ -74,6 +74,8 @@ pub enum Alarm {
     RollbackWritten,
     /// A replica's state differed.
     StateMismatch,
+    /// Of a member no address is known at which others could dial it.
+    AddressUnknown,
 }
 
 /// Everything that a node says of itself.
@@ -202,6 +204,8 @@ pub struct MemberStatus {
     pub name: String,
     /// `host:port` where clients reach it; empty while it is not known.
     pub http: String,
+    /// `host:port` where other nodes reach it; empty while it is not known.
+    pub replication: String,
     /// Whether its disk counts towards commits.
     pub voter: bool,
     /// 0 = never master.
@@ -301,6 +305,7 @@ impl Alarm {
             Self::MasterDown => "master_down",
             Self::RollbackWritten => "rollback_written",
             Self::StateMismatch => "state_mismatch",
+            Self::AddressUnknown => "address_unknown",
         }
     }
 }

@@ -7,6 +7,7 @@ mod cluster;
 use std::error::Error;
 
 use cluster::Cluster;
+use cluster::network::Addresses;
 use goldenscript::{Argument, Command, Context};
 
 /// Runs the commands of one script.
@@ -31,7 +32,13 @@ impl goldenscript::Runner for Script {
                 let tail = args.take_key("tail").map(str::parse).transpose()?.unwrap_or(64 << 20);
                 let auto = args.take_key("failover").is_some_and(|mode| mode == "auto");
                 let evidence = args.take_key("evidence").is_none_or(|counts| counts != "no");
-                *cluster = Cluster::new(first.unwrap_or(1), tail, auto, evidence);
+                let addresses = match args.take_key("addresses") {
+                    None | Some("all") => Addresses::All,
+                    Some("none") => Addresses::None,
+                    Some("proxy") => Addresses::Proxy,
+                    Some(other) => return Err(format!("unknown addresses {other}").into()),
+                };
+                *cluster = Cluster::new(first.unwrap_or(1), tail, auto, evidence, addresses);
             }
             "set" => {
                 let concern = args.take_key("concern").map(String::from);
@@ -73,6 +80,10 @@ impl goldenscript::Runner for Script {
             "swap-disks" => cluster.swap_disks(node()?, args.next_pos().ok_or("and which other?")?.parse()?),
             "cut" => cluster.cut(node()?, args.next_pos().ok_or("and which other?")?.parse()?),
             "heal" => cluster.heal(),
+            "wall" => cluster.wall(node()?, args.next_pos().ok_or("and which other?")?.parse()?),
+            "move" => cluster.move_on(node()?),
+            "reset-proxy" => cluster.reset_proxy(node()?),
+            "addresses" => cluster.known_addresses(node()?),
             "promote" => cluster.promote(node()?, args.take_key("force").is_some()),
             "switchover" => cluster.switch_over(node()?, args.take_key("to")),
             "pause" => cluster.pause(node()?, args.next_pos().ok_or("how long?")?.parse()?),

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::runtime::Builder;
 
 /// Where streams come from: sockets in production, a simulated network in simulation.
@@ -27,13 +27,32 @@ pub trait Net: Clone + Send + Sync + 'static {
         listener: &Self::Listener,
     ) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
 
-    /// Connects to `address` (`host:port`), looking its name up anew. [`io::ErrorKind::ConnectionRefused`] means
-    /// that no process listens there. Has no deadline of its own.
-    fn connect(&self, address: &str) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// Connects to `address` (`host:port`), looking its name up anew. Where the name stands for several addresses, each
+    /// `turn` begins with another one of them. [`io::ErrorKind::ConnectionRefused`] means that no process listens at any.
+    /// Has no deadline of its own.
+    fn connect(
+        &self,
+        address: &str,
+        turn: usize,
+    ) -> impl Future<Output = io::Result<Connected<Self::Stream>>> + Send;
+
+    /// The exact address of this end of an accepted connection.
+    fn reached_at(&self, stream: &Self::Stream) -> String;
 
     /// Runs the task that owns a node and its links: on a thread of its own where threads are real, as one task among
     /// others in simulation.
     fn spawn(name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()>;
+}
+
+/// A connection that was made.
+#[derive(Debug)]
+pub struct Connected<S> {
+    /// The connection.
+    pub stream: S,
+    /// The host that was asked for; the very address, if the name stands for several machines.
+    pub peer_host: String,
+    /// The exact address that was reached, `host:port`.
+    pub reached: String,
 }
 
 /// The machine's network. Small messages are sent at once (`TCP_NODELAY`).
@@ -59,10 +78,32 @@ impl Net for TokioNet {
         Ok((stream, peer))
     }
 
-    async fn connect(&self, address: &str) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+    async fn connect(&self, address: &str, turn: usize) -> io::Result<Connected<TcpStream>> {
+        let mut found: Vec<SocketAddr> = lookup_host(address).await?.collect();
+        found.sort_unstable();
+        found.dedup();
+        let first = turn % found.len().max(1);
+        found.rotate_left(first);
+        let mut failure: Option<io::Error> = None;
+        for place in &found {
+            match TcpStream::connect(place).await {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    let peer_host = host_among(address, *place, &found);
+                    return Ok(Connected { stream, peer_host, reached: exact(*place) });
+                }
+                // A name is refused only if all of its addresses are.
+                Err(error) if failure.is_none() || error.kind() != io::ErrorKind::ConnectionRefused => {
+                    failure = Some(error);
+                }
+                Err(_) => {}
+            }
+        }
+        Err(failure.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name stands for no address")))
+    }
+
+    fn reached_at(&self, stream: &TcpStream) -> String {
+        stream.local_addr().map(exact).unwrap_or_default()
     }
 
     /// With a runtime of its own: between a link's task and the driver nothing then has to wake another thread, which
@@ -72,6 +113,19 @@ impl Net for TokioNet {
         let thread = std::thread::Builder::new().name(name.to_owned());
         thread.spawn(move || runtime.block_on(task)).map(drop)
     }
+}
+
+/// An address as text, the same on both ends of a connection that nobody forwards. The zone of a link-local address is a
+/// number of this machine alone.
+fn exact(address: SocketAddr) -> String {
+    SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
+}
+
+/// The host of `address`, or the one place that was reached where the name stands for several machines: one machine may have
+/// an address of each family.
+fn host_among(address: &str, reached: SocketAddr, found: &[SocketAddr]) -> String {
+    let several = found.iter().filter(|place| place.is_ipv4() == reached.is_ipv4()).count() > 1;
+    if several { reached.ip().to_canonical().to_string() } else { host_of(address).to_owned() }
 }
 
 /// The host of `host:port`, without the brackets of an IPv6 literal.
@@ -89,5 +143,15 @@ mod tests {
         assert_eq!(host_of("master-host:15501"), "master-host");
         assert_eq!(host_of("127.0.0.1:15501"), "127.0.0.1");
         assert_eq!(host_of("[::1]:15501"), "::1");
+    }
+
+    #[test]
+    fn a_name_for_several_machines_is_not_the_name_of_one() {
+        let places = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        let one = places(&["127.0.0.1:1", "[::1]:1"]);
+        assert_eq!(host_among("localhost:1", one[0], &one), "localhost");
+        let several = places(&["10.0.0.1:1", "10.0.0.2:1"]);
+        assert_eq!(host_among("members:1", several[1], &several), "10.0.0.2");
+        assert_eq!(exact("[::ffff:10.0.0.1]:1".parse().unwrap()), "10.0.0.1:1");
     }
 }

@@ -289,8 +289,8 @@ fn dial_through<N: Net>(net: N) -> http::Dial {
     Arc::new(move |address| {
         let net = net.clone();
         Box::pin(async move {
-            let stream = net.connect(&address).await?;
-            Ok(Box::new(stream) as Box<dyn Stream>)
+            let connected = net.connect(&address, 0).await?;
+            Ok(Box::new(connected.stream) as Box<dyn Stream>)
         })
     })
 }

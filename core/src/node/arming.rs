@@ -90,7 +90,9 @@ impl Node {
                 Ok(place) => {
                     if let Some(known) = wanted.members.get_mut(place) {
                         let (voter, priority_set) = (known.voter, known.priority_set);
-                        *known = Member { voter, priority_set, ..member.clone() };
+                        let mut new = Member { voter, priority_set, ..member.clone() };
+                        self.keep_addresses(known, &mut new);
+                        *known = new;
                     }
                 }
                 Err(place) if wanted.members.len() < MEMBERS_MAX => wanted.members.insert(place, member.clone()),

@@ -15,6 +15,7 @@ impl Node {
         let Self {
             config: _,
             id,
+            own_address,
             me: _,
             as_leader: _,
             cluster,
@@ -60,7 +61,7 @@ impl Node {
         store.hash().0.hash(&mut sink.0);
         // What has no hash of its own is known by its printed form. The sink takes everything.
         let _ = write!(sink, "{draft:?}{role:?}{switching:?}{links:?}{held:?}{repair:?}");
-        let _ = write!(sink, "{snapshots:?}{waiters:?}{reads:?}{linearizing:?}");
+        let _ = write!(sink, "{snapshots:?}{waiters:?}{reads:?}{linearizing:?}{own_address:?}");
         sink.0.finish()
     }
 }

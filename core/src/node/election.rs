@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::mastery::{Master, Promoting};
+use super::own_address::is_dialable;
 use super::seeking::Replica;
 use super::voting::micros;
 use super::{Node, Role};
@@ -210,6 +211,7 @@ impl Node {
             .into_iter()
             .flat_map(|membership| super::others(membership, self.id))
             .map(|member| (member.id, member.replication))
+            .filter(|(_, address)| is_dialable(address))
             .collect();
         for (node, address) in others {
             if let Some(link) = self.dial(address, out) {

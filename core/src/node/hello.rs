@@ -3,7 +3,9 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt::Display;
 
+use super::own_address::{Place, is_dialable};
 use super::{Node, Role};
 use crate::command::Member;
 use crate::config::{Address, Config};
@@ -33,6 +35,7 @@ impl Node {
             last: self.log.last(),
             committed: self.committed,
             history: self.log.history().clone(),
+            heartbeat_ms: u32::try_from(self.config.heartbeat_interval.as_millis()).unwrap_or(u32::MAX),
         }
     }
 
@@ -52,6 +55,7 @@ impl Node {
             standing: self.standing(),
             resume: self.resume(),
             needs_snapshot: self.tainted,
+            dialled: self.links.dialled(link).filter(|address| is_dialable(address)),
         };
         out.sends.push((link, Message::Hello(hello)));
     }
@@ -82,6 +86,7 @@ impl Node {
             return;
         }
         self.place(link, &mut hello.standing);
+        self.learn_address(hello.standing.node, link, hello.dialled.as_deref(), None);
         match &mut self.role {
             Role::Founding(_) => self.hello_while_founding(link, hello, out),
             Role::Asking(asking) => {
@@ -100,6 +105,7 @@ impl Node {
             return;
         }
         self.place(link, &mut welcome.standing);
+        self.learn_address(welcome.standing.node, link, None, welcome.seen_at.as_deref());
         match &mut self.role {
             Role::Founding(_) => {}
             Role::Asking(asking) => asking.heard(link, &welcome.standing),
@@ -143,7 +149,14 @@ impl Node {
     }
 
     pub(super) fn welcome(&mut self, link: LinkId, verdict: Verdict, out: &mut Output) {
-        let welcome = Welcome { protocol: self.config.protocol, standing: self.standing(), verdict };
+        let at = |text: Option<&str>| text.filter(|_| !link.is_dialled()).map(String::from);
+        let welcome = Welcome {
+            protocol: self.config.protocol,
+            standing: self.standing(),
+            seen_at: at(self.links.peer_host(link)),
+            reached_at: at(self.links.reached(link)),
+            verdict,
+        };
         out.sends.push((link, Message::Welcome(welcome)));
     }
 
@@ -252,23 +265,28 @@ impl Node {
     }
 }
 
-/// `host:port` as it is dialled; without a host, `:port`, which nobody can dial.
+/// `host:port` as it is dialled; empty without a host.
 pub(super) fn address_text(address: &Address) -> String {
-    let host = address.host.as_deref().unwrap_or_default();
-    if host.contains(':') {
-        alloc::format!("[{host}]:{}", address.port)
-    } else {
-        alloc::format!("{host}:{}", address.port)
-    }
+    address.host.as_deref().map(|host| join(host, address.port)).unwrap_or_default()
 }
 
-/// This node as a member.
-pub(super) fn myself(config: &Config, id: NodeId) -> Member {
+/// `host:port`, with the brackets that an IPv6 literal needs.
+pub(super) fn join(host: &str, port: impl Display) -> String {
+    if host.contains(':') { alloc::format!("[{host}]:{port}") } else { alloc::format!("{host}:{port}") }
+}
+
+/// This node as a member, at the addresses that are configured, else where others say that it is.
+pub(super) fn myself(config: &Config, id: NodeId, place: Option<&Place>) -> Member {
+    let text = |configured: &Address, port: Option<u16>| match (&configured.host, place) {
+        (None, Some(place)) => join(&place.host, port.unwrap_or(configured.port)),
+        (Some(_), _) | (None, None) => address_text(configured),
+    };
+    let port = place.and_then(Place::port);
     Member {
         id,
         name: config.node_name.clone(),
-        replication: config.replication.as_ref().map(address_text).unwrap_or_default(),
-        http: address_text(&config.http),
+        replication: config.replication.as_ref().map(|address| text(address, port)).unwrap_or_default(),
+        http: text(&config.http, None),
         voter: false,
         priority: config.priority,
         priority_set: None,

@@ -6,6 +6,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::hello::join;
+use super::own_address::is_dialable;
 use super::{Node, Role};
 use crate::event::Event;
 use crate::ids::{LinkId, NodeId};
@@ -22,6 +24,10 @@ pub(super) const LINKS_MAX: usize = 256;
 pub(super) struct Link {
     /// Where the peer is seen; none while it is being dialled.
     pub(super) peer_host: Option<String>,
+    /// Where this node dialled the peer; none if the peer dialled.
+    pub(super) dialled: Option<String>,
+    /// The exact address of the end that was dialled, as this machine names it; none while it is being dialled.
+    pub(super) reached: Option<String>,
     /// When it was dialled or accepted, or last heard.
     pub(super) heard: Time,
 }
@@ -44,6 +50,19 @@ impl Links {
         self.links.get(&link)?.peer_host.as_deref()
     }
 
+    /// Where this node dialled the peer: its address as this node knows it. Where a name stands for several nodes, the
+    /// one that was reached.
+    pub(super) fn dialled(&self, link: LinkId) -> Option<String> {
+        let Link { peer_host, dialled, .. } = self.links.get(&link)?;
+        let (_, port) = dialled.as_ref()?.rsplit_once(':')?;
+        peer_host.as_deref().map(|host| join(host, port))
+    }
+
+    /// The exact address of the end that was dialled.
+    pub(super) fn reached(&self, link: LinkId) -> Option<&str> {
+        self.links.get(&link)?.reached.as_deref()
+    }
+
     /// When the first link will have been silent for too long.
     pub(super) fn deadline(&self, timeout: Duration) -> Option<Time> {
         self.links.values().map(|link| link.heard + timeout).min()
@@ -57,12 +76,14 @@ impl Links {
 impl Node {
     /// Dials `address` and gives the link's name; none if there are too many links.
     pub(super) fn dial(&mut self, address: String, out: &mut Output) -> Option<LinkId> {
+        assert!(is_dialable(&address), "{address:?} is dialled, which is no address");
         if self.links.links.len() >= LINKS_MAX {
             return None;
         }
         self.links.dialled += 1;
         let link = LinkId::dialled(self.links.dialled);
-        self.links.links.insert(link, Link { peer_host: None, heard: self.now.mono });
+        let dialled = Some(address.clone());
+        self.links.links.insert(link, Link { peer_host: None, dialled, reached: None, heard: self.now.mono });
         out.links.push(LinkAction::Dial { link, address });
         Some(link)
     }
@@ -72,8 +93,14 @@ impl Node {
         if self.links.links.remove(&link).is_some() {
             out.links.push(LinkAction::Close { link });
         }
+        self.forget_words(link);
+    }
+
+    /// Nothing more is heard on a link.
+    fn forget_words(&mut self, link: LinkId) {
         self.held.remove(&link);
         self.linearizing.lose_link(link);
+        self.own_address.lose_link(link);
     }
 
     /// Ends a link with a last word; both sides say why.
@@ -87,17 +114,18 @@ impl Node {
         self.close(link, out);
     }
 
-    pub(super) fn on_link_up(&mut self, link: LinkId, peer_host: String, out: &mut Output) {
+    pub(super) fn on_link_up(&mut self, link: LinkId, peer_host: String, reached: String, out: &mut Output) {
         let heard = self.now.mono;
+        let (peer_host, reached) = (Some(peer_host), Some(reached));
         if link.is_dialled() {
             let Some(known) = self.links.links.get_mut(&link) else {
                 out.links.push(LinkAction::Close { link });
                 return;
             };
-            *known = Link { peer_host: Some(peer_host), heard };
+            *known = Link { peer_host, reached, heard, dialled: known.dialled.take() };
             self.greet(link, out);
         } else if self.links.links.len() < LINKS_MAX && (!self.flags.stopping || self.holds_writes()) {
-            self.links.links.insert(link, Link { peer_host: Some(peer_host), heard });
+            self.links.links.insert(link, Link { peer_host, reached, heard, dialled: None });
         } else {
             out.links.push(LinkAction::Close { link });
         }
@@ -107,8 +135,7 @@ impl Node {
         if self.links.links.remove(&link).is_none() {
             return;
         }
-        self.held.remove(&link);
-        self.linearizing.lose_link(link);
+        self.forget_words(link);
         if loss == LinkLoss::Garbage {
             self.counters.garbage_links += 1;
             out.events.push(Event::LinkLost { link, why: "the peer sent what is no message" });

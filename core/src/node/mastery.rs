@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use super::handover::Handover;
 use super::hello::address_text;
+use super::own_address::is_dialable;
 use super::pace::Pace;
 use super::window::Window;
 use super::{Node, Role};
@@ -408,9 +409,8 @@ impl Node {
         }
         let absent: Vec<String> = super::others(self.log.membership().1, self.id)
             .into_iter()
-            .filter(|member| !present.contains(&member.id) && !member.replication.starts_with(':'))
+            .filter(|member| !present.contains(&member.id) && is_dialable(&member.replication))
             .map(|member| member.replication)
-            .filter(|address| !address.is_empty())
             .collect();
         let mut probing = BTreeSet::new();
         for address in absent {

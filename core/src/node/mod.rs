@@ -20,6 +20,7 @@ mod lease;
 mod linearizing;
 mod linking;
 mod mastery;
+mod own_address;
 mod pace;
 mod pausing;
 mod quarantine;
@@ -73,6 +74,7 @@ use lag::{Marks, Proofs};
 use linearizing::Linearizing;
 use linking::Links;
 use mastery::Master;
+use own_address::OwnAddress;
 use pausing::Pausing;
 use seeking::Replica;
 use shadow::Shadow;
@@ -87,6 +89,7 @@ use voting::Ballot;
 pub struct Node {
     config: Arc<Config>,
     id: NodeId,
+    own_address: OwnAddress,
     /// This node as others are told of it.
     me: Member,
     /// This node as the master that it may be.
@@ -161,6 +164,7 @@ struct Flags {
     config_role_ignored: bool,
     rollback_written: bool,
     state_mismatch: bool,
+    address_unknown: bool,
     caught_up_once: bool,
 }
 
@@ -182,10 +186,11 @@ impl Node {
         }
         let shadow = Shadow::new(hard_state.promised, log.last().index, config.planted);
         let committed = committed.min(log.last().index).max(start.index);
-        let me = hello::myself(&config, hard_state.node);
+        let me = hello::myself(&config, hard_state.node, None);
         let mut node = Self {
             id: hard_state.node,
             as_leader: hello::leader_of_member(&me),
+            own_address: OwnAddress::default(),
             me,
             cluster: hard_state.cluster,
             promised: hard_state.promised,
@@ -269,7 +274,9 @@ impl Node {
             }
             Input::Message { link, message } => self.on_message(link, message, out),
             Input::Durable(receipt) => self.on_durable(&receipt, out),
-            Input::Link { link, change: LinkChange::Up { peer_host } } => self.on_link_up(link, peer_host, out),
+            Input::Link { link, change: LinkChange::Up { peer_host, reached } } => {
+                self.on_link_up(link, peer_host, reached, out);
+            }
             Input::Link { link, change: LinkChange::Down(loss) } => self.on_link_down(link, loss, out),
             Input::DiskRoom(room) => self.on_disk_room(room, out),
             Input::Shutdown => self.on_shutdown(),

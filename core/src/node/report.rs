@@ -271,6 +271,7 @@ impl Node {
             out.events.push(Event::State { to, why });
         }
         self.tell_voters(out);
+        self.tell_addresses(out);
         let same = self.outline.applied == self.applied
             && self.outline.role == self.role_name()
             && self.outline.state == to

@@ -23,6 +23,7 @@ impl Node {
             node: member.id,
             name: member.name.clone(),
             http: member.http.clone(),
+            replication: member.replication.clone(),
             voter: member.voter,
             priority: member.rank(),
             connected: false,

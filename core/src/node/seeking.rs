@@ -5,6 +5,7 @@ use alloc::string::String;
 use super::evidence::Suspect;
 use super::following::{Following, Mode};
 use super::hello::{address_text, leader_of};
+use super::own_address::is_dialable;
 use super::syncing::Syncing;
 use super::{Node, Role};
 use crate::event::Event;
@@ -158,12 +159,14 @@ impl Node {
     /// Looks for a master at this address first, then.
     pub(super) fn seek_at(&mut self, address: String, due: Time) {
         let Role::Replica(replica) = &mut self.role else { return };
+        // What others say may be no address, since they know none.
+        let address = Some(address).filter(|address| is_dialable(address));
         match &mut replica.seek {
             Seek::Waiting { until } => {
                 *until = Some(due);
-                replica.hint = Some(address);
+                replica.hint = address;
             }
-            Seek::Dialling { .. } => replica.hint = Some(address),
+            Seek::Dialling { .. } => replica.hint = address,
             Seek::Following(_) => {}
         }
     }
@@ -198,7 +201,7 @@ impl Node {
         let known = self.known_addresses();
         let configured = self.config.master_address.clone();
         let Role::Replica(replica) = &mut self.role else { return None };
-        if let Some(hint) = replica.hint.take() {
+        if let Some(hint) = replica.hint.take().filter(|hint| is_dialable(hint)) {
             return Some(hint);
         }
         let attempt = usize::try_from(replica.attempts).unwrap_or(0);

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use super::election::Cause;
 use super::hello::address_text;
 use super::mastery::Master;
+use super::own_address::is_dialable;
 use super::seeking::Replica;
 use super::{Node, Role, others};
 use crate::command::StartKind;
@@ -210,9 +211,9 @@ impl Node {
     /// Where other members may be found: as the log says, and where the configuration looks for a master.
     pub(super) fn known_addresses(&self) -> Vec<String> {
         let members = others(self.log.membership().1, self.id).into_iter().map(|member| member.replication);
-        let mut known: Vec<String> =
-            members.filter(|address| !address.starts_with(':') && !address.is_empty()).collect();
+        let mut known: Vec<String> = members.filter(|address| is_dialable(address)).collect();
         if let Some(address) = &self.config.master_address
+            && is_dialable(address)
             && !known.contains(address)
         {
             known.push(address.clone());

@@ -229,6 +229,7 @@ impl Node {
             (Alarm::MasterDown, self.misses_a_master()),
             (Alarm::RollbackWritten, self.flags.rollback_written),
             (Alarm::StateMismatch, self.flags.state_mismatch),
+            (Alarm::AddressUnknown, self.lacks_addresses()),
         ];
         all.into_iter().filter_map(|(alarm, on)| on.then_some(alarm)).collect()
     }

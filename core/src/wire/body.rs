@@ -149,13 +149,15 @@ fn put_hello(out: &mut Vec<u8>, hello: &Hello) {
         out.put_u32_le(resume.next_chunk);
     });
     out.bool(hello.needs_snapshot);
+    out.option(hello.dialled.as_ref(), |out, dialled| out.text(dialled));
 }
 
 fn take_hello(reader: &mut Reader<'_>) -> Result<Hello, Malformed> {
     let protocol = reader.u16()?;
     if protocol != PROTOCOL_VERSION {
         let standing = foreign_standing(reader)?;
-        return Ok(Hello { protocol, intent: Intent::Ask, standing, resume: None, needs_snapshot: false });
+        let (intent, resume, dialled) = (Intent::Ask, None, None);
+        return Ok(Hello { protocol, intent, standing, resume, needs_snapshot: false, dialled });
     }
     Ok(Hello {
         protocol,
@@ -167,12 +169,15 @@ fn take_hello(reader: &mut Reader<'_>) -> Result<Hello, Malformed> {
         },
         resume: reader.option(|reader| Ok(Resume { position: reader.position()?, next_chunk: reader.u32()? }))?,
         needs_snapshot: reader.bool()?,
+        dialled: reader.option(Reader::text)?,
     })
 }
 
 fn put_welcome(out: &mut Vec<u8>, welcome: &Welcome) {
     out.put_u16_le(welcome.protocol);
     put_standing(out, &welcome.standing);
+    out.option(welcome.seen_at.as_ref(), |out, seen_at| out.text(seen_at));
+    out.option(welcome.reached_at.as_ref(), |out, reached_at| out.text(reached_at));
     match &welcome.verdict {
         Verdict::Continue { after } => {
             out.put_u8(0);
@@ -206,9 +211,16 @@ fn take_welcome(reader: &mut Reader<'_>) -> Result<Welcome, Malformed> {
     let protocol = reader.u16()?;
     if protocol != PROTOCOL_VERSION {
         let standing = foreign_standing(reader)?;
-        return Ok(Welcome { protocol, standing, verdict: Verdict::Refused(Reason::Protocol) });
+        let verdict = Verdict::Refused(Reason::Protocol);
+        return Ok(Welcome { protocol, standing, seen_at: None, reached_at: None, verdict });
     }
-    Ok(Welcome { protocol, standing: take_standing(reader)?, verdict: take_verdict(reader)? })
+    Ok(Welcome {
+        protocol,
+        standing: take_standing(reader)?,
+        seen_at: reader.option(Reader::text)?,
+        reached_at: reader.option(Reader::text)?,
+        verdict: take_verdict(reader)?,
+    })
 }
 
 fn take_verdict(reader: &mut Reader<'_>) -> Result<Verdict, Malformed> {
@@ -266,6 +278,7 @@ fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
     out.position(standing.last);
     out.index(standing.committed);
     put_history(out, &standing.history);
+    out.put_u32_le(standing.heartbeat_ms);
 }
 
 fn take_standing(reader: &mut Reader<'_>) -> Result<Standing, Malformed> {
@@ -283,6 +296,7 @@ fn take_standing(reader: &mut Reader<'_>) -> Result<Standing, Malformed> {
         last: reader.position()?,
         committed: reader.index()?,
         history: take_history(reader)?,
+        heartbeat_ms: reader.u32()?,
     })
 }
 
@@ -304,6 +318,7 @@ fn foreign_standing(reader: &mut Reader<'_>) -> Result<Standing, Malformed> {
         last: Position::ZERO,
         committed: Index::ZERO,
         history: History::default(),
+        heartbeat_ms: 0,
     })
 }
 

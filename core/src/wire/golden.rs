@@ -1,4 +1,4 @@
-//! The bytes of every message, protocol version 1.
+//! The bytes of every message, protocol version 2.
 
 extern crate std;
 
@@ -58,13 +58,18 @@ fn standing(fresh: bool) -> Standing {
         last: position(9),
         committed: Index(8),
         history: if fresh { History::default() } else { history.expect("its reigns ascend") },
+        heartbeat_ms: 1000,
     }
 }
 
 fn messages() -> Vec<Message> {
     let protocol = PROTOCOL_VERSION;
     let leader = || Leader { node: NodeId(0xA1), http: "one:15500".into(), replication: "one:15501".into() };
-    let welcome = |verdict| Message::Welcome(Welcome { protocol, standing: standing(false), verdict });
+    let told = |text: &str| Some(String::from(text));
+    let welcome = |verdict| {
+        let (seen_at, reached_at) = (told("two"), told("10.0.0.1:15501"));
+        Message::Welcome(Welcome { protocol, standing: standing(false), seen_at, reached_at, verdict })
+    };
     let entries = || Vec::from([set(10).record, set(11).record]);
     let canvass = |trial, waiver| {
         Message::Canvass(Canvass { cluster: ClusterId(0xC1), epoch: EPOCH, last: position(9), trial, waiver })
@@ -76,6 +81,7 @@ fn messages() -> Vec<Message> {
             standing: standing(true),
             resume: None,
             needs_snapshot: true,
+            dialled: told("two:15501"),
         }),
         Message::Hello(Hello {
             protocol,
@@ -83,6 +89,7 @@ fn messages() -> Vec<Message> {
             standing: standing(false),
             resume: Some(Resume { position: position(9), next_chunk: 3 }),
             needs_snapshot: false,
+            dialled: None,
         }),
         welcome(Verdict::Continue { after: position(9) }),
         welcome(Verdict::Truncate { after: position(9) }),
@@ -142,12 +149,12 @@ fn messages() -> Vec<Message> {
 }
 
 #[test]
-fn messages_are_those_of_version_1() {
-    assert_eq!(PROTOCOL_VERSION, 1, "another version has golden files of its own");
+fn messages_are_those_of_version_2() {
+    assert_eq!(PROTOCOL_VERSION, 2, "another version has golden files of its own");
     let messages = messages();
     let lines: Vec<(String, Vec<u8>)> =
         messages.iter().map(|message| (name(message).into(), encode(message).concat())).collect();
-    let golden = golden::compare("wire-v1.hex", "Every message as one frame: its name, its bytes.", &lines);
+    let golden = golden::compare("wire-v2.hex", "Every message as one frame: its name, its bytes.", &lines);
     for (bytes, message) in golden.into_iter().zip(&messages) {
         let decoded = decode(&mut BytesMut::from(&bytes[..]), FRAME_BYTES_MAX);
         assert_eq!(decoded.as_ref(), Ok(&Some(message.clone())), "{}", name(message));

@@ -52,13 +52,13 @@ fn standing() -> impl Strategy<Value = Standing> {
     let who = (any::<u128>(), prop::option::of(any::<u128>()), text(), address(), prop::option::of(address()));
     let how =
         (any::<u32>(), any::<bool>(), arbitrary::epoch(), any::<bool>(), arbitrary::position(), any::<u64>());
-    (who, any::<u64>(), how, history()).prop_map(|(who, process, how, history)| Standing {
+    (who, any::<[u32; 3]>(), how, history()).prop_map(|(who, drawn, how, history)| Standing {
         node: NodeId(who.0),
         cluster: who.1.map(ClusterId),
         name: who.2,
         http: who.3,
         replication: who.4,
-        process,
+        process: u64::from(drawn[0]) << 32 | u64::from(drawn[1]),
         priority: how.0,
         votes: how.1,
         promised: how.2,
@@ -66,6 +66,7 @@ fn standing() -> impl Strategy<Value = Standing> {
         last: how.4,
         committed: Index(how.5),
         history,
+        heartbeat_ms: drawn[2],
     })
 }
 
@@ -130,20 +131,25 @@ fn message() -> impl Strategy<Value = Message> {
         (arbitrary::position(), any::<u32>()).prop_map(|(position, next_chunk)| Resume { position, next_chunk });
     let intent = prop::sample::select(Vec::from([Intent::Follow, Intent::Ask]));
     prop_oneof![
-        (intent, standing(), prop::option::of(resume), any::<bool>()).prop_map(
-            |(intent, standing, resume, needs_snapshot)| Message::Hello(Hello {
+        (intent, standing(), prop::option::of(resume), any::<bool>(), prop::option::of(text())).prop_map(
+            |(intent, standing, resume, needs_snapshot, dialled)| Message::Hello(Hello {
                 protocol: PROTOCOL_VERSION,
                 intent,
                 standing,
                 resume,
-                needs_snapshot
+                needs_snapshot,
+                dialled
             })
         ),
-        (standing(), verdict()).prop_map(|(standing, verdict)| Message::Welcome(Welcome {
-            protocol: PROTOCOL_VERSION,
-            standing,
-            verdict
-        })),
+        (standing(), prop::option::of(text()), prop::option::of(text()), verdict()).prop_map(
+            |(standing, seen_at, reached_at, verdict)| Message::Welcome(Welcome {
+                protocol: PROTOCOL_VERSION,
+                standing,
+                seen_at,
+                reached_at,
+                verdict
+            })
+        ),
         (arbitrary::epoch(), arbitrary::position(), entries(), any::<[u64; 5]>()).prop_map(
             |(epoch, prev, entries, n)| Message::Append(Append {
                 epoch,
@@ -276,8 +282,10 @@ fn blank_hello(protocol: u16) -> Message {
         last: Position::ZERO,
         committed: Index::ZERO,
         history: History::default(),
+        heartbeat_ms: 1000,
     };
-    Message::Hello(Hello { protocol, intent: Intent::Follow, standing, resume: None, needs_snapshot: false })
+    let (intent, resume, dialled) = (Intent::Follow, None, None);
+    Message::Hello(Hello { protocol, intent, standing, resume, needs_snapshot: false, dialled })
 }
 
 #[test]
@@ -319,7 +327,8 @@ fn the_longest_hello_passes_the_handshake() {
     let Message::Hello(mut hello) = blank_hello(PROTOCOL_VERSION) else { return };
     hello.standing.name = text.clone();
     hello.standing.http.host = Some(text.clone());
-    hello.standing.replication = Some(Address { host: Some(text), port: 2 });
+    hello.standing.replication = Some(Address { host: Some(text.clone()), port: 2 });
+    hello.dialled = Some(text);
     hello.standing.history = history;
     let bytes = joined(&Message::Hello(hello.clone()));
     let decoded = decode(&mut BytesMut::from(&bytes[..]), HANDSHAKE_BYTES_MAX);

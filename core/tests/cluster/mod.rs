@@ -2,6 +2,7 @@
 //! when told. Every message delivered and every sync is a step, and leaves a line.
 
 mod asking;
+pub(crate) mod network;
 mod print;
 mod server;
 
@@ -20,6 +21,7 @@ use synap_core::time::{Now, Time, WallMs};
 use synap_core::wal::{JournalConfig, recover};
 
 use asking::set;
+use network::Addresses;
 use server::{Server, config};
 
 /// Nodes, pipes and disks.
@@ -27,8 +29,15 @@ use server::{Server, config};
 pub(crate) struct Cluster {
     servers: BTreeMap<u32, Server>,
     pipes: BTreeMap<(u32, LinkId), (u32, LinkId)>,
-    dials: VecDeque<(u32, LinkId, u32)>,
+    dials: VecDeque<(u32, LinkId, String)>,
     cut: BTreeSet<(u32, u32)>,
+    /// Ways that no dial gets through.
+    walled: BTreeSet<(u32, u32)>,
+    /// Connections that were dialled through a proxy.
+    proxied: BTreeSet<(u32, LinkId)>,
+    addresses: Addresses,
+    /// How often each has moved.
+    moves: BTreeMap<u32, u32>,
     micros: u64,
     accepted: u64,
     requests: u64,
@@ -41,8 +50,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn new(nodes: u32, tail_bytes_max: u64, auto: bool, evidence: bool) -> Self {
-        let mut cluster = Self { tail_bytes_max, auto, evidence, ..Self::default() };
+    pub(crate) fn new(nodes: u32, tail_bytes_max: u64, auto: bool, evidence: bool, addresses: Addresses) -> Self {
+        let mut cluster = Self { tail_bytes_max, auto, evidence, addresses, ..Self::default() };
         for number in 1..=nodes {
             let role = if number == 1 { RoleHint::Master } else { RoleHint::Replica };
             cluster.servers.insert(number, Server::new(role));
@@ -90,7 +99,7 @@ impl Cluster {
             store.apply(meta.position.index, meta.log_time, &set(&key, "spoilt", None));
         }
         server.journal = Some(recovery.journal);
-        let mut config = config(number, server.role, tail_bytes_max, mode);
+        let mut config = config(number, server.role, tail_bytes_max, mode, self.addresses);
         if server.never_syncs {
             config.fsync = FsyncMode::Never;
         }
@@ -363,7 +372,7 @@ impl Cluster {
 
     fn idle(&self) -> bool {
         let quiet = |server: &Server| server.inbox.is_empty() && (server.writes.is_empty() || server.disk_stopped);
-        let dialled = |(number, _, _): &(u32, LinkId, u32)| self.is_held(*number);
+        let dialled = |(number, _, _): &(u32, LinkId, String)| self.is_held(*number);
         self.dials.iter().all(dialled) && self.servers.values().all(|server| server.held || quiet(server))
     }
 
@@ -398,8 +407,7 @@ impl Cluster {
         for action in out.links {
             match action {
                 LinkAction::Dial { link, address } => {
-                    let host = address.trim_start_matches('n').split(':').next().unwrap_or_default();
-                    self.dials.push_back((number, link, host.parse().unwrap_or(0)));
+                    self.dials.push_back((number, link, address));
                 }
                 LinkAction::Close { link } => self.close(number, link),
             }
@@ -430,29 +438,6 @@ impl Cluster {
         if !self.cut.contains(&(from, to)) {
             self.deliver(to);
             self.turn(to, [Input::Link { link: there, change: LinkChange::Down(LinkLoss::Closed) }]);
-        }
-    }
-
-    fn connect(&mut self, from: u32) {
-        let (ours, others): (VecDeque<_>, VecDeque<_>) =
-            self.dials.drain(..).partition(|(number, _, _)| *number == from);
-        self.dials = others;
-        for (_, link, to) in ours {
-            let up = self.servers.get(&to).is_some_and(|server| server.node.is_some());
-            let change = if self.cut.contains(&(from, to)) {
-                LinkChange::Down(LinkLoss::ConnectFailed)
-            } else if up {
-                self.accepted += 1;
-                let there = LinkId::accepted(self.accepted);
-                self.pipes.insert((from, link), (to, there));
-                self.pipes.insert((to, there), (from, link));
-                let host = LinkChange::Up { peer_host: format!("n{from}") };
-                self.turn(to, [Input::Link { link: there, change: host }]);
-                LinkChange::Up { peer_host: format!("n{to}") }
-            } else {
-                LinkChange::Down(LinkLoss::ConnectRefused)
-            };
-            self.turn(from, [Input::Link { link, change }]);
         }
     }
 

@@ -13,6 +13,8 @@ use synap_core::planted::Planted;
 use synap_core::time::Time;
 use synap_core::wal::{FileOp, Journal, WriteBatch};
 
+use super::network::{Addresses, PORT};
+
 /// One node with its disk and what is on its way to it.
 pub(super) struct Server {
     pub(super) role: RoleHint,
@@ -97,15 +99,25 @@ impl Server {
     }
 }
 
-pub(super) fn config(number: u32, role: RoleHint, tail_bytes_max: u64, failover_mode: FailoverMode) -> Config {
-    let address = |port| Address { host: Some(format!("n{number}")), port };
+pub(super) fn config(
+    number: u32,
+    role: RoleHint,
+    tail_bytes_max: u64,
+    failover_mode: FailoverMode,
+    addresses: Addresses,
+) -> Config {
+    let host = (addresses != Addresses::None).then(|| format!("n{number}"));
+    let address = |port| Address { host: host.clone(), port };
+    let proxied = addresses == Addresses::Proxy;
+    let port = if proxied && number == 1 { PORT + 1 } else { PORT };
+    let master = if proxied { "p1" } else { "n1" };
     Config {
         node_name: format!("n{number}"),
         role,
         protocol: synap_core::message::PROTOCOL_VERSION,
         http: address(15500),
-        replication: Some(address(15501)),
-        master_address: (number != 1).then(|| "n1:15501".into()),
+        replication: Some(address(port)),
+        master_address: (number != 1).then(|| format!("{master}:{PORT}")),
         heartbeat_interval: Duration::from_secs(1),
         max_lag: Duration::from_secs(10),
         auto_reconnect: true,

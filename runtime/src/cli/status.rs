@@ -114,6 +114,9 @@ fn in_words(alarm: &str, node: &Client) -> String {
         "rollback_written" => {
             return format!("a failover discarded what it held alone: `synap rollback list --url {node}`");
         }
+        "address_unknown" => {
+            "no address of a member is known: set replication.advertise_address there, or nobody can dial it after a failover"
+        }
         "state_mismatch" => "a replica's state differed and is synced anew: keep the logs and report it",
         _ => "see docs/monitoring.md",
     };

@@ -93,6 +93,8 @@ struct MemberJson<'a> {
     node_name: &'a str,
     /// Empty while it is not known.
     http: &'a str,
+    /// Likewise.
+    replication: &'a str,
     voter: bool,
     priority: u32,
     connected: bool,
@@ -218,6 +220,7 @@ fn member(member: &MemberStatus) -> MemberJson<'_> {
         node_id: member.node.to_string(),
         node_name: &member.name,
         http: &member.http,
+        replication: &member.replication,
         voter: member.voter,
         priority: member.priority,
         connected: member.connected,

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::frames::{FrameReader, FrameWriter, ReadError};
 use super::outgoing::{Queue, queue};
 use super::{INBOUND_BYTES_MAX, LinkReport, News, Shared};
-use crate::net::{Net, host_of};
+use crate::net::{Connected, Net};
 
 /// How long a link that this side has closed waits for the peer to close it too. Closing with bytes unread resets
 /// the connection, and the peer might never see the last message.
@@ -24,17 +24,17 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Dials `address` and runs the link, unless that is cancelled before it stands.
 pub(super) async fn dial<N: Net>(shared: Shared<N>, link: LinkId, address: String, cancelled: CancellationToken) {
-    let connect = timeout(shared.settings.connect_timeout, shared.net.connect(&address));
+    let connect =
+        timeout(shared.settings.connect_timeout, shared.net.connect(&address, shared.turns.next(&address)));
     let connected = tokio::select! {
         biased;
         () = cancelled.cancelled() => return,
         connected = connect => connected,
     };
     let loss = match connected {
-        Ok(Ok(stream)) => {
+        Ok(Ok(Connected { stream, peer_host, reached })) => {
             shared.unreachable.reached(&address);
-            let running = run(&shared, link, stream, Start::Dialled { peer_host: host_of(&address).to_owned() });
-            return running.await;
+            return run(&shared, link, stream, Start::Dialled { peer_host, reached }).await;
         }
         Ok(Err(error)) => {
             shared.unreachable.failed(&address, &error);
@@ -65,11 +65,12 @@ pub(super) async fn accepted<N: Net>(shared: &Shared<N>, link: LinkId, stream: N
 
 /// How a connection came to be.
 enum Start {
-    Dialled { peer_host: String },
+    Dialled { peer_host: String, reached: String },
     Accepted { peer: SocketAddr },
 }
 
 async fn run<N: Net>(shared: &Shared<N>, link: LinkId, stream: N::Stream, start: Start) {
+    let here = shared.net.reached_at(&stream);
     let (reading, writing) = tokio::io::split(stream);
     let mut reader = Reader::new(shared, link, FrameReader::new(reading));
     let first = match &start {
@@ -79,13 +80,13 @@ async fn run<N: Net>(shared: &Shared<N>, link: LinkId, stream: N::Stream, start:
             None => return,
         },
     };
-    let peer_host = match start {
-        Start::Dialled { peer_host } => peer_host,
-        Start::Accepted { peer } => peer.ip().to_canonical().to_string(),
+    let (peer_host, reached) = match start {
+        Start::Dialled { peer_host, reached } => (peer_host, reached),
+        Start::Accepted { peer } => (peer.ip().to_canonical().to_string(), here),
     };
     let (outgoing, mut queue) = queue(shared.settings.queue_bytes_max);
     let cut = queue.cut();
-    shared.report(link, News::Up { peer_host, outgoing }).await;
+    shared.report(link, News::Up { peer_host, reached, outgoing }).await;
 
     let mut writer = FrameWriter::new(writing, shared.settings.write_timeout);
     let loss = tokio::select! {

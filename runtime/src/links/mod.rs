@@ -11,6 +11,7 @@ mod outgoing;
 mod rejections;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod unreachable;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use crate::tasks::Tasks;
 
 use outgoing::Outgoing;
 use rejections::Rejections;
+use turns::Turns;
 use unreachable::Unreachable;
 
 /// Reports that may wait for the driver, of all links together; a link that has one more waits, and so does its peer.
@@ -50,7 +52,7 @@ pub struct LinkReport {
 
 #[derive(Debug)]
 enum News {
-    Up { peer_host: String, outgoing: Outgoing },
+    Up { peer_host: String, reached: String, outgoing: Outgoing },
     Message { message: Message, _room: OwnedSemaphorePermit },
     Down(LinkLoss),
 }
@@ -77,6 +79,7 @@ struct Shared<N> {
     reports: mpsc::Sender<LinkReport>,
     rejections: Arc<Rejections>,
     unreachable: Arc<Unreachable>,
+    turns: Arc<Turns>,
     tasks: Tasks,
     open: TaskTracker,
 }
@@ -91,8 +94,8 @@ impl<N: Net> Links<N> {
     ) -> (Self, mpsc::Receiver<LinkReport>) {
         let (reports, inbox) = mpsc::channel(REPORTS_MAX);
         let rejections = Arc::new(Rejections::new(observer));
-        let unreachable = Arc::default();
-        let shared = Shared { net, settings, reports, rejections, unreachable, tasks, open: TaskTracker::new() };
+        let (unreachable, turns, open) = (Arc::default(), Arc::default(), TaskTracker::new());
+        let shared = Shared { net, settings, reports, rejections, unreachable, turns, tasks, open };
         (Self { table: BTreeMap::new(), shared }, inbox)
     }
 
@@ -131,9 +134,9 @@ impl<N: Net> Links<N> {
     pub fn take(&mut self, report: LinkReport) -> Option<Input> {
         let LinkReport { link, news } = report;
         let input = match news {
-            News::Up { peer_host, outgoing } => {
+            News::Up { peer_host, reached, outgoing } => {
                 self.stands(link, outgoing)?;
-                Input::Link { link, change: LinkChange::Up { peer_host } }
+                Input::Link { link, change: LinkChange::Up { peer_host, reached } }
             }
             News::Message { message, .. } => {
                 self.table.get(&link)?;

@@ -21,13 +21,13 @@ async fn messages_arrive_in_order_and_both_ends_hear_of_the_end() {
     let mut client = Peer::new(settings());
     client.dial(server.address());
     let out = LinkId::dialled(1);
-    assert_eq!(client.next().await, up(out, "127.0.0.1"));
+    assert_eq!(client.next().await, up(out, server.address()));
     for number in 1..=100 {
         assert_eq!(client.links.send(out, pull(number)), None);
     }
     client.links.carry_out(LinkAction::Close { link: out });
     let accepted = LinkId::accepted(0);
-    assert_eq!(server.next().await, up(accepted, "127.0.0.1"));
+    assert_eq!(server.next().await, up(accepted, server.address()));
     for number in 1..=100 {
         assert_eq!(server.next().await, Input::Message { link: accepted, message: pull(number) });
     }
@@ -62,7 +62,7 @@ async fn garbage_ends_the_link_and_is_counted() {
     let mut server = Peer::listening(settings()).await;
     let mut stream = server.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: synap\r\n\r\n").await.unwrap();
-    assert_eq!(server.next().await, up(LinkId::accepted(0), "127.0.0.1"));
+    assert_eq!(server.next().await, up(LinkId::accepted(0), server.address()));
     assert_eq!(server.next().await, down(LinkId::accepted(0), LinkLoss::Garbage));
     assert_eq!(server.observed.rejected.load(Ordering::Relaxed), 1);
     assert_closed(&mut stream).await;
@@ -81,7 +81,7 @@ async fn a_length_of_four_gigabytes_is_refused_before_and_after_the_handshake() 
         let mut stream = server.connect().await;
         stream.write_all(&frame).await.unwrap();
         stream.write_all(&bad).await.unwrap();
-        assert_eq!(server.next().await, up(link, "127.0.0.1"));
+        assert_eq!(server.next().await, up(link, server.address()));
         assert_eq!(server.next().await, Input::Message { link, message: pull(1) });
         assert_eq!(server.next().await, down(link, LinkLoss::Garbage), "byte {at}");
     }
@@ -111,7 +111,7 @@ async fn one_connection_too_many_is_closed_on_arrival() {
     assert_closed(&mut third).await;
     second.write_all(&wire::encode(&pull(1)).concat()).await.unwrap();
     let link = LinkId::accepted(1);
-    assert_eq!(server.next().await, up(link, "127.0.0.1"));
+    assert_eq!(server.next().await, up(link, server.address()));
     assert_eq!(server.next().await, Input::Message { link, message: pull(1) });
     drop(second);
     assert_eq!(server.next().await, down(link, LinkLoss::Closed));
@@ -132,7 +132,7 @@ async fn a_peer_that_reads_nothing_stalls() {
     client.dial(address);
     let _deaf = TokioNet.accept(&listener).await.unwrap();
     let link = LinkId::dialled(1);
-    assert_eq!(client.next().await, up(link, "127.0.0.1"));
+    assert_eq!(client.next().await, up(link, address));
     for _ in 0..64 {
         assert_eq!(client.links.send(link, large(1 << 20)), None);
     }
@@ -148,7 +148,7 @@ async fn a_queue_keeps_its_bound() {
     client.dial(address);
     let _deaf = TokioNet.accept(&listener).await.unwrap();
     let link = LinkId::dialled(1);
-    assert_eq!(client.next().await, up(link, "127.0.0.1"));
+    assert_eq!(client.next().await, up(link, address));
     let lost = (0..64).find_map(|_| client.links.send(link, large(1 << 20)));
     assert_eq!(lost, Some(down(link, LinkLoss::Stalled)));
     assert_eq!(client.links.send(link, pull(1)), None, "it is gone");
@@ -224,8 +224,9 @@ fn large(bytes: usize) -> Message {
     Message::Pulled(Pulled { after: Position::ZERO, entries: vec![Bytes::from(vec![0; bytes])] })
 }
 
-fn up(link: LinkId, peer_host: &str) -> Input {
-    Input::Link { link, change: LinkChange::Up { peer_host: peer_host.to_owned() } }
+/// Both ends are of one machine, and name the end that was dialled in the same way.
+fn up(link: LinkId, at: SocketAddr) -> Input {
+    Input::Link { link, change: LinkChange::Up { peer_host: at.ip().to_string(), reached: at.to_string() } }
 }
 
 fn down(link: LinkId, loss: LinkLoss) -> Input {

@@ -67,6 +67,7 @@ fn state(status: &Status) -> Vec<MetricFamily> {
         Alarm::MasterDown,
         Alarm::RollbackWritten,
         Alarm::StateMismatch,
+        Alarm::AddressUnknown,
     ];
     vec![
         gauges(

@@ -107,9 +107,10 @@ impl State {
         let end = |host, link| End { host, link, open: true };
         self.conns.insert(conn, Conn { ends: [end(node, link), end(to, accepted)], to: Default::default() });
         trace.show(self.at(), || Step::Link { node, text: format!("connection {conn}: {link} to n{to}") });
-        let change = LinkChange::Up { peer_host: format!("n{node}") };
+        let reached = format!("n{to}:15501");
+        let change = LinkChange::Up { peer_host: format!("n{node}"), reached: reached.clone() };
         self.turn(to, vec![Input::Link { link: accepted, change }], trace)?;
-        let change = LinkChange::Up { peer_host: format!("n{to}") };
+        let change = LinkChange::Up { peer_host: format!("n{to}"), reached };
         self.turn(node, vec![Input::Link { link, change }], trace)
     }
 

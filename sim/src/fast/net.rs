@@ -12,6 +12,7 @@ use synap_core::wire::{self, FRAME_BYTES_MAX};
 use super::{Event, World};
 use crate::dice::mix;
 use crate::plan::Plan;
+use crate::plan::config::REPLICATION_PORT;
 use crate::trace::{Step, fingerprint, is_foreign, kind_of, line_of, summary};
 
 /// One side of a connection, as its process holds it.
@@ -181,7 +182,8 @@ impl World<'_> {
             ],
             ways: [Way::default(), Way::default()],
         });
-        self.link_changes(to, accepted, LinkChange::Up { peer_host: format!("n{host}") });
+        let reached = format!("n{to}:{REPLICATION_PORT}");
+        self.link_changes(to, accepted, LinkChange::Up { peer_host: format!("n{host}"), reached });
         self.after(back, Event::DialEnds { host, life, link, end: DialEnd::Up(conn) });
     }
 
@@ -194,7 +196,8 @@ impl World<'_> {
                 let Some(process) = process else { return };
                 process.links.insert(link, Wire::Up { conn, side: 0 });
                 let to = self.network.conns[conn].ends[1].host;
-                self.link_changes(host, link, LinkChange::Up { peer_host: format!("n{to}") });
+                let reached = format!("n{to}:{REPLICATION_PORT}");
+                self.link_changes(host, link, LinkChange::Up { peer_host: format!("n{to}"), reached });
             }
             DialEnd::Up(conn) => self.hang_up(Wire::Up { conn, side: 0 }, false),
             DialEnd::Down(loss) => {

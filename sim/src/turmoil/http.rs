@@ -87,7 +87,7 @@ impl Caller {
 
 async fn connect(net: &SimNet, node: usize) -> Result<SendRequest<Full<Bytes>>, NoAnswer> {
     let address = format!("{}:{HTTP_PORT}", name_of(node));
-    let stream = net.connect(&address).await.map_err(|_| NoAnswer::Refused)?;
+    let stream = net.connect(&address, 0).await.map_err(|_| NoAnswer::Refused)?.stream;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| NoAnswer::Broken)?;
     // What ends a connection is told by the request that was on it.
     tokio::spawn(async move { drop(connection.await) });

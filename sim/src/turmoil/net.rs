@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use synap_runtime::net::Net;
+use synap_runtime::net::{Connected, Net};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -20,7 +20,7 @@ use turmoil::net::{TcpListener, TcpStream};
 
 use super::stage::Stage;
 use crate::dice::mix;
-use crate::plan::config::REPLICATION_PORT;
+use crate::plan::config::{HTTP_PORT, REPLICATION_PORT};
 
 /// The network as one machine sees it.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ impl Net for SimNet {
         taken.unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()))
     }
 
-    async fn connect(&self, address: &str) -> io::Result<Breakable> {
+    async fn connect(&self, address: &str, _turn: usize) -> io::Result<Connected<Breakable>> {
         let connected = TcpStream::connect(address).await;
         let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
         let there = host.strip_prefix('n').and_then(|number| number.parse().ok());
@@ -115,7 +115,13 @@ impl Net for SimNet {
             // Neither a "yes" nor a "no" comes back.
             return pending().await;
         }
-        connected.map(|stream| self.breakable(stream, port.parse().unwrap_or_default()))
+        let stream = self.breakable(connected?, port.parse().unwrap_or_default());
+        Ok(Connected { stream, peer_host: host.to_owned(), reached: address.to_owned() })
+    }
+
+    fn reached_at(&self, stream: &Breakable) -> String {
+        let port = if stream.is_replication { REPLICATION_PORT } else { HTTP_PORT };
+        format!("n{}:{port}", stream.here)
     }
 
     fn spawn(_name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {

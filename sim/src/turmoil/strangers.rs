@@ -50,7 +50,11 @@ pub(super) async fn call(stage: Arc<Stage>, node: usize, lasts: Duration) {
 async fn dial(stage: &Arc<Stage>, node: usize, port: u16) -> Option<Breakable> {
     let net = SimNet { stage: Arc::clone(stage), here: stage.clients() };
     let address = format!("{}:{port}", name_of(node));
-    tokio::time::timeout(Duration::from_secs(3), net.connect(&address)).await.ok()?.ok()
+    tokio::time::timeout(Duration::from_secs(3), net.connect(&address, 0))
+        .await
+        .ok()?
+        .ok()
+        .map(|connected| connected.stream)
 }
 
 /// A node of another version says hello: it is told why not, or the connection ends.
@@ -102,6 +106,8 @@ fn hello(protocol: u16) -> Message {
         last: Position::ZERO,
         committed: Index::ZERO,
         history: History::default(),
+        heartbeat_ms: 1_000,
     };
-    Message::Hello(Hello { protocol, intent: Intent::Follow, standing, resume: None, needs_snapshot: false })
+    let (intent, resume, dialled) = (Intent::Follow, None, None);
+    Message::Hello(Hello { protocol, intent, standing, resume, needs_snapshot: false, dialled })
 }

@@ -85,7 +85,7 @@ impl Tap {
             node,
             text: format!("{link} {change:?}"),
         });
-        if let LinkChange::Up { peer_host } = change {
+        if let LinkChange::Up { peer_host, .. } = change {
             let peer =
                 peer_host.parse().ok().and_then(|address: std::net::IpAddr| turmoil::reverse_lookup(address));
             if let Some(peer) = number_of(peer.as_deref().unwrap_or(peer_host)) {
