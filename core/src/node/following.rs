@@ -1,5 +1,7 @@
 //! A replica takes entries from the master that it follows, and acks what its disk holds.
 
+use alloc::string::String;
+
 use super::hello::leader_of;
 use super::shadow::Received;
 use super::syncing::Syncing;
@@ -21,6 +23,8 @@ pub(super) struct Following {
     pub(super) mode: Mode,
     /// The master's process.
     pub(super) process: u64,
+    /// The exact address of the master's own port, if this node has dialled it there and nothing forwards in between.
+    pub(super) direct: Option<String>,
     /// Where its mastership begins in its log, and how far it has said that log to be committed.
     opens_at: Option<Index>,
     committed: Index,
@@ -76,7 +80,7 @@ impl Mode {
 
 impl Following {
     /// `source` says to lead, and both logs agree up to `agreed`.
-    pub(super) fn new(link: LinkId, source: &Standing, agreed: Index, mode: Mode) -> Self {
+    pub(super) fn new(link: LinkId, source: &Standing, direct: Option<String>, agreed: Index, mode: Mode) -> Self {
         let last = source.history.last().filter(|reign| reign.epoch == source.promised);
         Self {
             link,
@@ -85,6 +89,7 @@ impl Following {
             agreed,
             mode,
             process: source.process,
+            direct,
             opens_at: last.map(|reign| reign.start),
             committed: source.committed,
             round: 0,

@@ -338,7 +338,7 @@ impl Node {
     }
 
     fn follow(&mut self, link: LinkId, welcome: Welcome, out: &mut Output) {
-        let Welcome { standing: source, verdict, .. } = welcome;
+        let Welcome { standing: source, verdict, reached_at, .. } = welcome;
         if matches!(verdict, Verdict::Continue { after } if after != self.log.last()) {
             self.drop_garbage(link, "it goes on from where this log does not end", out);
             return;
@@ -353,6 +353,8 @@ impl Node {
             matches!(verdict, Verdict::Snapshot { position, .. } if position.index < self.applied.index);
         let after = self.common_with(&source).unwrap_or(Position::ZERO);
         let save = self.to_be_saved(&verdict, after, &source);
+        // Both ends name the same address, so nobody stands between them.
+        let direct = reached_at.filter(|at| link.is_dialled() && self.links.reached(link) == Some(at));
         let mode = if save.is_some() { Mode::Repairing } else { self.mode_after(&verdict) };
         let Role::Replica(replica) = &mut self.role else { return };
         let again = replica.is_following();
@@ -369,7 +371,7 @@ impl Node {
         replica.refused = None;
         let counts = (mode.is_streaming(), mode.is_syncing());
         replica.suspect = None;
-        replica.seek = Seek::Following(Following::new(link, &source, after.index, mode));
+        replica.seek = Seek::Following(Following::new(link, &source, direct, after.index, mode));
         if changed {
             self.note_change();
         }
