@@ -25,6 +25,16 @@ pub(crate) fn compare(file: &str, story: &str, lines: &[(String, Vec<u8>)]) -> V
         assert_eq!(now, then, "{file}");
     }
     assert_eq!(text.lines().count(), golden.lines().count(), "{file} has other lines");
+    bytes(&golden)
+}
+
+/// What a version wrote that is only read today: the bytes of each line of its file.
+pub(crate) fn of_an_older_version(file: &str) -> Vec<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    bytes(&std::fs::read_to_string(path).unwrap())
+}
+
+fn bytes(golden: &str) -> Vec<Vec<u8>> {
     golden.lines().filter(|line| !line.starts_with('#')).map(bytes_of).collect()
 }
 

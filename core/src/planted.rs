@@ -109,6 +109,14 @@ pub enum Bug {
     GoodAddressOverwritten,
     /// A port that refuses proves the end of a master that was never reached there.
     EvidenceFromElsewhere,
+    /// A node that starts from a snapshot alone has the id zero.
+    RestoredNodeIsNobody,
+    /// A segment's nonce can be guessed.
+    NonceNotDrawn,
+    /// A restart makes a state fit again that must not lead.
+    QuarantineForgotten,
+    /// A second process of one node takes the place of the first.
+    CopyAdmitted,
 }
 
 /// Which bug is planted in this node, if any.
@@ -198,4 +206,8 @@ impl Planted {
     question!(learnt_address_ignored, LearntAddressIgnored);
     question!(good_address_overwritten, GoodAddressOverwritten);
     question!(evidence_from_elsewhere, EvidenceFromElsewhere);
+    question!(restored_node_is_nobody, RestoredNodeIsNobody);
+    question!(nonce_not_drawn, NonceNotDrawn);
+    question!(quarantine_forgotten, QuarantineForgotten);
+    question!(copy_admitted, CopyAdmitted);
 }

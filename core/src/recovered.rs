@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::config::RoleHint;
 use crate::ids::NodeId;
-use crate::position::{Epoch, Index, Position};
+use crate::position::{Index, Position};
 use crate::snapshot::SnapshotMeta;
 use crate::store::Store;
 use crate::wal::{Entry, HardState};
@@ -33,7 +33,7 @@ impl Recovered {
     /// An empty disk, with a node id just drawn for it.
     pub fn empty(node: NodeId, role: RoleHint) -> Self {
         Self {
-            hard_state: HardState { node, cluster: None, promised: Epoch::default(), role },
+            hard_state: HardState::new(node, role),
             fresh: true,
             snapshot: None,
             base: Position::ZERO,

@@ -65,6 +65,9 @@ impl goldenscript::Runner for Script {
             "start" => {
                 let syncs = args.take_key("fsync").is_none_or(|mode| mode != "never");
                 cluster.sync_promises(node()?, syncs);
+                if let Some(log) = args.take_key("log") {
+                    cluster.keep_log(node()?, log != "no");
+                }
                 cluster.configure_mode(node()?, args.take_key("failover"));
                 cluster.configure_priority(node()?, args.take_key("priority").map(str::parse).transpose()?);
                 cluster.spoil(node()?, args.take_key("spoilt"));
@@ -77,6 +80,9 @@ impl goldenscript::Runner for Script {
             "members" => cluster.members(node()?),
             "voters" => cluster.voters(node()?),
             "wipe" => cluster.wipe(node()?),
+            "restore" => cluster.restore(node()?, args.take_key("from").ok_or("from whom?")?.parse()?),
+            "copy" => cluster.copy(node()?, args.take_key("from").ok_or("from whom?")?.parse()?),
+            "identity" => cluster.identity(node()?),
             "swap-disks" => cluster.swap_disks(node()?, args.next_pos().ok_or("and which other?")?.parse()?),
             "cut" => cluster.cut(node()?, args.next_pos().ok_or("and which other?")?.parse()?),
             "heal" => cluster.heal(),

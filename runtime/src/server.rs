@@ -11,7 +11,7 @@ use bytes::Bytes;
 use synap_core::ids::NodeId;
 use synap_core::node::Node;
 use synap_core::recovered::Recovered;
-use synap_core::wal::{Journal, JournalConfig, RecoveryError, recover};
+use synap_core::wal::{Draw, Journal, JournalConfig, RecoveryError, recover};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinError;
 use tokio::time::timeout;
@@ -46,7 +46,7 @@ pub struct Parts<D, N> {
     pub net: N,
     /// The clocks.
     pub clock: Clock,
-    /// Who the node will be if the directory is empty. To be drawn at random.
+    /// Who the node will be if the directory does not say. To be drawn at random.
     pub node: NodeId,
     /// Fixes every random choice of the node. To be drawn at random.
     pub seed: u64,
@@ -127,7 +127,7 @@ impl Server {
     /// Starts a server in a given world.
     pub async fn start<D: Disk, N: Net>(settings: Settings, parts: Parts<D, N>) -> Result<Running, StartError> {
         let Parts { mut disk, net, clock, node, seed, rollbacks, tasks, process, mut watch } = parts;
-        let (recovered, journal) = load(&mut disk, journal_config(&settings)).await?;
+        let (recovered, journal) = load(&mut disk, journal_config(&settings), Draw { node, seed }).await?;
         let recovered = recovered.unwrap_or_else(|| Recovered::empty(node, settings.core.role));
         let http = Door::open(&net, &settings.http_bind).await?;
         let replication = match &settings.replication_bind {
@@ -219,9 +219,13 @@ impl Running {
 }
 
 /// What the directory held, and where its log goes on.
-async fn load<D: Disk>(disk: &mut D, config: JournalConfig) -> Result<(Option<Recovered>, Journal), StartError> {
+async fn load<D: Disk>(
+    disk: &mut D,
+    config: JournalConfig,
+    draw: Draw,
+) -> Result<(Option<Recovered>, Journal), StartError> {
     let names = disk.list().map_err(StartError::Disk)?;
-    let recovery = recover(config, &names, |name| disk.read(name))?;
+    let recovery = recover(config, &names, draw, |name| disk.read(name))?;
     recovery.notes.iter().for_each(|note| tracing::info!("recovery: {note}"));
     for op in &recovery.repairs {
         disk.apply(op).await.map_err(StartError::Disk)?;

@@ -141,7 +141,11 @@ impl Node {
         let reasons = [
             (manual, "its failover.mode is manual"),
             (me.rank() == 0 && waits, "its failover.priority is 0"),
-            (self.repair.is_some() || self.tainted || replica.is_syncing(), "its state is being synced"),
+            (self.repair.is_some() || replica.is_syncing(), "its state is being synced"),
+            (
+                self.tainted,
+                "its state differs from the master's or was rolled back, and needs a master's snapshot",
+            ),
             (self.flags.disk_full, "its disk is full"),
             (self.flags.stopping, "it is shutting down"),
             (self.lagged() && waits, "it lagged by more than max_lag_ms when the master vanished"),

@@ -209,8 +209,8 @@ impl Node {
             links: Links::default(),
             held: BTreeMap::new(),
             repair: None,
-            tainted: false,
-            saved_beyond: None,
+            tainted: hard_state.needs_snapshot && !config.planted.quarantine_forgotten(),
+            saved_beyond: hard_state.rolled_back_after,
             snapshots: Snapshots::new(snapshots, now.mono),
             marks: Marks::default(),
             proofs: Proofs::default(),
@@ -357,7 +357,14 @@ impl Node {
     }
 
     fn hard_state(&self) -> HardState {
-        HardState { node: self.id, cluster: self.cluster, promised: self.promised, role: self.config.role }
+        HardState {
+            node: self.id,
+            cluster: self.cluster,
+            promised: self.promised,
+            role: self.config.role,
+            needs_snapshot: self.tainted && !self.is_healed_on_disk(),
+            rolled_back_after: self.saved_beyond.filter(|_| !self.is_healed_on_disk()),
+        }
     }
 
     fn is_standalone(&self) -> bool {

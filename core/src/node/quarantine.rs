@@ -33,13 +33,19 @@ impl Node {
         self.close(link, out);
     }
 
+    /// From now on only a snapshot helps. That outlives the process: a state that must not lead does not become fit by a restart.
+    pub(super) fn need_snapshot(&mut self) {
+        self.tainted = true;
+        self.record_hard_state();
+    }
+
     /// On the replica: its log agrees with the master's and its state does not, so that only a snapshot helps. It goes on
     /// serving reads that demand nothing, as while any state is replaced.
     pub(super) fn on_quarantined(&mut self, link: LinkId) {
         let Role::Replica(replica) = &mut self.role else { return };
         if replica.source(link).is_some() {
             replica.refused = Some(Reason::Quarantined);
-            self.tainted = true;
+            self.need_snapshot();
             self.proofs.forget();
             self.seen.mark(Mark::Quarantined);
         }

@@ -349,8 +349,10 @@ impl Node {
         let now = self.now.mono;
         let leader = leader_of(&source);
         // A state that is replaced by an older one was wrong, or is ahead of a master whose own disk is slow.
-        self.tainted |=
-            matches!(verdict, Verdict::Snapshot { position, .. } if position.index < self.applied.index);
+        let older = matches!(verdict, Verdict::Snapshot { position, .. } if position.index < self.applied.index);
+        if older && !self.tainted {
+            self.need_snapshot();
+        }
         let after = self.common_with(&source).unwrap_or(Position::ZERO);
         let save = self.to_be_saved(&verdict, after, &source);
         // Both ends name the same address, so nobody stands between them.

@@ -114,10 +114,10 @@ impl Node {
             }
             // An armed cluster has voters for that: this node comes back as one of them.
             RoleHint::Master | RoleHint::Replica if armed => Role::Replica(Replica::new(None)),
-            RoleHint::Master | RoleHint::Replica if led => {
+            RoleHint::Master | RoleHint::Replica if led && !self.tainted => {
                 Role::Asking(Asking::new(Purpose::Restart, now + self.config.catch_up))
             }
-            RoleHint::Master if edited && !fresh && self.config.priority > 0 => {
+            RoleHint::Master if edited && !fresh && !self.tainted && self.config.priority > 0 => {
                 self.tell("the configured role was changed from replica to master");
                 let heard = self.log.last().index;
                 let purpose = Purpose::Promotion { request: None, force: false, heard };
@@ -137,6 +137,9 @@ impl Node {
             (Role::Replica(_), RoleHint::Master) if armed => {
                 edited.then_some("the cluster is armed: `synap switchover` moves the mastership")
             }
+            (Role::Replica(_), RoleHint::Master) if edited && self.tainted => Some(
+                "its state needs a master's snapshot first: only `synap promote --force` makes it the master as it is",
+            ),
             (Role::Replica(_), RoleHint::Master) if edited => {
                 Some("its failover.priority is 0: only `synap promote --force` makes it the master")
             }
@@ -252,12 +255,20 @@ impl Node {
                     Refusal::BetterCandidate { node: best.node, name: best.name.clone(), last: best.last };
                 self.give_up_promotion(refusal, out);
             }
-            (_, _, Some((link, best))) if best.last.epoch == self.log.last().epoch && can_pull => {
+            (_, _, Some((link, best))) if can_pull && self.may_pull_from(best) => {
                 let link = *link;
                 self.pull(link, out);
             }
             _ => self.end_asking(&purpose, out),
         }
+    }
+
+    /// Whether what a member holds beyond our log may be added to it: of the epoch in which our log ends, and of what this node
+    /// itself has led since and its own disk has lost. No entry of a higher epoch than the new one gets in that way: the
+    /// new one is above the promise.
+    fn may_pull_from(&self, best: &Standing) -> bool {
+        let last = best.last.epoch;
+        last == self.log.last().epoch || last.leader == self.id && last <= self.promised
     }
 
     /// INV-1: the new epoch has a higher number than any that was promised, those who are gone since included, and than
@@ -292,10 +303,11 @@ impl Node {
     fn pull(&mut self, link: LinkId, out: &mut Output) {
         self.seen.mark(Mark::TailPulled);
         let after = self.log.last();
-        if let Role::Asking(asking) = &mut self.role {
-            asking.pulling = Some(link);
-        }
-        out.sends.push((link, Message::Pull(Pull { after, across: false })));
+        let Role::Asking(asking) = &mut self.role else { return };
+        asking.pulling = Some(link);
+        let theirs = asking.asked.get(&link).and_then(Option::as_ref).map(|standing| standing.last.epoch);
+        let across = theirs.is_some_and(|theirs| theirs != after.epoch);
+        out.sends.push((link, Message::Pull(Pull { after, across })));
     }
 
     pub(super) fn on_pulled(&mut self, link: LinkId, pulled: Pulled, out: &mut Output) {
@@ -324,11 +336,14 @@ impl Node {
         }
     }
 
-    /// Appends what another holds of the epoch in which our log ends, and nothing of a later one.
+    /// Appends what another holds of the epoch in which our log ends, and of later ones only what this node has led itself
+    /// before it began to ask.
     pub(super) fn append_pulled(&mut self, records: &[bytes::Bytes]) -> Result<(), ()> {
-        let epoch = self.log.last().epoch;
+        let (epoch, promised, me) = (self.log.last().epoch, self.promised, self.id);
+        let asking = matches!(self.role, Role::Asking(_));
+        let ours = |theirs: Epoch| asking && theirs.leader == me && theirs <= promised;
         let stays = |bytes: &bytes::Bytes| match Record::decode(&mut bytes.clone()) {
-            Ok(Record::Entry(entry)) => entry.position.epoch == epoch,
+            Ok(Record::Entry(entry)) => entry.position.epoch == epoch || ours(entry.position.epoch),
             Ok(_) | Err(_) => false,
         };
         if records.iter().all(stays) { self.append_records(records) } else { Err(()) }
@@ -363,6 +378,13 @@ impl Node {
         self.leave_role(out);
         self.promised = Epoch { number: before.number + 1, leader: self.id };
         assert!(self.promised > before, "INV-7: the promised epoch never goes back");
+        assert!(
+            !self.tainted || kind.is_by_force() || self.is_standalone(),
+            "INV-9: a state that only a snapshot heals leads by nobody's word but an operator's"
+        );
+        // By that word its state is the cluster's from here on.
+        self.tainted = false;
+        self.saved_beyond = None;
         self.record_hard_state();
         self.flags.config_role_ignored = self.config.role == RoleHint::Replica;
         self.role = Role::Master(Master::new(self.promised, kind, promoting, self.now.mono));
@@ -450,9 +472,15 @@ impl Node {
         if self.cluster.is_none() {
             return conflict("this node belongs to no cluster yet");
         }
-        if self.repair.is_some() || self.tainted || replica.is_syncing() {
+        if self.repair.is_some() || replica.is_syncing() {
             return conflict(
                 "this node is being synced, its state is not whole: restart it to promote what its disk holds",
+            );
+        }
+        if self.tainted && !ask.force {
+            return conflict(
+                "this node's state differs from the last master's, or was rolled back, and only a master's snapshot heals it: \
+                 promote another, or force this one to lead with what it holds",
             );
         }
         // Armed, voters decide, and the operator's word outranks a priority; a log that is too short it does not outrank.

@@ -150,6 +150,10 @@ impl Node {
         }
         installing.mark = Some(self.shadow.next_batch());
         let records: Vec<_> = installing.rest.iter().map(|entry| entry.record.clone()).collect();
+        // In one frame with the mark: a crash leaves both or neither.
+        if self.tainted {
+            self.record_hard_state();
+        }
         self.record(Record::SnapshotMark(position).encode());
         let discarded = self.snapshots.discard_beyond(position.index);
         self.draft.discard(discarded);
@@ -166,6 +170,14 @@ impl Node {
                 installing.rest.last().map_or(installing.meta.position, |entry| entry.position)
             }
             Some(Repair::Installing(_) | Repair::RollingBack(_)) | None => self.log.last(),
+        }
+    }
+
+    /// Whether the mark of the master's snapshot is handed out: what is written from here on follows a state that is whole.
+    pub(super) fn is_healed_on_disk(&self) -> bool {
+        match &self.repair {
+            Some(Repair::Installing(installing)) => installing.mark.is_some(),
+            Some(Repair::RollingBack(_)) | None => false,
         }
     }
 
@@ -264,8 +276,8 @@ impl Node {
         let (id, from, upto) = (rollback.id, common.index.next(), rollback.upto);
         out.events.push(Event::RolledBack { id, from, upto, applied });
         if applied || common.index < self.log.base().index {
-            self.tainted = true;
             self.saved_beyond = Some(common.index);
+            self.need_snapshot();
             self.seen.mark(Mark::AppliedTailRolledBack);
         } else {
             self.seen.mark(Mark::DivergentTailCut);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::planted::Planted;
 use crate::position::{Index, Position};
-use crate::wal::frame::{self, Checksum, Frame, Kind};
+use crate::wal::frame::{self, Checksum, Frame, Kind, Tag};
 use crate::wal::log::Log;
 use crate::wal::record::Record;
 use crate::wal::segment::{self, HeadFault, SegmentHead};
@@ -126,7 +126,7 @@ fn link(files: Vec<SegmentFile>, void: &mut Vec<u64>, planted: Planted) -> Resul
             Err(HeadFault::Version(version)) => return Err(Fault::Version { seq, version }),
             // Broken, or its name is newer than its content: a spare that had just been given its name.
             Ok(_) | Err(HeadFault::Broken) => {
-                let begun = frame::find_all(&bytes, segment::HEAD_BYTES, seq).next().is_some();
+                let begun = frame::has_begun(&bytes, segment::HEAD_BYTES, seq);
                 if begun || wanted.is_some() {
                     return Err(Fault::Damaged { seq, at: 0, what: "the segment's head is broken".into() });
                 }
@@ -149,23 +149,24 @@ impl Chain {
             self.unproven.prove(head.synced);
             let bound = self.segments.get(at + 1).map_or(u64::MAX, |next| next.head.first);
             let mut highest = head.base.index;
-            let stop = self.frames(seq, &file, bound, &mut highest)?;
+            let stop = self.frames(head.tag(), &file, bound, &mut highest)?;
             if let Some(segment) = self.segments.get_mut(at) {
                 segment.highest = highest;
             }
             at += 1;
             if let Some(offset) = stop {
-                self.end(at, seq, &file, offset, planted)?;
+                self.end(at, head.tag(), &file, offset, planted)?;
             }
         }
         Ok(self)
     }
 
     /// Takes frames up to number `bound`. Where they end before it, the offset of the one that is missing.
-    fn frames(&mut self, seq: u64, file: &Bytes, bound: u64, highest: &mut Index) -> Result<Option<usize>, Fault> {
+    fn frames(&mut self, tag: Tag, file: &Bytes, bound: u64, highest: &mut Index) -> Result<Option<usize>, Fault> {
+        let seq = tag.seq;
         let mut offset = segment::HEAD_BYTES;
         while self.next_frame < bound {
-            match frame::find(file, offset, seq, Checksum::Verify) {
+            match frame::find(file, offset, tag, Checksum::Verify) {
                 Some(frame) if frame.head.number == self.next_frame => {
                     let next = frame.next;
                     self.frame(frame).map_err(|what| Fault::Damaged { seq, at: offset as u64, what })?;
@@ -195,14 +196,15 @@ impl Chain {
         Ok(())
     }
 
-    /// The next frame is missing at `offset` of segment `seq`; the segments from `after` on come later. Torn, or
+    /// The next frame is missing at `offset` of a segment; the segments from `after` on come later. Torn, or
     /// damaged?
-    fn end(&mut self, after: usize, seq: u64, file: &Bytes, offset: usize, planted: Planted) -> Result<(), Fault> {
+    fn end(&mut self, after: usize, tag: Tag, file: &Bytes, offset: usize, planted: Planted) -> Result<(), Fault> {
+        let seq = tag.seq;
         let missing = self.next_frame;
         let later: Vec<Linked> = self.segments.drain(after..).collect();
-        let behind = frame::find_all(file, offset, seq).map(|frame| frame.head.synced);
+        let behind = frame::find_all(file, offset, tag).map(|frame| frame.head.synced);
         let in_later = later.iter().flat_map(|segment| {
-            let frames = frame::find_all(&segment.file, segment::HEAD_BYTES, segment.seq);
+            let frames = frame::find_all(&segment.file, segment::HEAD_BYTES, segment.head.tag());
             frames.map(|frame| frame.head.synced).chain([segment.head.synced])
         });
         let proven = behind.chain(in_later).max();
@@ -211,7 +213,7 @@ impl Chain {
             return Err(Fault::Damaged { seq, at: offset as u64, what });
         }
         self.unproven.prove(proven.unwrap_or_default());
-        let torn = frame::find(file, offset, seq, Checksum::Ignore).filter(|frame| frame.head.number == missing);
+        let torn = frame::find(file, offset, tag, Checksum::Ignore).filter(|frame| frame.head.number == missing);
         if torn.is_some() || proven.is_some() {
             self.torn = Some(format!("frame {missing} at byte {offset} of {}", segment::file_name(seq)));
         }
@@ -291,8 +293,9 @@ mod tests {
 
     #[test]
     fn a_frame_that_ends_in_zeros_is_whole_in_a_file_that_is_mostly_empty() {
-        let head = frame::FrameHead { kind: Kind::Records, seq: 3, number: 7, synced: 7 };
-        let payload = [&[1_u8; 472][..], &[0; 9]].concat();
+        let tag = Tag { seq: 3, nonce: Some(9) };
+        let head = frame::FrameHead { kind: Kind::Records, tag, number: 7, synced: 7 };
+        let payload = [&[1_u8; 464][..], &[0; 9]].concat();
         let mut file = alloc::vec![0_u8; 65_536];
         let mut at = 4096 - 512;
         for part in frame::encode(head, Vec::from([Bytes::from(payload)])) {
@@ -301,6 +304,6 @@ mod tests {
         }
         let kept = without_zeros(Bytes::from(file), Planted::default());
         assert!(kept.len() < 8192, "what is empty is not kept: {}", kept.len());
-        assert!(frame::find(&kept, 4096 - 512, 3, Checksum::Verify).is_some());
+        assert!(frame::find(&kept, 4096 - 512, tag, Checksum::Verify).is_some());
     }
 }

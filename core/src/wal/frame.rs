@@ -3,7 +3,8 @@
 //!
 //! A frame begins at a multiple of [`SECTOR_BYTES`] and is padded to the next, so that an append never rewrites a
 //! sector that an earlier sync covered. It says which segment it belongs to, since a segment's file may be an older
-//! one's, with that one's frames still in it. And it says up to which frame everything was on disk before it was
+//! one's, with that one's frames still in it, and with clients' values that look like frames. A client can guess a
+//! segment's number; it cannot guess the nonce, which is drawn when the segment is begun. And it says up to which frame everything was on disk before it was
 //! written: that tells a torn tail from damage, see [`super::chain`].
 
 use alloc::vec::Vec;
@@ -16,7 +17,10 @@ use crate::codec::{Reader, count_u32};
 pub(super) const SECTOR_BYTES: u64 = 512;
 
 /// Bytes of a frame before its records.
-pub(super) const HEAD_BYTES: usize = 40;
+pub(super) const HEAD_BYTES: usize = 48;
+
+/// The same in a segment of version 1, whose frames have no nonce.
+const HEAD_BYTES_V1: usize = 40;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"SYNF");
 const RECORDS: u32 = 1;
@@ -31,12 +35,29 @@ pub(super) enum Kind {
     Close,
 }
 
+/// How a segment's frames are told from any other bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tag {
+    /// The segment that they were written to.
+    pub(super) seq: u64,
+    /// That segment's nonce; none in a segment of version 1.
+    pub(super) nonce: Option<u64>,
+}
+
+impl Tag {
+    const fn head_bytes(self) -> usize {
+        match self.nonce {
+            Some(_) => HEAD_BYTES,
+            None => HEAD_BYTES_V1,
+        }
+    }
+}
+
 /// A frame's head. Frames are numbered from 1 over the whole life of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FrameHead {
     pub(super) kind: Kind,
-    /// The segment that it was written to.
-    pub(super) seq: u64,
+    pub(super) tag: Tag,
     pub(super) number: u64,
     /// All frames with lower numbers were on disk before this one was written.
     pub(super) synced: u64,
@@ -77,7 +98,10 @@ pub(super) fn encode(head: FrameHead, records: Vec<Bytes>) -> Vec<Bytes> {
         Kind::Records => RECORDS,
         Kind::Close => CLOSE,
     });
-    fields.put_u64_le(head.seq);
+    fields.put_u64_le(head.tag.seq);
+    if let Some(nonce) = head.tag.nonce {
+        fields.put_u64_le(nonce);
+    }
     fields.put_u64_le(head.number);
     fields.put_u64_le(head.synced);
     let checksum = records.iter().fold(crc32c::crc32c(&fields), |sum, part| crc32c::crc32c_append(sum, part));
@@ -88,7 +112,7 @@ pub(super) fn encode(head: FrameHead, records: Vec<Bytes>) -> Vec<Bytes> {
     let mut parts = Vec::with_capacity(records.len() + 2);
     parts.push(Bytes::from(front));
     parts.extend(records);
-    parts.extend(padding(HEAD_BYTES + payload));
+    parts.extend(padding(head.tag.head_bytes() + payload));
     parts
 }
 
@@ -99,8 +123,19 @@ fn padding(bytes: usize) -> Option<Bytes> {
     ZEROS.get(..missing).filter(|zeros| !zeros.is_empty()).map(Bytes::from_static)
 }
 
-/// The frame of segment `seq` at offset `at`, if there is a whole one.
-pub(super) fn find(file: &Bytes, at: usize, seq: u64, checksum: Checksum) -> Option<Frame> {
+/// The frame of this tag at offset `at`, if there is a whole one.
+pub(super) fn find(file: &Bytes, at: usize, tag: Tag, checksum: Checksum) -> Option<Frame> {
+    find_as(file, at, tag.nonce.is_some(), checksum).filter(|frame| frame.head.tag == tag)
+}
+
+/// The segment that a whole frame at offset `at` was written to, whatever its nonce and version.
+fn owner(file: &Bytes, at: usize) -> Option<u64> {
+    let frame = |nonced| find_as(file, at, nonced, Checksum::Verify);
+    frame(true).or_else(|| frame(false)).map(|frame| frame.head.tag.seq)
+}
+
+/// A frame at offset `at` of any segment.
+fn find_as(file: &Bytes, at: usize, nonced: bool, checksum: Checksum) -> Option<Frame> {
     let mut reader = Reader::new(file.get(at..)?);
     if reader.u32().ok()? != MAGIC {
         return None;
@@ -113,20 +148,22 @@ pub(super) fn find(file: &Bytes, at: usize, seq: u64, checksum: Checksum) -> Opt
         CLOSE => Kind::Close,
         _ => return None,
     };
-    let head = FrameHead { kind, seq: reader.u64().ok()?, number: reader.u64().ok()?, synced: reader.u64().ok()? };
-    if head.seq != seq {
-        return None;
-    }
+    let seq = reader.u64().ok()?;
+    let nonce = if nonced { Some(reader.u64().ok()?) } else { None };
+    let tag = Tag { seq, nonce };
+    let head = FrameHead { kind, tag, number: reader.u64().ok()?, synced: reader.u64().ok()? };
     let payload = match checksum {
         Checksum::Verify => payload,
         Checksum::Ignore => payload.min(reader.rest().len()),
     };
     let records = reader.take(payload).ok()?;
     match checksum {
-        Checksum::Verify if crc32c::crc32c(covered.get(..HEAD_BYTES - 8 + payload)?) != expected => return None,
+        Checksum::Verify if crc32c::crc32c(covered.get(..tag.head_bytes() - 8 + payload)?) != expected => {
+            return None;
+        }
         Checksum::Verify | Checksum::Ignore => {}
     }
-    let next = (at + HEAD_BYTES + payload).next_multiple_of(usize::try_from(SECTOR_BYTES).ok()?);
+    let next = (at + tag.head_bytes() + payload).next_multiple_of(usize::try_from(SECTOR_BYTES).ok()?);
     Some(Frame { head, records: file.slice_ref(records), next })
 }
 
@@ -145,11 +182,24 @@ pub(super) fn claimed_end(file: &[u8], upto: usize) -> usize {
     ends.max().unwrap_or(0)
 }
 
-/// All whole frames of segment `seq` that begin at `from` or later, wherever they stand.
-pub(super) fn find_all(file: &Bytes, from: usize, seq: u64) -> impl Iterator<Item = Frame> + '_ {
+/// All whole frames of this tag that begin at `from` or later, wherever they stand.
+pub(super) fn find_all(file: &Bytes, from: usize, tag: Tag) -> impl Iterator<Item = Frame> + '_ {
+    magics(file, from).filter_map(move |at| find(file, at, tag, Checksum::Verify))
+}
+
+/// Whether frames of segment `seq` were written to a file whose head is broken, so that its nonce is not known. Every segment
+/// has its first frame at the same offset. One of another segment there says that this one was never begun, whatever values
+/// within that older frame look like.
+pub(super) fn has_begun(file: &Bytes, first: usize, seq: u64) -> bool {
+    match owner(file, first) {
+        Some(owner) => owner == seq,
+        None => magics(file, first).any(|at| owner(file, at) == Some(seq)),
+    }
+}
+
+/// Where a frame may begin at `from` or later.
+fn magics(file: &Bytes, from: usize) -> impl Iterator<Item = usize> + '_ {
     let step = usize::try_from(SECTOR_BYTES).unwrap_or(usize::MAX);
-    (from.next_multiple_of(step)..file.len()).step_by(step).filter_map(move |at| {
-        let magic = file.get(at..at + 4)?;
-        if magic == MAGIC.to_le_bytes() { find(file, at, seq, Checksum::Verify) } else { None }
-    })
+    let begins = |at: &usize| file.get(*at..*at + 4).is_some_and(|magic| magic == MAGIC.to_le_bytes());
+    (from.next_multiple_of(step)..file.len()).step_by(step).filter(begins)
 }

@@ -10,6 +10,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use rand_chacha::ChaCha8Rng;
+use rand_core::Rng as _;
 
 use crate::config::FsyncMode;
 use crate::planted::Planted;
@@ -17,11 +19,12 @@ use crate::position::{Index, Position};
 use crate::time::Time;
 use crate::wal::batch::{FileWrite, WriteBatch};
 use crate::wal::beside::{Beside, sync_data_dir};
-use crate::wal::frame::{self, FrameHead, Kind, whole_sectors};
+use crate::wal::frame::{self, FrameHead, Kind, Tag, whole_sectors};
 use crate::wal::ops::FileOp;
 use crate::wal::record;
 use crate::wal::segment::{self, SegmentHead};
 use crate::wal::spares::Spares;
+use crate::wal::statefile;
 
 /// Batches beyond this many bytes get a frame of their own.
 const FRAME_RECORDS_BYTES_MAX: usize = 32 << 20;
@@ -55,6 +58,10 @@ pub struct Journal {
     unsynced: BTreeSet<u64>,
     sync_due: Option<Time>,
     bytes_written: u64,
+    /// Draws the nonces of segments.
+    nonces: ChaCha8Rng,
+    /// Without a log: the hard state in the file of that name.
+    kept_state: Bytes,
 }
 
 /// What the next frame and segment are to say.
@@ -74,6 +81,8 @@ pub(super) struct Next {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
     pub(super) seq: u64,
+    /// In each of its frames; none in one of version 1, which gets no more.
+    pub(super) nonce: Option<u64>,
     /// No entry in it has a higher index.
     pub(super) highest: Index,
     /// Whether it has exactly the configured length, written out, so that it is worth using again.
@@ -101,7 +110,13 @@ struct Draft {
 
 impl Journal {
     /// A journal without a segment: it makes one with the first batch.
-    pub(super) fn new(config: JournalConfig, beside: Beside, spares: Spares, next: Next) -> Self {
+    pub(super) fn new(
+        config: JournalConfig,
+        beside: Beside,
+        spares: Spares,
+        next: Next,
+        nonces: ChaCha8Rng,
+    ) -> Self {
         Self {
             config,
             beside,
@@ -112,7 +127,21 @@ impl Journal {
             unsynced: BTreeSet::new(),
             sync_due: None,
             bytes_written: 0,
+            nonces,
+            kept_state: Bytes::new(),
         }
+    }
+
+    /// A segment's nonce.
+    pub(super) fn draw_nonce(&mut self) -> u64 {
+        let nonce = self.nonces.next_u64();
+        if self.config.planted.nonce_not_drawn() { 0 } else { nonce }
+    }
+
+    /// Without a log: this hard state is in its file.
+    pub(super) fn with_kept_state(mut self, state: Bytes) -> Self {
+        self.kept_state = state;
+        self
     }
 
     /// A journal that goes on in `current`.
@@ -152,6 +181,8 @@ impl Journal {
         }
         if self.config.wal {
             self.remove_unneeded(group, &mut ops);
+        } else {
+            self.keep_state(group, &mut ops);
         }
         ops
     }
@@ -198,6 +229,23 @@ impl Journal {
     /// Bytes of log written since the start.
     pub fn bytes_written(&self) -> u64 {
         self.bytes_written
+    }
+
+    /// Without a log the hard state has a file of its own, in every mode of syncing: who this node is, and the highest epoch
+    /// that it has opened, must not be lost, or two of its masterships would write under one position. Snapshots of what was
+    /// rolled back go first: they would be what the next start finds.
+    fn keep_state(&mut self, group: &[WriteBatch], ops: &mut Vec<FileOp>) {
+        let discards = group.iter().flat_map(|batch| &batch.discards);
+        let before = ops.len();
+        discards.for_each(|index| self.beside.discard(*index, ops));
+        if ops.len() > before {
+            ops.push(sync_data_dir());
+        }
+        let heads = group.iter().map(|batch| &batch.head).filter(|head| !head.is_empty());
+        if let Some(head) = heads.last().filter(|head| **head != self.kept_state) {
+            ops.extend(statefile::write(head));
+            self.kept_state = head.clone();
+        }
     }
 
     fn write_beside(&mut self, file: &FileWrite, ops: &mut Vec<FileOp>) {
@@ -270,18 +318,20 @@ impl Journal {
                 false
             }
         };
+        let nonce = Some(self.draw_nonce());
         let head = SegmentHead {
             seq,
             prev: self.current.map_or(0, |current| current.segment.seq),
             first: self.next.frame,
             synced: self.next.synced,
             base: self.next.last,
+            nonce,
         };
         ops.push(FileOp::Write { file: file.clone(), at: 0, parts: Vec::from([head.encode()]) });
         ops.push(FileOp::Sync { file });
         ops.push(sync_data_dir());
         self.frozen.extend(self.current.map(|current| current.segment));
-        let segment = Segment { seq, highest: self.next.last.index, reusable, linked: false };
+        let segment = Segment { seq, nonce, highest: self.next.last.index, reusable, linked: false };
         self.current = Some(Current { segment, end: segment::HEAD_BYTES as u64 });
     }
 
@@ -291,7 +341,8 @@ impl Journal {
             return;
         };
         let seq = current.segment.seq;
-        let head = FrameHead { kind, seq, number: self.next.frame, synced: self.next.synced };
+        let tag = Tag { seq, nonce: current.segment.nonce };
+        let head = FrameHead { kind, tag, number: self.next.frame, synced: self.next.synced };
         assert!(head.synced <= head.number, "frame {} says that it is on disk already", head.number);
         let parts = frame::encode(head, records);
         let at = current.end;

@@ -17,6 +17,7 @@ pub mod recover;
 mod segment;
 mod snapshots;
 mod spares;
+mod statefile;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -25,4 +26,4 @@ pub use command::{BATCH_PAIRS_MAX, SWEEP_KEYS_MAX};
 pub use journal::{Journal, JournalConfig};
 pub use ops::FileOp;
 pub use record::{Entry, HardState, RECORD_BYTES_MAX, Record};
-pub use recover::{Recovery, RecoveryError, recover};
+pub use recover::{Draw, Recovery, RecoveryError, recover};

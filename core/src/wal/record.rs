@@ -43,6 +43,19 @@ pub struct HardState {
     pub promised: Epoch,
     /// The role that the configuration asked for at the last start.
     pub role: RoleHint,
+    /// The state on this disk is not to be trusted, or is of a line that was rolled back: only a master's snapshot heals it,
+    /// and until that is durable this node must not lead.
+    pub needs_snapshot: bool,
+    /// Entries after this one are in rollback files already, though the log still holds them; none if none are.
+    pub rolled_back_after: Option<Index>,
+}
+
+impl HardState {
+    /// Of a node that has neither promised nor met anything yet.
+    pub const fn new(node: NodeId, role: RoleHint) -> Self {
+        let promised = Epoch { number: 0, leader: NodeId(0) };
+        Self { node, cluster: None, promised, role, needs_snapshot: false, rolled_back_after: None }
+    }
 }
 
 /// One operation of the log, with its encoded record.
@@ -279,7 +292,8 @@ fn take_concern(reader: &mut Reader<'_>) -> Result<Concern, Malformed> {
 
 fn hard_state_len(state: &HardState) -> usize {
     let cluster = if state.cluster.is_some() { 16 } else { 0 };
-    HEAD_BYTES + 1 + 16 + 1 + cluster + 24 + 1
+    let rolled_back = if state.rolled_back_after.is_some() { 8 } else { 0 };
+    HEAD_BYTES + 1 + 16 + 1 + cluster + 24 + 1 + 1 + 1 + rolled_back
 }
 
 fn put_hard_state(mut out: Vec<u8>, state: &HardState) -> Vec<u8> {
@@ -291,21 +305,27 @@ fn put_hard_state(mut out: Vec<u8>, state: &HardState) -> Vec<u8> {
         RoleHint::Replica => 1,
         RoleHint::Standalone => 2,
     });
+    out.bool(state.needs_snapshot);
+    out.option(state.rolled_back_after.as_ref(), |out, index| out.index(*index));
     out
 }
 
 fn take_hard_state(reader: &mut Reader<'_>) -> Result<HardState, Malformed> {
-    Ok(HardState {
-        node: NodeId(reader.u128()?),
-        cluster: reader.option(|reader| reader.u128().map(ClusterId))?,
-        promised: reader.epoch()?,
-        role: match reader.u8()? {
-            0 => RoleHint::Master,
-            1 => RoleHint::Replica,
-            2 => RoleHint::Standalone,
-            _ => return Err(Malformed("no such role")),
-        },
-    })
+    let node = NodeId(reader.u128()?);
+    let cluster = reader.option(|reader| reader.u128().map(ClusterId))?;
+    let promised = reader.epoch()?;
+    let role = match reader.u8()? {
+        0 => RoleHint::Master,
+        1 => RoleHint::Replica,
+        2 => RoleHint::Standalone,
+        _ => return Err(Malformed("no such role")),
+    };
+    let state = HardState { cluster, promised, ..HardState::new(node, role) };
+    // Logs of version 1 end here.
+    if reader.rest().is_empty() {
+        return Ok(state);
+    }
+    Ok(HardState { needs_snapshot: reader.bool()?, rolled_back_after: reader.option(Reader::index)?, ..state })
 }
 
 impl From<Malformed> for RecordError {

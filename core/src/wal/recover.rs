@@ -7,12 +7,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng as _;
 
 use crate::config::RoleHint;
 use crate::ids::NodeId;
 use crate::position::{Epoch, Index, Position};
 use crate::recovered::Recovered;
-use crate::snapshot::index_of_file_name;
+use crate::snapshot::{SnapshotMeta, index_of_file_name};
 use crate::wal::beside::{Beside, rollback_of, snapshot_name, sync_data_dir};
 use crate::wal::chain::{self, Chain, Fault, Resolution, SegmentFile};
 use crate::wal::frame::{self, FrameHead, Kind, whole_sectors};
@@ -23,6 +25,7 @@ use crate::wal::record::{HardState, Record};
 use crate::wal::segment::{self, SegmentHead};
 use crate::wal::snapshots::{self, Choice};
 use crate::wal::spares::Spares;
+use crate::wal::statefile::{self, StateFault};
 
 /// What recovery gives.
 #[derive(Debug)]
@@ -78,16 +81,28 @@ pub enum RecoveryError<E> {
     },
 }
 
+/// What is drawn at random for each start; to whoever only looks it may be the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Draw {
+    /// Who the node is if the directory does not say so.
+    pub node: NodeId,
+    /// Fixes what marks the log's segments, which clients must not be able to guess.
+    pub seed: u64,
+}
+
 /// Reads a data directory: `names` are all its files (relative, `/` in between), `read` gives a whole file.
 ///
 /// Nothing is changed but by [`Recovery::repairs`], which may break off anywhere and be begun anew. Where there is a
-/// snapshot and no log, the node's id is not known: it is [`NodeId`] zero then, and the caller draws one.
+/// snapshot and nothing that says whose it is, the node is the one that was drawn, and the repairs write that down first: of
+/// two directories with one snapshot in them, two nodes come up.
 pub fn recover<E>(
     config: JournalConfig,
     names: &[String],
+    draw: Draw,
     mut read: impl FnMut(&str) -> Result<Bytes, E>,
 ) -> Result<Recovery, RecoveryError<E>> {
     let directory = Directory::of(names);
+    let kept_state = if directory.keeps_state { Some(kept_state(&mut read)?) } else { None };
     let mut files = Vec::with_capacity(directory.segments.len());
     for seq in directory.segments.iter().copied() {
         let file = segment::file_name(seq);
@@ -98,7 +113,48 @@ pub fn recover<E>(
     let chain = with_hard_state(chain)?;
     let snapshots: Vec<Index> = directory.snapshots.iter().copied().collect();
     let choice = snapshots::choose(&chain.log, &snapshots, &mut read)?;
-    Ok(Restart { config, directory, chain, choice }.finish())
+    let state = hard_state(kept_state, &chain.log, &choice, drawn(config, draw));
+    Ok(Restart { config, directory, chain, choice, draw, kept_state, state }.finish())
+}
+
+/// Who the node is if the directory does not say so.
+fn drawn(config: JournalConfig, draw: Draw) -> NodeId {
+    if config.planted.restored_node_is_nobody() { NodeId(0) } else { draw.node }
+}
+
+/// The hard state that has a file of its own.
+fn kept_state<E>(read: &mut impl FnMut(&str) -> Result<Bytes, E>) -> Result<HardState, RecoveryError<E>> {
+    let file = String::from(statefile::FILE);
+    let bytes = read(&file).map_err(|error| RecoveryError::Read { file: file.clone(), error })?;
+    statefile::read(&bytes).map_err(|fault| match fault {
+        StateFault::Broken => RecoveryError::Damaged { file, at: 0, what: "the hard state cannot be read".into() },
+        StateFault::Version(version) => RecoveryError::Version { file, version },
+    })
+}
+
+/// Who this node is, and what it must not forget. The file of its own is there only while no log is kept, so that it is newer
+/// than what an older log says; what was promised never goes back. Earlier versions gave a directory without a log the id zero,
+/// which two nodes must not share.
+fn hard_state(kept: Option<HardState>, log: &Log, choice: &Choice, drawn: NodeId) -> Option<HardState> {
+    let of_snapshot = |meta: &SnapshotMeta| HardState {
+        cluster: Some(meta.cluster),
+        promised: meta.position.epoch,
+        ..HardState::new(drawn, RoleHint::Replica)
+    };
+    // Without a log and a snapshot nothing is left of what this node held: it keeps its id and its promise, and is as empty as a new
+    // one otherwise. It must not lead a cluster on with nothing in its hands.
+    let emptied = log.hard_state.is_none() && choice.snapshot.is_none();
+    let kept = kept.map(|state| {
+        let empty = HardState { promised: state.promised, ..HardState::new(state.node, state.role) };
+        if emptied { empty } else { state }
+    });
+    let newest = kept.or(log.hard_state);
+    let state = newest.or_else(|| choice.snapshot.as_ref().map(|(meta, _)| of_snapshot(meta)))?;
+    let promised = log.hard_state.map_or(state.promised, |log| log.promised.max(state.promised));
+    let node = if state.node == NodeId(0) { drawn } else { state.node };
+    // A log that begins anew holds nothing of what was rolled back.
+    let rolled_back_after = state.rolled_back_after.filter(|_| !choice.beyond_log);
+    Some(HardState { node, promised, rolled_back_after, ..state })
 }
 
 /// A log begins with its hard state. One that holds none has either never been begun, or lost it.
@@ -126,6 +182,8 @@ struct Directory {
     /// Unfinished files and spares: spares are not used over a restart, since their content could be that of the
     /// newest segment, if their renaming was lost.
     leftovers: Vec<String>,
+    /// The hard state has a file of its own.
+    keeps_state: bool,
     /// No segment has this number or a higher one.
     next_segment: u64,
     /// No spare has this number or a higher one.
@@ -155,7 +213,9 @@ impl Directory {
         } else if let Some(number) = segment::number_in(name, "spare-", ".log") {
             self.leftovers.push(name.into());
             self.next_spare = self.next_spare.max(number.saturating_add(1));
-        } else if is_unfinished(name) {
+        } else if name == statefile::FILE {
+            self.keeps_state = true;
+        } else if name == statefile::TEMPORARY || is_unfinished(name) {
             self.leftovers.push(name.into());
         }
     }
@@ -172,6 +232,11 @@ struct Restart {
     directory: Directory,
     chain: Chain,
     choice: Choice,
+    draw: Draw,
+    /// The hard state that has a file of its own.
+    kept_state: Option<HardState>,
+    /// The hard state that the node starts with; none if the directory holds no node.
+    state: Option<HardState>,
 }
 
 impl Restart {
@@ -194,9 +259,23 @@ impl Restart {
             synced: self.chain.next_frame,
             last: self.chain.log.last(),
         };
-        let mut journal = Journal::new(self.config, beside, spares, next);
-        if let (true, Some(state)) = (self.config.wal, self.chain.log.hard_state) {
-            journal = self.go_on(journal, next, log_last, &state, &mut repairs);
+        let nonces = ChaCha8Rng::seed_from_u64(self.draw.seed);
+        let mut journal = Journal::new(self.config, beside, spares, next, nonces);
+        match self.state {
+            Some(state) if self.config.wal => {
+                journal = self.go_on(journal, next, log_last, &state, &mut repairs);
+                // The log says it now.
+                let file = self.kept_state.map(|_| FileOp::Remove { file: statefile::FILE.into() });
+                repairs.extend(file);
+            }
+            Some(state) => {
+                let record = Record::HardState(state).encode();
+                if self.kept_state != Some(state) {
+                    repairs.extend(statefile::write(&record));
+                }
+                journal = journal.with_kept_state(record);
+            }
+            None => {}
         }
         self.clean_up(&mut repairs);
         Recovery { recovered: self.recovered(kept), journal, repairs, notes }
@@ -206,7 +285,7 @@ impl Restart {
     /// good. It takes its name only when it is whole: until then the old segments count as they are.
     fn go_on(
         &mut self,
-        journal: Journal,
+        mut journal: Journal,
         next: Next,
         log_last: Position,
         state: &HardState,
@@ -226,17 +305,18 @@ impl Restart {
             }
         };
         let prev = self.chain.segments.last().map_or(0, |segment| segment.seq);
-        let head = SegmentHead { seq: next.seq, prev, first, synced: first, base };
+        let nonce = Some(journal.draw_nonce());
+        let head = SegmentHead { seq: next.seq, prev, first, synced: first, base, nonce };
         let mut records = Vec::from([Record::HardState(*state).encode()]);
         records.extend(unproven);
         records.extend(self.choice.beyond_log.then(|| Record::SnapshotMark(next.last).encode()));
         records.push(Record::Committed(self.chain.log.committed).encode());
-        let frame = FrameHead { kind: Kind::Records, seq: next.seq, number: first, synced: first };
+        let frame = FrameHead { kind: Kind::Records, tag: head.tag(), number: first, synced: first };
         let mut parts = Vec::from([head.encode()]);
         parts.extend(frame::encode(frame, records));
         let end = parts.iter().map(|part| part.len() as u64).sum();
         repairs.extend(make_whole(next.seq, parts));
-        let segment = Segment { seq: next.seq, highest: next.last.index, reusable: false, linked: false };
+        let segment = Segment { seq: next.seq, nonce, highest: next.last.index, reusable: false, linked: false };
         let next = Next { seq: next.seq + 1, frame: first + 1, synced: first + 1, last: next.last };
         journal.with_segments(self.frozen(), Current { segment, end }, next)
     }
@@ -252,6 +332,7 @@ impl Restart {
         let length = whole_sectors(self.config.segment_bytes_max);
         let segment = |segment: &chain::Linked| Segment {
             seq: segment.seq,
+            nonce: segment.head.nonce,
             highest: segment.highest,
             reusable: segment.length == length,
             linked: self.directory.linked.contains(&segment.seq),
@@ -282,17 +363,8 @@ impl Restart {
     }
 
     fn recovered(self, kept: BTreeSet<Index>) -> Option<Recovered> {
-        let Self { config, chain: Chain { mut log, .. }, choice: Choice { snapshot, .. }, .. } = self;
-        let hard_state = match (log.hard_state, &snapshot) {
-            (Some(state), _) => state,
-            (None, Some((meta, _))) => HardState {
-                node: NodeId(0),
-                cluster: Some(meta.cluster),
-                promised: meta.position.epoch,
-                role: RoleHint::Replica,
-            },
-            (None, None) => return None,
-        };
+        let Self { config, chain: Chain { mut log, .. }, choice: Choice { snapshot, .. }, state, .. } = self;
+        let hard_state = state?;
         let upto = snapshot.as_ref().map_or(Index::ZERO, |(meta, _)| meta.position.index);
         let epoch_at = |index| log.epoch_at(index).or_else(|| epoch_in(&snapshot, index));
         let snapshots = kept.into_iter().filter(|index| *index >= log.base.index);
@@ -305,10 +377,7 @@ impl Restart {
 }
 
 /// The epoch that wrote `index`, as a snapshot remembers it.
-fn epoch_in(
-    snapshot: &Option<(crate::snapshot::SnapshotMeta, crate::store::Store)>,
-    index: Index,
-) -> Option<Epoch> {
+fn epoch_in(snapshot: &Option<(SnapshotMeta, crate::store::Store)>, index: Index) -> Option<Epoch> {
     snapshot.as_ref().and_then(|(meta, _)| meta.history.epoch_at(index))
 }
 

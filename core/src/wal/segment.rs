@@ -9,9 +9,13 @@ use bytes::{BufMut, Bytes};
 
 use crate::codec::{Reader, Writer};
 use crate::position::Position;
+use crate::wal::frame::Tag;
 
-/// Version of all that stands in a segment.
-pub(super) const FORMAT_VERSION: u16 = 1;
+/// Version of all that stands in a segment that is begun now.
+pub(super) const FORMAT_VERSION: u16 = 2;
+
+/// The version before, which is read: its frames have no nonce, its hard states say less.
+const FORMAT_VERSION_1: u16 = 1;
 
 /// Length of a segment's head: one sector.
 pub(super) const HEAD_BYTES: usize = 512;
@@ -31,6 +35,8 @@ pub(super) struct SegmentHead {
     pub(super) synced: u64,
     /// The log's last position before the first record.
     pub(super) base: Position,
+    /// Drawn when the segment is begun, and in each of its frames; none in a segment of version 1.
+    pub(super) nonce: Option<u64>,
 }
 
 /// Why a segment's head is no head.
@@ -43,17 +49,24 @@ pub(super) enum HeadFault {
 }
 
 impl SegmentHead {
+    /// How its frames are told from any other bytes.
+    pub(super) const fn tag(&self) -> Tag {
+        Tag { seq: self.seq, nonce: self.nonce }
+    }
+
     pub(super) fn encode(&self) -> Bytes {
+        let version = if self.nonce.is_some() { FORMAT_VERSION } else { FORMAT_VERSION_1 };
         let mut fields = Vec::with_capacity(HEAD_BYTES - 16);
         fields.put_u64_le(self.seq);
         fields.put_u64_le(self.prev);
         fields.put_u64_le(self.first);
         fields.put_u64_le(self.synced);
         fields.position(self.base);
+        fields.put_u64_le(self.nonce.unwrap_or(0));
         fields.resize(HEAD_BYTES - 16, 0);
         let mut out = Vec::with_capacity(HEAD_BYTES);
         out.put_slice(&MAGIC);
-        out.put_u16_le(FORMAT_VERSION);
+        out.put_u16_le(version);
         out.put_u16_le(0);
         let checksum = crc32c::crc32c_append(crc32c::crc32c(&out), &fields);
         out.put_u32_le(checksum);
@@ -72,13 +85,15 @@ impl SegmentHead {
         }
         let mut reader = Reader::new(front.get(MAGIC.len()..).unwrap_or_default());
         match reader.u16() {
-            Ok(FORMAT_VERSION) => Self::fields(fields).ok_or(HeadFault::Broken),
+            Ok(version @ (FORMAT_VERSION | FORMAT_VERSION_1)) => {
+                Self::fields(fields, version == FORMAT_VERSION).ok_or(HeadFault::Broken)
+            }
             Ok(version) => Err(HeadFault::Version(version)),
             Err(_) => Err(HeadFault::Broken),
         }
     }
 
-    fn fields(fields: &[u8]) -> Option<Self> {
+    fn fields(fields: &[u8], nonced: bool) -> Option<Self> {
         let mut reader = Reader::new(fields);
         Some(Self {
             seq: reader.u64().ok()?,
@@ -86,6 +101,7 @@ impl SegmentHead {
             first: reader.u64().ok()?,
             synced: reader.u64().ok()?,
             base: reader.position().ok()?,
+            nonce: if nonced { Some(reader.u64().ok()?) } else { None },
         })
     }
 }

@@ -18,7 +18,7 @@ use synap_core::output::{LinkAction, Output};
 use synap_core::planted::Planted;
 use synap_core::recovered::Recovered;
 use synap_core::time::{Now, Time, WallMs};
-use synap_core::wal::{JournalConfig, recover};
+use synap_core::wal::{Draw, JournalConfig, recover};
 
 use asking::set;
 use network::Addresses;
@@ -80,7 +80,7 @@ impl Cluster {
             None => {}
         }
         let journal_config = JournalConfig {
-            wal: true,
+            wal: !server.logless,
             segment_bytes_max: 64 << 10,
             fsync: FsyncMode::Always,
             tail_bytes_max,
@@ -89,11 +89,12 @@ impl Cluster {
         let names: Vec<String> = server.files.keys().cloned().collect();
         let files = &server.files;
         let read = |name: &str| files.get(name).map(|bytes| Bytes::from(bytes.clone())).ok_or("no such file");
-        let recovery = recover(journal_config, &names, read).expect("the disk is good");
+        let draw = Draw { node: NodeId(u128::from(number + 100 * server.wiped)), seed };
+        let recovery = recover(journal_config, &names, draw, read).expect("the disk is good");
         for op in &recovery.repairs {
             server.apply(op);
         }
-        let fresh = Recovered::empty(NodeId(u128::from(number + 100 * server.wiped)), server.role);
+        let fresh = Recovered::empty(draw.node, server.role);
         let mut recovered = recovery.recovered.unwrap_or(fresh);
         if let (Some(key), Some((meta, store))) = (server.spoilt.take(), &mut recovered.snapshot) {
             store.apply(meta.position.index, meta.log_time, &set(&key, "spoilt", None));
@@ -205,6 +206,46 @@ impl Cluster {
             server.files.clear();
             server.wiped += 1;
         }
+    }
+
+    /// A backup: an empty disk with the newest snapshot of another node, and nothing else.
+    pub(crate) fn restore(&mut self, number: u32, from: u32) {
+        let newest = self.servers.get(&from).and_then(|server| {
+            let mut snapshots = server.files.range("snapshot-".to_string()..);
+            snapshots.rfind(|(name, _)| name.ends_with(".snap")).map(|(name, bytes)| (name.clone(), bytes.clone()))
+        });
+        self.wipe(number);
+        if let Some(server) = self.servers.get_mut(&number) {
+            server.files.extend(newest);
+        }
+    }
+
+    /// Its data directory is a copy of another node's.
+    pub(crate) fn copy(&mut self, number: u32, from: u32) {
+        let files = self.servers.get(&from).map(|server| server.files.clone()).unwrap_or_default();
+        if let Some(server) = self.servers.get_mut(&number) {
+            server.files = files;
+        }
+    }
+
+    /// Whether it keeps a log, from its next start on.
+    pub(crate) fn keep_log(&mut self, number: u32, keeps: bool) {
+        if let Some(server) = self.servers.get_mut(&number) {
+            server.logless = !keeps;
+        }
+    }
+
+    /// Who this node is.
+    pub(crate) fn identity(&mut self, number: u32) {
+        let now = Time(self.micros);
+        let Some(node) = self.servers.get(&number).and_then(|server| server.node.as_ref()) else { return };
+        let status = node.status(now);
+        let ready = if status.ready { "ready" } else { "not ready" };
+        self.lines.push(format!(
+            "n{number} is node {}, promised {}, {ready}",
+            status.node,
+            format_args!("{}:{}", status.epoch.number, status.epoch.leader)
+        ));
     }
 
     /// Two nodes move: each is where the other was.

@@ -36,6 +36,8 @@ pub(super) struct Server {
     pub(super) missed: Vec<Input>,
     /// Runs with `fsync_mode: never`.
     pub(super) never_syncs: bool,
+    /// Runs with `wal.enabled: false`.
+    pub(super) logless: bool,
     pub(super) priority: u32,
     /// Is configured with `failover.mode: manual`, whatever the others are.
     pub(super) manual: bool,
@@ -61,6 +63,7 @@ impl Server {
             held: false,
             missed: Vec::new(),
             never_syncs: false,
+            logless: false,
             priority: 100,
             manual: false,
             spoilt: None,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use synap_core::position::{Epoch, Index, Position};
 use synap_core::recovered::Recovered;
 use synap_core::time::Time;
-use synap_core::wal::{FileOp, FileWrite, Journal, Record, WriteBatch, recover};
+use synap_core::wal::{Draw, FileOp, FileWrite, Journal, Record, WriteBatch, recover};
 
 use crate::dice::mix;
 use crate::plan::Plan;
@@ -147,7 +147,8 @@ impl Files {
     fn recover(&mut self, plan: &Plan) -> Result<(Journal, Option<Recovered>), String> {
         let names: Vec<String> = self.0.keys().cloned().collect();
         let read = |name: &str| self.0.get(name).map(|bytes| Bytes::from(bytes.clone())).ok_or("no such file");
-        let recovery = recover(plan.journal(), &names, read).map_err(|error| error.to_string())?;
+        let recovery =
+            recover(plan.journal(), &names, Draw::default(), read).map_err(|error| error.to_string())?;
         recovery.repairs.iter().try_for_each(|op| self.apply(op))?;
         Ok((recovery.journal, recovery.recovered))
     }

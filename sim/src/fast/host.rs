@@ -13,7 +13,7 @@ use synap_core::position::Index;
 use synap_core::recovered::Recovered;
 use synap_core::time::{Now, Time, WallMs};
 use synap_core::view::Proof;
-use synap_core::wal::{Journal, recover};
+use synap_core::wal::{Draw, Journal, recover};
 
 use super::disks::{Lane, LaneName};
 use super::net::Wire;
@@ -111,10 +111,12 @@ impl World<'_> {
         let life = host.life;
         let clock = Clock::drawn(self.plan, number, life);
         let now = host.now(self.now, clock);
+        let seed = mix(&[self.plan.seed, number as u64, u64::from(life), 5]);
+        let draw = Draw { node: self.plan.node_id(number, host.setup.disks), seed };
         let (handle, recovery) = {
             let mut disk = host.disk();
             let handle = disk.attach();
-            (handle, recover(self.plan.journal(), &disk.list(), |name| disk.read(name)))
+            (handle, recover(self.plan.journal(), &disk.list(), draw, |name| disk.read(name)))
         };
         let recovery = match recovery {
             Ok(recovery) => recovery,
@@ -130,9 +132,7 @@ impl World<'_> {
             self.after(1_000_000, Event::Start { host: number });
             return;
         }
-        let id = self.plan.node_id(number, host.setup.disks);
-        let recovered = recovery.recovered.unwrap_or_else(|| Recovered::empty(id, config.role));
-        let seed = mix(&[self.plan.seed, number as u64, u64::from(life), 5]);
+        let recovered = recovery.recovered.unwrap_or_else(|| Recovered::empty(draw.node, config.role));
         let node = Node::new(config, recovered, seed, now);
         host.process = Some(Process {
             node,

@@ -9,7 +9,7 @@ use synap_core::ids::NodeId;
 use synap_core::planted::Planted;
 use synap_core::position::{Epoch, Index, Position};
 use synap_core::recovered::Recovered;
-use synap_core::wal::{JournalConfig, recover};
+use synap_core::wal::{Draw, JournalConfig, recover};
 
 /// What a platter holds.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Platter {
     pub(super) fn read(files: &BTreeMap<String, Bytes>) -> Self {
         let names: Vec<String> = files.keys().cloned().collect();
         let read = |name: &str| Ok::<_, Infallible>(files.get(name).cloned().unwrap_or_default());
-        let (node, problem) = match recover(reader(), &names, read) {
+        let (node, problem) = match recover(reader(), &names, Draw::default(), read) {
             Ok(recovery) => (recovery.recovered, None),
             Err(error) => (None, Some(error.to_string())),
         };
@@ -115,7 +115,7 @@ fn kept_logs(files: &BTreeMap<String, Bytes>) -> BTreeMap<&str, BTreeMap<String,
 fn node_in(files: &BTreeMap<String, Bytes>) -> Option<Recovered> {
     let names: Vec<String> = files.keys().cloned().collect();
     let read = |name: &str| Ok::<_, Infallible>(files.get(name).cloned().unwrap_or_default());
-    recover(reader(), &names, read).ok()?.recovered
+    recover(reader(), &names, Draw::default(), read).ok()?.recovered
 }
 
 fn lines(file: &[u8]) -> impl Iterator<Item = Position> {

@@ -12,7 +12,7 @@ use super::model::{Model, config};
 use crate::config::FsyncMode;
 use crate::recovered::Recovered;
 use crate::time::Time;
-use crate::wal::{FileOp, Journal, JournalConfig, Lane, Recovery, WriteBatch, recover};
+use crate::wal::{Draw, FileOp, Journal, JournalConfig, Lane, Recovery, WriteBatch, recover};
 
 const MODES: [FsyncMode; 3] = [FsyncMode::Always, FsyncMode::Periodic(Duration::from_millis(1)), FsyncMode::Never];
 
@@ -97,7 +97,7 @@ impl Life {
 
     fn recover(&mut self) -> Recovery {
         let names = self.disk.names();
-        recover(self.config, &names, |name| self.disk.read(name))
+        recover(self.config, &names, Draw::default(), |name| self.disk.read(name))
             .unwrap_or_else(|error| panic!("{error}: {names:?}"))
     }
 

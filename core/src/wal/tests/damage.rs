@@ -10,14 +10,14 @@ use super::disk::{Dice, Disk};
 use super::model::{Model, config};
 use crate::config::FsyncMode;
 use crate::time::Time;
-use crate::wal::{JournalConfig, Recovery, RecoveryError, recover};
+use crate::wal::{Draw, JournalConfig, Recovery, RecoveryError, recover};
 
 fn always() -> JournalConfig {
     config(FsyncMode::Always)
 }
 
 fn read(disk: &Disk) -> Result<Recovery, RecoveryError<String>> {
-    recover(always(), &disk.names(), |name| disk.read(name))
+    recover(always(), &disk.names(), Draw::default(), |name| disk.read(name))
 }
 
 /// A directory with some groups in it, all receipted, closed or not.
@@ -84,7 +84,7 @@ fn end_of_log(disk: &Disk) -> (String, usize) {
         for at in (512..bytes.len()).step_by(512) {
             let magic = bytes.get(at..at + 4) == Some(&b"SYNF"[..]);
             if magic && bytes.get(at + 16..at + 24) == Some(&seq.to_le_bytes()[..]) {
-                found = Some((name.clone(), at + 36));
+                found = Some((name.clone(), at + 44));
             }
         }
     }
@@ -98,7 +98,8 @@ fn a_missing_segment_is_noticed() {
     assert!(segments.len() > 2, "{segments:?}");
     for missing in &segments[..segments.len() - 1] {
         let names: Vec<String> = disk.names().into_iter().filter(|name| name != missing).collect();
-        let Err(RecoveryError::Gap { .. }) = recover(always(), &names, |name| disk.read(name)) else {
+        let Err(RecoveryError::Gap { .. }) = recover(always(), &names, Draw::default(), |name| disk.read(name))
+        else {
             panic!("without {missing}");
         };
     }
@@ -109,19 +110,20 @@ fn another_version_is_refused_by_its_number() {
     let (disk, _) = written(4, true);
     let read = |name: &str| {
         let mut bytes = disk.read(name)?.to_vec();
-        bytes[8] = 2;
+        bytes[8] = 3;
         let checksum = crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..512]);
         bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
         Ok::<_, String>(bytes.into())
     };
-    let refused = recover(always(), &disk.names(), read).unwrap_err();
-    assert!(matches!(refused, RecoveryError::Version { version: 2, .. }), "{refused}");
+    let refused = recover(always(), &disk.names(), Draw::default(), read).unwrap_err();
+    assert!(matches!(refused, RecoveryError::Version { version: 3, .. }), "{refused}");
 }
 
 #[test]
 fn a_directory_without_our_files_holds_no_node() {
     let names = vec!["lost+found".into(), "notes.txt".into(), "node.lock".into()];
-    let recovery = recover(always(), &names, |name| Err::<bytes::Bytes, _>(String::from(name))).unwrap();
+    let recovery =
+        recover(always(), &names, Draw::default(), |name| Err::<bytes::Bytes, _>(String::from(name))).unwrap();
     assert!(recovery.recovered.is_none() && recovery.repairs.is_empty());
 }
 
@@ -159,9 +161,9 @@ fn the_planted_bug_believes_a_torn_frame() {
     use crate::planted::{Bug, Planted};
     let (mut disk, _) = written(6, false);
     let (name, at) = end_of_log(&disk);
-    disk.rot(&name, at - 36 + 40 + 20);
+    disk.rot(&name, at - 44 + 48 + 20);
     let last = |config| {
-        let recovery = recover(config, &disk.names(), |name| disk.read(name)).unwrap();
+        let recovery = recover(config, &disk.names(), Draw::default(), |name| disk.read(name)).unwrap();
         recovery.recovered.unwrap()
     };
     let honest = last(always());

@@ -100,11 +100,16 @@ fn commands() -> Vec<Command> {
 }
 
 fn records() -> Vec<(String, Record)> {
-    let state =
-        HardState { node: NodeId(0xA1), cluster: Some(ClusterId(0xC1)), promised: EPOCH, role: RoleHint::Replica };
+    let state = HardState {
+        cluster: Some(ClusterId(0xC1)),
+        promised: EPOCH,
+        ..HardState::new(NodeId(0xA1), RoleHint::Replica)
+    };
+    let rolled_back = HardState { needs_snapshot: true, rolled_back_after: Some(Index(3)), ..state };
     let mut records = Vec::from([
         ("hard_state".into(), Record::HardState(HardState { cluster: None, role: RoleHint::Master, ..state })),
         ("hard_state".into(), Record::HardState(state)),
+        ("hard_state".into(), Record::HardState(rolled_back)),
         ("truncate".into(), Record::Truncate(position(5))),
         ("snapshot_mark".into(), Record::SnapshotMark(position(6))),
         ("committed".into(), Record::Committed(Index(7))),
@@ -117,37 +122,61 @@ fn records() -> Vec<(String, Record)> {
 }
 
 #[test]
-fn records_are_those_of_version_1() {
+fn records_are_those_of_version_2() {
     let records = records();
     let lines: Vec<_> = records.iter().map(|(name, record)| (name.clone(), record.encode().to_vec())).collect();
-    let golden = golden::compare("wal-records-v1.hex", "Every record of the log: its name, its bytes.", &lines);
+    let golden = golden::compare("wal-records-v2.hex", "Every record of the log: its name, its bytes.", &lines);
     for (bytes, (name, record)) in golden.into_iter().zip(&records) {
         assert_eq!(Record::decode(&mut Bytes::from(bytes)).as_ref(), Ok(record), "{name}");
     }
 }
 
 #[test]
-fn segments_are_those_of_version_1() {
-    assert_eq!(FORMAT_VERSION, 1, "another version has golden files of its own");
-    let head = SegmentHead { seq: 2, prev: 1, first: 4, synced: 4, base: position(6) };
-    let frame = FrameHead { kind: Kind::Records, seq: 2, number: 4, synced: 4 };
-    let close = FrameHead { kind: Kind::Close, seq: 2, number: 5, synced: 5 };
+fn records_of_version_1_are_read() {
+    let then = golden::of_an_older_version("wal-records-v1.hex");
+    let now = records()
+        .into_iter()
+        .filter(|(_, record)| !matches!(record, Record::HardState(HardState { needs_snapshot: true, .. })));
+    let now: Vec<_> = now.collect();
+    assert_eq!(then.len(), now.len());
+    for (bytes, (name, record)) in then.into_iter().zip(&now) {
+        assert_eq!(Record::decode(&mut Bytes::from(bytes)).as_ref(), Ok(record), "{name}");
+    }
+}
+
+const HEAD: SegmentHead =
+    SegmentHead { seq: 2, prev: 1, first: 4, synced: 4, base: position(6), nonce: Some(0x5eed) };
+
+#[test]
+fn segments_are_those_of_version_2() {
+    assert_eq!(FORMAT_VERSION, 2, "another version has golden files of its own");
+    let frame = FrameHead { kind: Kind::Records, tag: HEAD.tag(), number: 4, synced: 4 };
+    let close = FrameHead { kind: Kind::Close, number: 5, synced: 5, ..frame };
     let records = Vec::from([Record::Committed(Index(6)).encode(), set(7).record]);
     let lines = [
-        ("segment_head".into(), head.encode().to_vec()),
+        ("segment_head".into(), HEAD.encode().to_vec()),
         ("frame".into(), frame::encode(frame, records).concat()),
         ("close".into(), frame::encode(close, Vec::new()).concat()),
     ];
     let story = "A segment in three parts: its head, a frame with two records, the frame that closes the log.";
-    let golden = golden::compare("wal-segment-v1.hex", story, &lines);
+    read_segment(HEAD, &golden::compare("wal-segment-v2.hex", story, &lines));
+}
 
+#[test]
+fn segments_of_version_1_are_read() {
+    read_segment(SegmentHead { nonce: None, ..HEAD }, &golden::of_an_older_version("wal-segment-v1.hex"));
+}
+
+fn read_segment(head: SegmentHead, golden: &[Vec<u8>]) {
+    let frame = FrameHead { kind: Kind::Records, tag: head.tag(), number: 4, synced: 4 };
+    let close = FrameHead { kind: Kind::Close, number: 5, synced: 5, ..frame };
     assert_eq!(SegmentHead::decode(&golden[0]), Ok(head));
     let file = Bytes::from(golden.concat());
-    let found = frame::find(&file, 512, 2, Checksum::Verify).expect("the frame is whole");
+    let found = frame::find(&file, 512, head.tag(), Checksum::Verify).expect("the frame is whole");
     assert_eq!((found.head, found.next), (frame, 1024));
     let mut records = found.records;
     assert_eq!(Record::decode(&mut records), Ok(Record::Committed(Index(6))));
     assert_eq!(Record::decode(&mut records), Ok(Record::Entry(set(7))));
-    let found = frame::find(&file, 1024, 2, Checksum::Verify).expect("the last frame is whole");
+    let found = frame::find(&file, 1024, head.tag(), Checksum::Verify).expect("the last frame is whole");
     assert_eq!((found.head, found.next), (close, file.len()));
 }

@@ -4,6 +4,7 @@ pub(crate) mod arbitrary;
 mod crashes;
 mod damage;
 mod disk;
+mod forged;
 pub(crate) mod golden;
 mod model;
 mod mutations;

@@ -105,12 +105,14 @@ pub(super) struct Model {
     pub(super) epoch: u64,
     at: u64,
     batches: u64,
+    /// What clients write, if it is not for the model to say.
+    pub(super) value: Option<Bytes>,
 }
 
 impl Model {
     pub(super) fn new() -> Self {
         let states = vec![State { entries: Vec::new(), hard_state: None }];
-        Self { states, snapshots: Vec::new(), epoch: 1, at: 1000, batches: 0 }
+        Self { states, snapshots: Vec::new(), epoch: 1, at: 1000, batches: 0, value: None }
     }
 
     pub(super) fn now(&self) -> &State {
@@ -125,6 +127,7 @@ impl Model {
     fn entry(&mut self, dice: &mut Dice, after: Position) -> Entry {
         self.at += 1;
         let value = Bytes::from(vec![b'v'; usize::try_from(dice.below(700)).unwrap()]);
+        let value = self.value.clone().unwrap_or(value);
         let pair = Pair {
             key: Bytes::from(vec![b'k', dice.below(5) as u8]),
             value: Value { kind: ValueKind::Bytes, bytes: value },
@@ -137,10 +140,9 @@ impl Model {
 
     fn hard_state(&self) -> HardState {
         HardState {
-            node: NodeId(1),
             cluster: Some(ClusterId(9)),
             promised: epoch(self.epoch),
-            role: RoleHint::Master,
+            ..HardState::new(NodeId(1), RoleHint::Master)
         }
     }
 

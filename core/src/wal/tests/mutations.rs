@@ -15,7 +15,7 @@ use super::disk::{Dice, Disk};
 use super::model::{Model, config};
 use crate::config::FsyncMode;
 use crate::time::Time;
-use crate::wal::{Recovery, RecoveryError, recover};
+use crate::wal::{Draw, Recovery, RecoveryError, recover};
 
 /// Files with their content.
 type Files = BTreeMap<String, Vec<u8>>;
@@ -24,14 +24,15 @@ fn read(files: &Files) -> Result<Recovery, RecoveryError<String>> {
     let names: Vec<String> = files.keys().cloned().collect();
     let content =
         |name: &str| files.get(name).map(|bytes| Bytes::from(bytes.clone())).ok_or(String::from("absent"));
-    recover(config(FsyncMode::Always), &names, content)
+    recover(config(FsyncMode::Always), &names, Draw::default(), content)
 }
 
 /// A directory with a log in a few segments and, now and then, a snapshot.
 fn written(dice: &mut Dice) -> Files {
     let (mut disk, mut model) = (Disk::default(), Model::new());
     let names = disk.names();
-    let Ok(Recovery { mut journal, .. }) = recover(config(FsyncMode::Always), &names, |name| disk.read(name))
+    let Ok(Recovery { mut journal, .. }) =
+        recover(config(FsyncMode::Always), &names, Draw::default(), |name| disk.read(name))
     else {
         panic!("an empty directory is good")
     };

@@ -15,11 +15,12 @@ use super::model::{Model, config, epoch};
 use crate::config::FsyncMode;
 use crate::position::{Index, Position};
 use crate::time::Time;
-use crate::wal::{FileOp, FileWrite, Journal, JournalConfig, Lane, Record, RollbackId, WriteBatch, recover};
+use crate::wal::{Draw, FileOp, FileWrite, Journal, JournalConfig, Lane, Record, RollbackId, WriteBatch, recover};
 
 fn open(config: JournalConfig, disk: &mut Disk) -> Journal {
     let names = disk.names();
-    let recovery = recover(config, &names, |name| disk.read(name)).unwrap_or_else(|error| panic!("{error}"));
+    let recovery =
+        recover(config, &names, Draw::default(), |name| disk.read(name)).unwrap_or_else(|error| panic!("{error}"));
     disk.carry_out_all(&recovery.repairs);
     recovery.journal
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use synap_core::command::{Command, Condition, Pair, ValueKind};
 use synap_core::config::{Concern, FsyncMode};
 use synap_core::planted::Planted;
-use synap_core::wal::{Entry, JournalConfig, Recovery, recover};
+use synap_core::wal::{Draw, Entry, JournalConfig, Recovery, recover};
 
 use super::{damaged, open};
 use crate::cli::exit::{Exit, Failed, Outcome};
@@ -69,7 +69,7 @@ fn read(dir: &Path) -> Result<Recovery, Failed> {
         tail_bytes_max: u64::MAX,
         planted: Planted::default(),
     };
-    recover(config, &names, |name| disk.read(name)).map_err(|error| damaged(dir, &error))
+    recover(config, &names, Draw::default(), |name| disk.read(name)).map_err(|error| damaged(dir, &error))
 }
 
 fn notes(recovery: &Recovery) {
