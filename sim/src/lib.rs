@@ -16,6 +16,7 @@ pub mod disk;
 pub mod exhaustive;
 pub mod fast;
 pub mod linear;
+pub mod model;
 mod operator;
 pub mod oracle;
 mod panics;

@@ -1,13 +1,17 @@
 //! What clients think of asking, drawn from the plan. Knows nothing of how a request travels or who answers it:
 //! every level draws from here.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use synap_core::command::{Command, Condition, Pair, Value, ValueKind};
 use synap_core::config::Concern;
 use synap_core::output::{Refusal, Reply};
+use synap_core::position::Index;
 
 use crate::dice::Dice;
-use crate::plan::{Ask, PAD, Plan, ZERO, concern_of};
+use crate::model::Look;
+use crate::plan::{Ask, PAD, Plan, ZERO, concern_of, once};
 use crate::trace::Answer;
 
 /// Thinks of one client's questions.
@@ -15,17 +19,47 @@ use crate::trace::Answer;
 pub(crate) struct Mind {
     pub(crate) dice: Dice,
     sets: u64,
+    /// Draws the rarer questions, so that the others stay as they are.
+    wide: Dice,
+    /// The versions of keys that it was told of last.
+    versions: BTreeMap<Bytes, u64>,
+    /// What it has asked under keys, to ask it once more much later.
+    tickets: Vec<Command>,
 }
+
+/// Requests under keys that a client remembers.
+const TICKETS_MAX: usize = 32;
 
 impl Mind {
     /// The mind of client `number`.
     pub(crate) fn new(plan: &Plan, number: usize) -> Self {
-        Self { dice: Dice::named(plan.seed, &format!("client {number}")), sets: 0 }
+        Self {
+            dice: Dice::named(plan.seed, &format!("client {number}")),
+            sets: 0,
+            wide: Dice::named(plan.seed, &format!("client {number}, wide")),
+            versions: BTreeMap::new(),
+            tickets: Vec::new(),
+        }
+    }
+
+    /// It was told that the key has this version.
+    pub(crate) fn saw(&mut self, key: &Bytes, version: u64) {
+        self.versions.insert(key.clone(), version);
+    }
+
+    /// It asks for this; what stands under a key it may ask for again.
+    pub(crate) fn asks(&mut self, command: &Command) {
+        if matches!(command, Command::Once { .. }) && self.tickets.len() < TICKETS_MAX {
+            self.tickets.push(command.clone());
+        }
     }
 
     /// Its next question.
     pub(crate) fn draw(&mut self, number: usize, plan: &Plan) -> Ask {
         let workload = &plan.workload;
+        if workload.wide_per_mille > 0 && self.wide.chance(workload.wide_per_mille) {
+            return self.draw_wide(number, plan);
+        }
         let key = self.key(plan);
         if number < usize::from(workload.readers) || self.dice.chance(workload.read_per_mille) {
             let age_ms = self.dice.chance(200).then(|| self.dice.between(10, 500));
@@ -61,6 +95,108 @@ impl Mind {
         }
     }
 
+    /// A question of the rarer kinds.
+    fn draw_wide(&mut self, number: usize, plan: &Plan) -> Ask {
+        if number < usize::from(plan.workload.readers) || self.wide.chance(plan.workload.read_per_mille) {
+            return Ask::Look(self.look(plan));
+        }
+        let concern = concern_of(self.wide.pick(&plan.workload.concerns).as_str()).unwrap_or(Concern::Quorum);
+        Ask::Write { command: self.wide_command(number, plan), concern }
+    }
+
+    fn look(&mut self, plan: &Plan) -> Look {
+        let key = self.wide_key(plan);
+        match self.wide.below(7) {
+            0 => Look::Exists(key),
+            1 | 2 => Look::Ttl(key),
+            3 => Look::Mget(vec![key, self.wide_key(plan), self.wide_counter(), Bytes::from_static(b"nobody")]),
+            4 => Look::Stats,
+            _ => Look::Scan {
+                prefix: Bytes::from_static(self.wide.pick::<&[u8]>(&[b"", b"w", b"k", b"k1", b"zz"])),
+                after: if self.wide.chance(500) { Some(key) } else { None },
+                limit: *self.wide.pick(&[1, 2, 3, 100]),
+            },
+        }
+    }
+
+    fn wide_command(&mut self, number: usize, plan: &Plan) -> Command {
+        let key = self.wide_key(plan);
+        let ttl_ms = if self.wide.chance(400) { Some(*self.wide.pick(LIVES_MS)) } else { None };
+        match self.wide.below(16) {
+            0 => set(&key, self.value(number, plan), ttl_ms, Condition::Always),
+            1 => set(&key, self.value(number, plan), ttl_ms, Condition::Absent),
+            2 => set(&key, self.value(number, plan), ttl_ms, Condition::Present),
+            3..=5 => {
+                let version = self.wide_version(&key);
+                set(&key, self.value(number, plan), ttl_ms, Condition::Version(Index(version)))
+            }
+            6 | 7 => self.wide_number(ttl_ms),
+            8 | 9 => {
+                let by = *self.wide.pick(&[1, -1, -7, 0, 1_000_000, i64::MAX, i64::MIN, i64::MIN + 1]);
+                Command::Incr { key: self.wide_counter(), by }
+            }
+            10 => {
+                let key = if self.wide.chance(300) { self.wide_counter() } else { key };
+                Command::Expire { key, ttl_ms: *self.wide.pick(&[0, 1, 20, 400, 3_000, 86_400_000]) }
+            }
+            11 => Command::Persist { key },
+            12 | 13 => {
+                let pairs = (0..self.wide.between(2, 6)).map(|_| {
+                    let value = bytes_value(self.value(number, plan));
+                    Pair { key: self.wide_key(plan), value, ttl_ms }
+                });
+                Command::Batch { pairs: pairs.collect() }
+            }
+            _ => self.once_more(&key).unwrap_or(Command::Delete { key }),
+        }
+    }
+
+    /// An old request again, or another one under its key.
+    fn once_more(&mut self, key: &Bytes) -> Option<Command> {
+        if self.tickets.is_empty() {
+            return None;
+        }
+        let old = self.wide.pick(&self.tickets).clone();
+        match &old {
+            Command::Once { ticket, .. } if self.wide.chance(200) => {
+                Some(once(&String::from_utf8_lossy(&ticket.key), Command::Delete { key: key.clone() }))
+            }
+            _ => Some(old),
+        }
+    }
+
+    /// The version that the key has as far as is known, or one that is past, or that of an absent key.
+    fn wide_version(&mut self, key: &Bytes) -> u64 {
+        let known = self.versions.get(key).copied().unwrap_or(0);
+        match self.wide.below(6) {
+            0 => known.saturating_sub(1),
+            1 => 0,
+            _ => known,
+        }
+    }
+
+    /// A counter is given a number, often one at a limit, or what is none.
+    fn wide_number(&mut self, ttl_ms: Option<u64>) -> Command {
+        let numbers =
+            ["9223372036854775807", "-9223372036854775808", "0", "41", "-1", "1.5", "[1]", "9223372036854775808"];
+        let bytes = Bytes::from_static(self.wide.pick(&numbers).as_bytes());
+        let pair = Pair { key: self.wide_counter(), value: Value { kind: ValueKind::Json, bytes }, ttl_ms };
+        Command::Set { pair, condition: Condition::Always }
+    }
+
+    /// Few keys, so that they meet each other; counters apart, whose value no write tells.
+    fn wide_key(&mut self, plan: &Plan) -> Bytes {
+        if self.wide.chance(700) {
+            Bytes::from(format!("w{}", self.wide.below(5)))
+        } else {
+            Bytes::from(format!("k{}", self.wide.below(plan.workload.keys.min(20))))
+        }
+    }
+
+    fn wide_counter(&mut self) -> Bytes {
+        Bytes::from(format!("n{}", self.wide.below(4)))
+    }
+
     fn key(&mut self, plan: &Plan) -> Bytes {
         Bytes::from(format!("k{}", self.dice.below(plan.workload.keys)))
     }
@@ -69,7 +205,7 @@ impl Mind {
         Bytes::from(format!("n{}", self.dice.below(3)))
     }
 
-    /// No two values are the same, so that a value tells which write it came from.
+    /// No two texts are the same, so that a value tells which write it came from.
     fn value(&mut self, number: usize, plan: &Plan) -> Vec<u8> {
         self.sets += 1;
         let mut value = format!("c{number}.{}", self.sets).into_bytes();
@@ -78,6 +214,9 @@ impl Mind {
         value
     }
 }
+
+/// Times to live: a moment, a while, days.
+const LIVES_MS: &[u64] = &[1, 5, 40, 300, 2_000, 60_000, 90_000_000];
 
 /// A set of bytes.
 pub(crate) fn set(key: &[u8], value: Vec<u8>, ttl_ms: Option<u64>, condition: Condition) -> Command {

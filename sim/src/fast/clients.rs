@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use synap_core::command::{Command, Condition, Fingerprint, Ticket};
+use synap_core::command::{Command, Condition, Outcome};
 use synap_core::config::Concern;
 use synap_core::ids::RequestId;
 use synap_core::input::{Input, ReadDemand, Request};
@@ -17,9 +17,10 @@ use synap_core::view::View;
 
 use super::{Event, World};
 use crate::dice::mix;
+use crate::model::Look;
 use crate::operator::Site;
 use crate::oracle::Fact;
-use crate::plan::{Ask, Plan};
+use crate::plan::{Ask, Plan, once};
 use crate::trace::{Answer, Step};
 use crate::workload::{Mind, said, set, shown};
 
@@ -99,6 +100,8 @@ impl World<'_> {
         let ask = client.mind.draw(number, self.plan);
         let host = match &ask {
             Ask::Read { .. } if client.mind.dice.chance(700) => client.mind.dice.below(hosts as u64) as usize,
+            // What a front would answer is looked at where it stands: here any state will do.
+            Ask::Look(_) => client.mind.dice.below(hosts as u64) as usize,
             Ask::Read { .. } | Ask::Write { .. } => client.target,
         };
         self.client_asks(number, host, ask);
@@ -121,9 +124,18 @@ impl World<'_> {
         let drawn = mix(&[self.plan.seed, self.now, number as u64, 9]);
         let client = &mut self.clients.clients[number];
         let want = match ask {
-            Ask::Write { command, concern } if self.plan.knobs.automatic && drawn.is_multiple_of(3) => {
-                Want::Write { command: once(number, drawn, command), concern }
+            Ask::Write { command, concern }
+                if !matches!(command, Command::Once { .. })
+                    && (self.plan.knobs.automatic || self.plan.workload.wide_per_mille > 0)
+                    && drawn.is_multiple_of(3) =>
+            {
+                let wide = self.plan.workload.wide_per_mille > 0 && drawn.is_multiple_of(2);
+                let key = format!("c{number}-{drawn:x}{}", if wide { "+" } else { "" });
+                let command = once(&key, command);
+                client.mind.asks(&command);
+                Want::Write { command, concern }
             }
+            Ask::Look(look) => Want::Read { key: key_of(&look), demand: ReadDemand::default() },
             Ask::Write { command, concern } => Want::Write { command, concern },
             Ask::Read { key, age_ms: None, own: false }
                 if self.plan.knobs.automatic && drawn.is_multiple_of(2) =>
@@ -246,6 +258,9 @@ impl World<'_> {
             answer: Answer::Done,
             text: format!("{} at {}", shown(value.as_ref()), view.applied),
         });
+        if let (Some(client), Some((_, version))) = (client, &value) {
+            self.clients.clients[client].mind.saw(&key, *version);
+        }
         let min_index = demand.min_position.map(|(_, index)| index);
         let linearizable_since = demand.linearizable.then_some(asked_at);
         let applied = view.applied;
@@ -272,6 +287,11 @@ impl World<'_> {
                 let fact =
                     Fact::Written { node: host, life, command: &command, asked_at, written: &written, voters };
                 self.oracles.see(self.plan, self.now, &fact);
+                if let (Some(client), Command::Set { pair, .. }, Outcome::Set { version, .. }) =
+                    (client, &command, &written.outcome)
+                {
+                    self.clients.clients[client].mind.saw(&pair.key, version.0);
+                }
                 self.tally.writes += 1;
                 match client {
                     Some(client) => self.clients.clients[client].last = Some(written.position),
@@ -380,11 +400,14 @@ impl Want {
     }
 }
 
-/// A write that is safe to send again.
-fn once(client: usize, drawn: u64, command: Command) -> Command {
-    let key = Bytes::from(format!("c{client}-{drawn:x}"));
-    let ticket = Ticket { key, fingerprint: Fingerprint::of(&[&drawn.to_le_bytes()]), wants_old: false };
-    Command::Once { ticket, command: Box::new(command) }
+/// A key that a look is about.
+fn key_of(look: &Look) -> Bytes {
+    match look {
+        Look::Get(key) | Look::Raw(key) | Look::Exists(key) | Look::Ttl(key) => key.clone(),
+        Look::Mget(keys) => keys.first().cloned().unwrap_or_default(),
+        Look::Scan { prefix, .. } => prefix.clone(),
+        Look::Stats => Bytes::new(),
+    }
 }
 
 /// The host that a master's address names.

@@ -352,8 +352,10 @@ impl World<'_> {
         }
         let Some(process) = &self.hosts[number].process else { return };
         let status = process.node.status(process.time(self.now));
+        let view = process.node.view();
         self.trace.cover(self.now, &[6, number as u64, status.positions.applied.index.0, status.hash.0]);
         self.see(&Fact::Status { node: number, life, status: &status });
+        self.see(&Fact::Applied { node: number, view: &view, status: &status });
     }
 
     /// For whoever reads the trace: each change of how a node stands.

@@ -25,7 +25,10 @@ impl Oracle for AppliedOnce {
 
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
         match fact {
-            Fact::Written { command: Command::Once { ticket, .. }, written, .. } => {
+            // Who took another request's key is told of an entry that did nothing.
+            Fact::Written { command: Command::Once { ticket, .. }, written, .. }
+                if !matches!(written.outcome, Outcome::KeyReused { .. }) =>
+            {
                 self.answered.entry(ticket.key.clone()).or_default().push(written.position);
                 Ok(())
             }

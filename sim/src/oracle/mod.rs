@@ -5,6 +5,7 @@
 
 mod applied_once;
 mod bounds;
+mod by_the_model;
 mod commits;
 mod committed_never_changes;
 mod durable_ack;
@@ -41,8 +42,10 @@ use synap_core::message::Message;
 use synap_core::output::Written;
 use synap_core::position::{Epoch, Index, Position};
 use synap_core::status::Status;
+use synap_core::view::View;
 
 use crate::disk::ModelDisk;
+use crate::model::Fronted;
 use crate::plan::Plan;
 pub use front_tells::Shown;
 pub use platter::Platter;
@@ -124,6 +127,24 @@ pub enum Fact<'a> {
         life: u32,
         /// Its word.
         status: &'a Status,
+    },
+    /// How a node stands at this instant, all of it.
+    Applied {
+        /// Which.
+        node: usize,
+        /// What it would show to readers.
+        view: &'a View,
+        /// Its word about itself.
+        status: &'a Status,
+    },
+    /// A front answered a client.
+    Fronted {
+        /// Whose.
+        node: usize,
+        /// Which state it answered from, or where the write stands.
+        at: Position,
+        /// What it answered, and to what.
+        answer: &'a Fronted,
     },
     /// A node told what happened.
     Happened {
@@ -318,6 +339,7 @@ impl Oracles {
             Box::new(front_tells::FrontTells::default()),
             Box::new(refused_is_not_done::RefusedIsNotDone::default()),
             Box::new(same_state::SameState::default()),
+            Box::new(by_the_model::ByTheModel::default()),
             Box::new(rollback_reported::RollbackReported::new(nodes)),
             Box::new(lag_tells::LagTells::new(nodes)),
             Box::new(leases::Leases::default()),

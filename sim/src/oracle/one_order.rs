@@ -6,7 +6,7 @@
 //! since it was asked, or never, and so may the end of a key that was given a time to live. Counters are left out: an open
 //! increment has no value of its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use synap_core::command::{Command, Outcome};
@@ -25,6 +25,8 @@ pub(super) struct OneOrder {
     open: HashMap<Command, Vec<u64>>,
     /// Every command in the order in which it was first asked for.
     asked: Vec<Command>,
+    /// Requests under a key that were answered: whatever is asked under it again does nothing.
+    done_once: BTreeSet<Bytes>,
     operations: Vec<(Bytes, Operation<Value>)>,
     compared: u64,
 }
@@ -61,6 +63,9 @@ impl Oracle for OneOrder {
 
 impl OneOrder {
     fn ask(&mut self, command: &Command, at: u64) {
+        if matches!(command, Command::Once { ticket, .. } if self.done_once.contains(&ticket.key)) {
+            return;
+        }
         let times = self.open.entry(command.clone()).or_default();
         if times.is_empty() {
             self.asked.push(command.clone());
@@ -71,6 +76,11 @@ impl OneOrder {
     /// A retry is one operation with its first try. Of others that are the same, the last one asked is taken for the one that
     /// was answered: those that stay open then allow for more.
     fn answer(&mut self, command: &Command, asked_at: u64, at: u64, outcome: &Outcome) {
+        if let Command::Once { ticket, .. } = command
+            && !self.done_once.insert(ticket.key.clone())
+        {
+            return;
+        }
         let times = self.open.entry(command.clone()).or_default();
         let called_at = match command {
             Command::Once { .. } => times.drain(..).min().unwrap_or(asked_at).min(asked_at),

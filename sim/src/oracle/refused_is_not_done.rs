@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use synap_core::command::{Command, Pair};
+use synap_core::command::{Command, Pair, ValueKind};
 use synap_core::position::Index;
 
 use crate::oracle::{Fact, Ground, Oracle};
 
-/// Remembers the values that were refused. No two writes of a run have the same value, so a value tells the write.
+/// Remembers the values that were refused. No two writes of a run have the same text, so a text tells the write.
 #[derive(Debug, Default)]
 pub(super) struct RefusedIsNotDone {
     refused: BTreeSet<Bytes>,
@@ -50,5 +50,7 @@ fn values(command: &Command) -> impl Iterator<Item = Bytes> {
         Command::Batch { pairs } => pairs,
         _ => &[],
     };
-    pairs.iter().map(|pair| pair.value.bytes.clone())
+    // Numbers are drawn again and again.
+    let tells = |pair: &&Pair| pair.value.kind == ValueKind::Bytes;
+    pairs.iter().filter(tells).map(|pair| pair.value.bytes.clone())
 }

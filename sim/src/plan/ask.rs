@@ -9,7 +9,12 @@
 //! batch k1=a k2=b @2                   on two replicas besides the master
 //! incr n0 3 once=i7                    under an Idempotency-Key: a second one under the same key does nothing
 //! get k1 own age=100                   at least what the client itself wrote last, no older than 100 ms
+//! set n0:=42                           a value that is JSON and no string
+//! set k1=v1 if_version=7               only if that is the key's version; 0: only if absent
+//! exists k1, ttl k1, mget k1 k2, scan k after=k3 limit=5, stats
 //! ```
+//!
+//! Who asks under an Idempotency-Key that ends in `+` wants to be told the old value.
 //!
 //! Without `@`, a write asks for `quorum`. Owns both ways, from text and to it; nothing here knows of time or nodes.
 
@@ -20,6 +25,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use synap_core::command::{Command, Condition, Fingerprint, Pair, Ticket, Value, ValueKind};
 use synap_core::config::Concern;
+use synap_core::position::Index;
+
+use crate::model::Look;
 
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +49,8 @@ pub enum Ask {
         /// Of a state that holds the client's own last write.
         own: bool,
     },
+    /// Another look at the state, whatever it is.
+    Look(Look),
 }
 
 /// Why a line is no question.
@@ -80,6 +90,7 @@ impl fmt::Display for Ask {
                 write!(f, "get {}{}", text(key), if *own { " own" } else { "" })?;
                 age_ms.map_or(Ok(()), |ms| write!(f, " age={ms}"))
             }
+            Self::Look(look) => write_look(f, look),
             Self::Write { command, concern } => {
                 write_command(f, command)?;
                 match concern {
@@ -103,7 +114,8 @@ impl Ask {
 /// The same command under an Idempotency-Key.
 pub fn once(key: &str, command: Command) -> Command {
     let fingerprint = Fingerprint::of(&[format!("{command:?}").as_bytes()]);
-    let ticket = Ticket { key: Bytes::copy_from_slice(key.as_bytes()), fingerprint, wants_old: false };
+    let wants_old = key.ends_with('+');
+    let ticket = Ticket { key: Bytes::copy_from_slice(key.as_bytes()), fingerprint, wants_old };
     Command::Once { ticket, command: Box::new(command) }
 }
 
@@ -121,12 +133,27 @@ fn parse(line: &str) -> Result<Ask, &'static str> {
     let mut words = Words::of(line)?;
     let ask = match words.next("a verb is missing")? {
         "get" => Ask::Read { key: words.key()?, own: words.flag("own"), age_ms: words.option("age")? },
+        "exists" => Ask::Look(Look::Exists(words.key()?)),
+        "ttl" => Ask::Look(Look::Ttl(words.key()?)),
+        "stats" => Ask::Look(Look::Stats),
+        "mget" => {
+            let keys = std::mem::take(&mut words.rest);
+            Ask::Look(Look::Mget(keys.iter().map(|key| Bytes::copy_from_slice(key.as_bytes())).collect()))
+        }
+        "scan" => {
+            let limit = words.option("limit")?.map_or(100, |limit| limit as usize);
+            let after = words.name("after=").map(|key| Bytes::copy_from_slice(key.as_bytes()));
+            let prefix = if words.rest.is_empty() { Bytes::new() } else { words.key()? };
+            Ask::Look(Look::Scan { prefix, after, limit })
+        }
         "set" => {
-            let condition = match (words.flag("nx"), words.flag("xx")) {
-                (false, false) => Condition::Always,
-                (true, false) => Condition::Absent,
-                (false, true) => Condition::Present,
-                (true, true) => return Err("nx and xx exclude each other"),
+            let version = words.option("if_version")?.map(|version| Condition::Version(Index(version)));
+            let condition = match (words.flag("nx"), words.flag("xx"), version) {
+                (false, false, None) => Condition::Always,
+                (true, false, None) => Condition::Absent,
+                (false, true, None) => Condition::Present,
+                (false, false, Some(version)) => version,
+                _ => return Err("nx, xx and if_version exclude each other"),
             };
             let ttl_ms = words.option("ttl")?;
             words.write(|words| Ok(Command::Set { pair: words.pair(ttl_ms)?, condition }))?
@@ -145,10 +172,12 @@ fn parse(line: &str) -> Result<Ask, &'static str> {
         "persist" => words.write(|words| Ok(Command::Persist { key: words.key()? }))?,
         "incr" => words.write(|words| Ok(Command::Incr { key: words.key()?, by: words.number()? }))?,
         "expire" => words.write(|words| Ok(Command::Expire { key: words.key()?, ttl_ms: words.number()? }))?,
-        _ => return Err("verbs are get, set, batch, delete, persist, incr, expire"),
+        _ => return Err(VERBS),
     };
     if words.rest.is_empty() { Ok(ask) } else { Err("there are words too many") }
 }
+
+const VERBS: &str = "verbs are get, exists, ttl, scan, mget, stats, set, batch, delete, persist, incr, expire";
 
 /// The words of a line that are not yet understood, and its concern.
 struct Words<'a> {
@@ -198,6 +227,10 @@ impl<'a> Words<'a> {
 
     fn pair(&mut self, ttl_ms: Option<u64>) -> Result<Pair, &'static str> {
         let word = self.next("KEY=VALUE is missing")?;
+        if let Some((key, json)) = word.split_once(":=") {
+            let value = Value { kind: ValueKind::Json, bytes: Bytes::copy_from_slice(json.as_bytes()) };
+            return Ok(Pair { key: Bytes::copy_from_slice(key.as_bytes()), value, ttl_ms });
+        }
         let (key, value) = word.split_once('=').ok_or("a value is given as KEY=VALUE")?;
         let padded = |pad| value.split_once(char::from(pad)).map(|(value, length)| (value, length, pad));
         let (value, length, pad) = match padded(b'*').or_else(|| padded(b'~')) {
@@ -240,10 +273,10 @@ fn write_command(f: &mut fmt::Formatter<'_>, command: &Command) -> fmt::Result {
     match command {
         Command::Set { pair, condition } => {
             let only = match condition {
-                Condition::Always => "",
-                Condition::Absent => " nx",
-                Condition::Present => " xx",
-                Condition::Version(_) => " if_version",
+                Condition::Always => String::new(),
+                Condition::Absent => " nx".to_owned(),
+                Condition::Present => " xx".to_owned(),
+                Condition::Version(version) => format!(" if_version={}", version.0),
             };
             write!(f, "set {}{only}{}", pair_text(pair), ttl(pair.ttl_ms))
         }
@@ -265,8 +298,33 @@ fn write_command(f: &mut fmt::Formatter<'_>, command: &Command) -> fmt::Result {
     }
 }
 
+fn write_look(f: &mut fmt::Formatter<'_>, look: &Look) -> fmt::Result {
+    match look {
+        Look::Get(key) => write!(f, "get {}", text(key)),
+        Look::Raw(key) => write!(f, "raw {}", text(key)),
+        Look::Exists(key) => write!(f, "exists {}", text(key)),
+        Look::Ttl(key) => write!(f, "ttl {}", text(key)),
+        Look::Stats => f.write_str("stats"),
+        Look::Mget(keys) => {
+            f.write_str("mget")?;
+            keys.iter().try_for_each(|key| write!(f, " {}", text(key)))
+        }
+        Look::Scan { prefix, after, limit } => {
+            f.write_str("scan")?;
+            if !prefix.is_empty() {
+                write!(f, " {}", text(prefix))?;
+            }
+            after.as_ref().map_or(Ok(()), |after| write!(f, " after={}", text(after)))?;
+            write!(f, " limit={limit}")
+        }
+    }
+}
+
 fn pair_text(pair: &Pair) -> String {
     let value = text(&pair.value.bytes);
+    if pair.value.kind == ValueKind::Json {
+        return format!("{}:={value}", text(&pair.key));
+    }
     let sign = if value.ends_with(char::from(ZERO)) { '~' } else { '*' };
     let short = value.trim_end_matches(if sign == '~' { char::from(ZERO) } else { char::from(PAD) });
     let length = if short.len() < value.len() { format!("{sign}{}", value.len()) } else { String::new() };
@@ -296,6 +354,15 @@ mod tests {
             "incr n0 -3 once=i1 @local",
             "expire k1 500",
             "batch k1=a*7 k2=b ttl=9 @1",
+            "set n0:=-9223372036854775808 ttl=9",
+            "set k1=v1 if_version=0",
+            "set k1=v1 if_version=17 once=i2+ @1",
+            "exists k1",
+            "ttl k1",
+            "mget k1 k2 k1",
+            "scan limit=100",
+            "scan k after=k3 limit=5",
+            "stats",
         ] {
             assert_eq!(line.parse::<Ask>().map(|ask| ask.to_string()), Ok(line.to_owned()));
         }
@@ -310,9 +377,9 @@ mod tests {
     fn a_bad_line_is_refused_with_its_reason() {
         for (line, why) in [
             ("", "a verb is missing"),
-            ("put k=v", "verbs are get, set, batch, delete, persist, incr, expire"),
+            ("put k=v", VERBS),
             ("set k", "a value is given as KEY=VALUE"),
-            ("set k=v nx xx", "nx and xx exclude each other"),
+            ("set k=v nx xx", "nx, xx and if_version exclude each other"),
             ("set k=v @most", "concerns are @async, @local, @quorum and @N"),
             ("set k=v @1 @2", "one concern is enough"),
             ("set k=v*x", "a length follows the * or ~"),

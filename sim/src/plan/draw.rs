@@ -32,7 +32,7 @@ pub fn draw(seed: u64) -> Plan {
         planted: None,
         network: network(&mut dice),
         disk: disk(&mut dice),
-        workload: workload(&mut dice, replicas, busy_ms),
+        workload: Workload { wide_per_mille: wide_per_mille(seed), ..workload(&mut dice, replicas, busy_ms) },
         faults,
         broken,
         operations: Vec::new(),
@@ -114,6 +114,11 @@ fn disk(dice: &mut Dice) -> DiskProfile {
     }
 }
 
+/// From dice of its own, so that nothing else is drawn anew.
+fn wide_per_mille(seed: u64) -> u32 {
+    *Dice::named(seed, "wide").pick(&[0, 150, 400])
+}
+
 fn workload(dice: &mut Dice, replicas: u8, busy_ms: u64) -> Workload {
     let mut concerns = vec!["quorum".to_owned()];
     if dice.chance(500) {
@@ -141,6 +146,7 @@ fn workload(dice: &mut Dice, replicas: u8, busy_ms: u64) -> Workload {
         zeros: dice.chance(200),
         read_per_mille: (*dice.pick(&[100, 300, 600])).min(reads_max),
         ttl_per_mille: *dice.pick(&[0, 0, 100]),
+        wide_per_mille: 0,
         concerns,
         timeout_ms: (*dice.pick(&[200, 1_000, 3_000])).min(busy_ms / 4),
     }

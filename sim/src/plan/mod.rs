@@ -122,6 +122,9 @@ pub struct Workload {
     pub read_per_mille: u32,
     /// How many of a thousand writes give their key a time to live.
     pub ttl_per_mille: u32,
+    /// How many of a thousand requests are of the rarer kinds: numbers at their limits, versions right and stale, lives of
+    /// a moment and of days, keys that come back after their time, old requests once more, scans and the like.
+    pub wide_per_mille: u32,
     /// The concerns that writes ask for, with equal chance; `quorum`, `local`, `async`, or a number.
     pub concerns: Vec<String>,
     /// How long a request may take.

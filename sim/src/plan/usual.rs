@@ -84,6 +84,7 @@ impl Default for Workload {
             zeros: false,
             read_per_mille: 300,
             ttl_per_mille: 0,
+            wide_per_mille: 0,
             concerns: vec!["quorum".to_owned()],
             timeout_ms: 1_000,
         }

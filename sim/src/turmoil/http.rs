@@ -128,6 +128,11 @@ impl Answered {
         self.header("synap-staleness-ms")?.parse().ok()
     }
 
+    /// `Synap-Replayed`.
+    pub(super) fn is_replayed(&self) -> bool {
+        self.header("synap-replayed") == Some("true")
+    }
+
     /// The node that `Location` names.
     pub(super) fn location(&self) -> Option<usize> {
         self.header("location")?.strip_prefix("http://n")?.split(':').next()?.parse().ok()

@@ -11,6 +11,7 @@ mod host;
 mod http;
 mod inspector;
 mod ledger;
+mod looks;
 mod machines;
 mod net;
 mod requests;

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use hyper::Method;
 use serde_json::{Value, json};
-use synap_core::command::{Command, Condition, Pair};
+use synap_core::command::{Command, Condition, Pair, ValueKind};
 use synap_core::config::Concern;
 use synap_core::position::Index;
 
 use super::http::{Answered, Call};
+use crate::model::Look;
 
 /// What an answer means to who asked for a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +23,11 @@ pub(super) enum Meaning {
     Elsewhere(usize),
 }
 
-/// A write, as HTTP.
-pub(super) fn write(command: &Command, concern: Concern, timeout_ms: u64) -> Call {
+/// A write, as HTTP; `get`: it asks for the old value.
+pub(super) fn write(command: &Command, concern: Concern, timeout_ms: u64, get: bool) -> Call {
     let query = format!("?concern={}&timeout_ms={timeout_ms}", word_of(concern));
     match command {
-        Command::Set { pair, condition } => Call::post(format!("/kv/set{query}"), set(pair, *condition)),
+        Command::Set { pair, condition } => Call::post(format!("/kv/set{query}"), set(pair, *condition, get)),
         Command::Batch { pairs } => {
             let pairs: Vec<Value> = pairs.iter().map(pair_json).collect();
             Call::post(format!("/kv/mset{query}"), json!({ "pairs": pairs }).to_string())
@@ -43,7 +44,7 @@ pub(super) fn write(command: &Command, concern: Concern, timeout_ms: u64) -> Cal
         }
         Command::Persist { key } => Call::post(format!("/kv/persist/{}{query}", text(key)), Bytes::new()),
         Command::Once { ticket, command } => {
-            Call { key: Some(ticket.key.clone()), ..write(command, concern, timeout_ms) }
+            Call { key: Some(ticket.key.clone()), ..write(command, concern, timeout_ms, get) }
         }
         Command::EpochStart { .. } | Command::Config(_) | Command::Sweep { .. } => {
             unreachable!("no client asks for {command:?}")
@@ -69,6 +70,26 @@ pub(super) fn read(read: &Read<'_>, timeout_ms: u64) -> Call {
     let from = read.from.map(|(epoch, index)| format!("&min_position={epoch}:{index}")).unwrap_or_default();
     let consistency = if read.linearizable { "&consistency=linearizable" } else { "" };
     Call::get(format!("/kv/{route}/{}?timeout_ms={timeout_ms}{age}{from}{consistency}", text(read.key)))
+}
+
+/// Another look at the state, as HTTP.
+pub(super) fn look(look: &Look, timeout_ms: u64) -> Call {
+    let of = |route: &str, key: &Bytes| Call::get(format!("/kv/{route}/{}?timeout_ms={timeout_ms}", text(key)));
+    match look {
+        Look::Get(key) => of("get", key),
+        Look::Raw(key) => of("raw", key),
+        Look::Exists(key) => of("exists", key),
+        Look::Ttl(key) => of("ttl", key),
+        Look::Stats => Call::get(format!("/kv/stats?timeout_ms={timeout_ms}")),
+        Look::Mget(keys) => {
+            let keys: Vec<String> = keys.iter().map(text).collect();
+            Call::post(format!("/kv/mget?timeout_ms={timeout_ms}"), json!({ "keys": keys }).to_string())
+        }
+        Look::Scan { prefix, after, limit } => {
+            let after = after.as_ref().map(|after| format!("&after={}", text(after))).unwrap_or_default();
+            Call::get(format!("/kv/scan?timeout_ms={timeout_ms}&prefix={}&limit={limit}{after}", text(prefix)))
+        }
+    }
 }
 
 /// What the answer to a write means.
@@ -111,8 +132,11 @@ pub(super) fn word_of(concern: Concern) -> String {
     }
 }
 
-fn set(pair: &Pair, condition: Condition) -> String {
+fn set(pair: &Pair, condition: Condition, get: bool) -> String {
     let mut body = pair_json(pair);
+    if get {
+        body["get"] = Value::Bool(true);
+    }
     match condition {
         Condition::Always => {}
         Condition::Absent => body["nx"] = Value::Bool(true),
@@ -123,7 +147,11 @@ fn set(pair: &Pair, condition: Condition) -> String {
 }
 
 fn pair_json(pair: &Pair) -> Value {
-    let mut body = json!({ "key": text(&pair.key), "value": text(&pair.value.bytes) });
+    let value = match pair.value.kind {
+        ValueKind::Bytes => Value::String(text(&pair.value.bytes)),
+        ValueKind::Json => serde_json::from_slice(&pair.value.bytes).unwrap_or_default(),
+    };
+    let mut body = json!({ "key": text(&pair.key), "value": value });
     if let Some(ttl_ms) = pair.ttl_ms {
         body["ttl"] = json!(secs(ttl_ms));
     }

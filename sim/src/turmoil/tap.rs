@@ -203,6 +203,8 @@ impl Tap {
         if sampled {
             ledger.trace.cover(at, &[6, self.node as u64, status.positions.applied.index.0, status.hash.0]);
             ledger.see(&self.stage.plan, at, &Fact::Status { node: self.node, life: self.life, status: &status });
+            let view = node.view();
+            ledger.see(&self.stage.plan, at, &Fact::Applied { node: self.node, view: &view, status: &status });
         }
         // Not whenever the trace wants it: whoever reads a trace must not change the run.
         if sampled || calm {

@@ -1,0 +1,266 @@
+//! INV-9 and INV-8 by a second opinion: what a node holds at a position, and what clients are told of it, is what the
+//! independent model ([`crate::model`]) makes of the same entries. Every state that a node stands at is compared by its
+//! hash, its counts and its log time, now and then key by key; every answer by its words.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use synap_core::command::Command;
+use synap_core::config::Concern;
+use synap_core::history::Reign;
+use synap_core::output::Written;
+use synap_core::position::{Epoch, Index, Position};
+use synap_core::status::Status;
+use synap_core::view::View;
+
+use crate::dice::mix;
+use crate::model::{Cell, Fronted, Line, Told};
+use crate::oracle::{Fact, Ground, Oracle};
+
+/// So many logs that a failover has parted are kept. Another one is built anew.
+const LINES_MAX: usize = 4;
+
+/// Of so many states one is compared key by key.
+const WHOLE_ONE_IN: u64 = 64;
+
+/// An old value of about this length may be too long to be remembered.
+const LONG_OLD_BYTES: usize = 60_000;
+
+/// Compares states and answers with the model.
+#[derive(Debug, Default)]
+pub(super) struct ByTheModel {
+    lines: Vec<Line>,
+    /// What was answered at positions that no line has come to yet.
+    open: BTreeMap<Position, Vec<Claim>>,
+    /// Entries that the lines have taken.
+    entries: u64,
+    compared: u64,
+}
+
+/// Something that a client was told at a position.
+#[derive(Debug)]
+struct Claim {
+    node: usize,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// A write gave this.
+    Wrote { command: Command, told: Told, early: bool },
+    /// A key held this, with its version.
+    Read { key: Bytes, value: Option<(Bytes, u64)> },
+    /// An answer of a front.
+    Fronted(Fronted),
+}
+
+impl Oracle for ByTheModel {
+    fn name(&self) -> &'static str {
+        "INV-9 states and answers are those of the model"
+    }
+
+    fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
+        match fact {
+            Fact::Applied { node, view, status } => self.stands(ground, *node, view, status),
+            Fact::Written { node, command, written, .. } => {
+                self.claim(written.position, wrote(*node, command, written))
+            }
+            Fact::Read { node, key, value, applied, .. } => {
+                let what = What::Read { key: (*key).clone(), value: value.clone() };
+                self.claim(*applied, Claim { node: *node, what })
+            }
+            Fact::Fronted { node, at, answer } => {
+                self.claim(*at, Claim { node: *node, what: What::Fronted((*answer).clone()) })
+            }
+            Fact::Converged { node, reigns, statuses, .. } => {
+                let Some(Some(status)) = statuses.get(*node) else { return Ok(()) };
+                self.reach(ground, reigns, status.positions.applied)?;
+                self.settle()
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn compared(&self) -> u64 {
+        self.compared
+    }
+}
+
+impl ByTheModel {
+    fn stands(&mut self, ground: &Ground<'_>, node: usize, view: &View, status: &Status) -> Result<(), String> {
+        let applied = view.applied;
+        let before = self.entries;
+        let Some(line) = self.reach(ground, view.history.reigns(), applied)? else { return Ok(()) };
+        self.compared += 1;
+        let line = &self.lines[line];
+        let Some(mark) = line.mark(applied.index.0) else { return Ok(()) };
+        let held = (status.hash.0, status.keys, status.results, view.store.log_time().0);
+        let same = held == (mark.digest, mark.keys, mark.remembered, mark.log_time);
+        let drawn = mix(&[ground.plan.seed, ground.at, node as u64, 17]);
+        if !same || drawn.is_multiple_of(WHOLE_ONE_IN) {
+            same_cells(line, view).map_err(|differs| format!("n{node} at {applied}: {differs}"))?;
+            same_scan(line, view, drawn).map_err(|differs| format!("n{node} at {applied}: {differs}"))?;
+        }
+        if !same {
+            return Err(format!(
+                "n{node} at {applied} has hash {:016x}, {} keys, {} results, log time {}; the model has {:016x}, {}, {}, {}",
+                held.0, held.1, held.2, held.3, mark.digest, mark.keys, mark.remembered, mark.log_time
+            ));
+        }
+        if before == self.entries { Ok(()) } else { self.settle() }
+    }
+
+    fn claim(&mut self, at: Position, claim: Claim) -> Result<(), String> {
+        match self.lines.iter().find(|line| line.holds(at)) {
+            Some(line) => {
+                self.compared += 1;
+                claim.check(line, at.index.0)
+            }
+            None => {
+                self.open.entry(at).or_default().push(claim);
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks at what was answered where a line has come to by now.
+    fn settle(&mut self) -> Result<(), String> {
+        let mut open = std::mem::take(&mut self.open);
+        let mut settled = Ok(());
+        open.retain(|at, claims| {
+            let Some(line) = self.lines.iter().find(|line| line.holds(*at)) else { return true };
+            self.compared += claims.len() as u64;
+            let checked = claims.iter().try_for_each(|claim| claim.check(line, at.index.0));
+            settled = std::mem::replace(&mut settled, Ok(())).and(checked);
+            false
+        });
+        self.open = open;
+        settled
+    }
+
+    /// The line that holds `upto`, made longer or anew if need be; none if not all of its entries were seen.
+    fn reach(&mut self, ground: &Ground<'_>, reigns: &[Reign], upto: Position) -> Result<Option<usize>, String> {
+        if let Some(known) = self.lines.iter().position(|line| line.holds(upto)) {
+            return Ok(Some(known));
+        }
+        if upto.index == Index::ZERO {
+            return Ok(None);
+        }
+        let goes_on = |line: &Line| {
+            line.last() <= upto.index.0
+                && line.position(line.last()).is_none_or(|last| epoch_at(reigns, last.index) == Some(last.epoch))
+        };
+        let longest =
+            (0..self.lines.len()).filter(|at| goes_on(&self.lines[*at])).max_by_key(|at| self.lines[*at].last());
+        let longest = longest.unwrap_or_else(|| {
+            if self.lines.len() == LINES_MAX {
+                self.lines.remove(0);
+            }
+            self.lines.push(Line::default());
+            self.lines.len() - 1
+        });
+        for index in self.lines[longest].last() + 1..=upto.index.0 {
+            let index = Index(index);
+            let Some(epoch) = epoch_at(reigns, index).or_else(|| self.remembered(reigns, index)) else {
+                return Ok(None);
+            };
+            let Some(entry) = ground.log.get(Position { epoch, index }) else { return Ok(None) };
+            self.lines[longest].push(entry)?;
+            self.entries += 1;
+        }
+        Ok(self.lines[longest].holds(upto).then_some(longest))
+    }
+
+    /// The epoch of an entry from before the first reign that a node remembers: any line that holds the first entry of that
+    /// reign has the same entries before it.
+    fn remembered(&self, reigns: &[Reign], index: Index) -> Option<Epoch> {
+        let first = reigns.first()?;
+        let first = Position { epoch: first.epoch, index: first.start };
+        let line = self.lines.iter().find(|line| line.holds(first))?;
+        line.position(index.0).map(|position| position.epoch)
+    }
+}
+
+fn epoch_at(reigns: &[Reign], index: Index) -> Option<Epoch> {
+    let after = reigns.partition_point(|reign| reign.start <= index);
+    after.checked_sub(1).and_then(|at| reigns.get(at)).map(|reign| reign.epoch)
+}
+
+fn wrote(node: usize, command: &Command, written: &Written) -> Claim {
+    let told = Told::from(&written.outcome);
+    // An `async` set may be answered before it is done, and then tells no old value.
+    let early = written.concern == Concern::Async;
+    Claim { node, what: What::Wrote { command: command.clone(), told, early } }
+}
+
+impl Claim {
+    fn check(&self, line: &Line, index: u64) -> Result<(), String> {
+        let Some(mark) = line.mark(index) else { return Ok(()) };
+        let node = self.node;
+        match &self.what {
+            What::Wrote { command, told, early } => {
+                let expected = expected(command, &mark.told, told, index);
+                let same = expected == *told || *early && expected.clone().without_old() == *told;
+                if same {
+                    return Ok(());
+                }
+                Err(format!("n{node} answers {command:?} at {index} with {told:?}; the model gives {expected:?}"))
+            }
+            What::Read { key, value } => {
+                let held = line.get(index, key);
+                let expected = held.map(|cell| (cell.bytes.clone(), cell.version));
+                if expected == *value {
+                    return Ok(());
+                }
+                Err(format!("n{node} reads {key:?} at {index} as {value:?}; the model has {held:?}"))
+            }
+            What::Fronted(answer) => answer.check(line, index).map_err(|why| format!("n{node} at {index}: {why}")),
+        }
+    }
+}
+
+/// What a write is to be told whose entry, or the first under whose key, gave this.
+fn expected(command: &Command, gave: &Told, told: &Told, index: u64) -> Told {
+    let (Told::Again { .. }, Command::Once { ticket, .. }) = (told, command) else { return gave.clone() };
+    // The answer to a retry names the entry of the first. A retry's own entry is answered under that name, too.
+    if let Told::Again { .. } = gave {
+        return gave.clone();
+    }
+    let long = matches!(gave, Told::Set { old: Some(old), .. } if old.bytes.len() > LONG_OLD_BYTES);
+    let old_dropped = ticket.wants_old && long;
+    let kept = if ticket.wants_old && !long { gave.clone() } else { gave.clone().without_old() };
+    Told::Again { first: index, told: Box::new(kept), old_dropped }
+}
+
+fn same_cells(line: &Line, view: &View) -> Result<(), String> {
+    let index = view.applied.index.0;
+    let mut expected = line.cells(index);
+    for item in view.store.scan(b"", None) {
+        let (key, cell) = (item.key(), Cell::from(&item));
+        match expected.next() {
+            Some((known, held)) if known == key && *held == cell => {}
+            other => {
+                let key = key.escape_ascii();
+                return Err(format!("{key} is {cell:?}, where the model has {other:?}"));
+            }
+        }
+    }
+    expected.next().map_or(Ok(()), |missing| Err(format!("there is nothing where the model has {missing:?}")))
+}
+
+/// A scan such as clients ask for.
+fn same_scan(line: &Line, view: &View, drawn: u64) -> Result<(), String> {
+    let prefixes: [&[u8]; 4] = [b"", b"k", b"k1", b"w"];
+    let prefix = prefixes[(drawn / WHOLE_ONE_IN % 4) as usize];
+    let index = view.applied.index.0;
+    let keys: Vec<Bytes> = line.cells(index).map(|(key, _)| key.clone()).collect();
+    let after = keys.get((drawn >> 16) as usize % (keys.len() + 1)).map(|key| &key[..]);
+    let limit = (drawn >> 32) as usize % 4 + 1;
+    let (expected, _) = line.scan(index, prefix, after, limit);
+    let found: Vec<Bytes> =
+        view.store.scan(prefix, after).take(limit).map(|item| Bytes::copy_from_slice(item.key())).collect();
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("a scan of {prefix:?} after {after:?} finds {found:?}; the model finds {expected:?}"))
+}

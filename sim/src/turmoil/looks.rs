@@ -1,0 +1,64 @@
+//! What clients see of a front besides the value of a key, and what becomes of every answer: it goes to the model.
+
+use synap_core::position::Position;
+
+use super::clients::{Client, End, FRONT_TELLS, no_answer};
+use super::http::Answered;
+use super::requests;
+use super::stage::now_us;
+use crate::model::{Fronted, Look, Question};
+use crate::oracle::Fact;
+use crate::trace::Answer;
+
+impl Client {
+    /// What the front answered is compared with what the model gives.
+    pub(super) fn fronted(
+        &self,
+        node: usize,
+        at: Position,
+        question: Question,
+        answered: &Answered,
+        wall_ms: u64,
+    ) {
+        let now_ms = self.stage.wall_ms(node);
+        let answer = Fronted {
+            question,
+            status: answered.status,
+            body: answered.body.clone(),
+            version: answered.version(),
+            replayed: answered.is_replayed(),
+            wall_ms: (wall_ms.min(now_ms), wall_ms.max(now_ms)),
+        };
+        self.see(&Fact::Fronted { node, at, answer: &answer });
+    }
+
+    pub(super) async fn look(&mut self, node: usize, look: &Look) -> End {
+        let asked_ms = self.stage.wall_ms(node);
+        let call = requests::look(look, self.stage.plan.workload.timeout_ms);
+        let answered = match self.caller.call(node, call, self.patience()).await {
+            Ok(answered) => answered,
+            Err(why) => return no_answer(why),
+        };
+        let text = format!("{} at {:?}", answered.status, answered.position());
+        if !matches!(answered.status, 200 | 404) {
+            return End { answer: Answer::Refused, text };
+        }
+        if let Some(applied) = self.stood_at(node, &answered) {
+            self.fronted(node, applied, Question::Look(look.clone()), &answered, asked_ms);
+            self.stage.ledger().tally.reads += 1;
+        }
+        End { answer: Answer::Done, text }
+    }
+
+    /// The state that a front says to have answered from.
+    pub(super) fn stood_at(&self, node: usize, answered: &Answered) -> Option<Position> {
+        let told = answered.position();
+        let mut ledger = self.stage.ledger();
+        let applied = told.and_then(|told| ledger.nodes[node].applied.get(&told).copied());
+        if applied.is_none() {
+            let cause = format!("n{node} reads at {told:?}, where its core never stood");
+            ledger.violated(FRONT_TELLS, now_us(), cause);
+        }
+        applied
+    }
+}
