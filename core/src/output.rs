@@ -103,6 +103,9 @@ pub struct Promoted {
     pub took_over: Position,
     /// Indices that the old master may have answered and this one lacks: from here on, up to the last index heard of.
     pub possible_loss: Option<(Index, Index)>,
+    /// Members that did not say what they hold, by name: what they alone hold, nobody here can know. None after an
+    /// election, which loses nothing that a majority holds.
+    pub unreached: Vec<String>,
 }
 
 /// What became of a write.

@@ -117,6 +117,10 @@ pub enum Bug {
     QuarantineForgotten,
     /// A second process of one node takes the place of the first.
     CopyAdmitted,
+    /// A tail is pulled across epochs that its node has not promised.
+    TailBeforePromise,
+    /// A starting master that has waited for a silent member pulls nothing from another any more.
+    DeadlineBeforeTail,
 }
 
 /// Which bug is planted in this node, if any.
@@ -210,4 +214,6 @@ impl Planted {
     question!(nonce_not_drawn, NonceNotDrawn);
     question!(quarantine_forgotten, QuarantineForgotten);
     question!(copy_admitted, CopyAdmitted);
+    question!(tail_before_promise, TailBeforePromise);
+    question!(deadline_before_tail, DeadlineBeforeTail);
 }

@@ -9,11 +9,14 @@ use std::error::Error;
 use cluster::Cluster;
 use cluster::network::Addresses;
 use goldenscript::{Argument, Command, Context};
+use synap_core::planted::Planted;
 
 /// Runs the commands of one script.
 #[derive(Default)]
 struct Script {
     cluster: Cluster,
+    /// What is planted in every node.
+    planted: Planted,
 }
 
 impl goldenscript::Runner for Script {
@@ -38,7 +41,7 @@ impl goldenscript::Runner for Script {
                     Some("proxy") => Addresses::Proxy,
                     Some(other) => return Err(format!("unknown addresses {other}").into()),
                 };
-                *cluster = Cluster::new(first.unwrap_or(1), tail, auto, evidence, addresses);
+                *cluster = Cluster::new(first.unwrap_or(1), tail, auto, evidence, addresses, self.planted);
             }
             "set" => {
                 let concern = args.take_key("concern").map(String::from);
@@ -137,4 +140,39 @@ fn scripts_read_as_recorded() {
         seen += 1;
     }
     assert!(seen > 0, "no script was run");
+}
+
+/// Planted bugs that scripts find: with the bug in every node the script must not read as recorded. For rules of which no
+/// oracle of the simulator can judge, such as what a promotion by force takes over. Runs where the bugs are built in: with the
+/// whole workspace, or with `--features planted-bugs`.
+#[cfg(feature = "planted-bugs")]
+mod planted {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use synap_core::planted::{Bug, Planted};
+
+    use super::Script;
+
+    /// Each bug with the script that finds it.
+    const FOUND_BY: &[(Bug, &str)] = &[
+        (Bug::TailBeforePromise, "tail_before_the_promise"),
+        (Bug::DeadlineBeforeTail, "forced_with_a_silent_member"),
+    ];
+
+    #[test]
+    fn scripts_find_what_is_planted() {
+        for (bug, name) in FOUND_BY {
+            let recorded = std::fs::read_to_string(format!("tests/scripts/{name}")).expect("the script is there");
+            let run = |planted| {
+                catch_unwind(AssertUnwindSafe(|| {
+                    goldenscript::generate(&mut Script { planted, ..Script::default() }, &recorded)
+                }))
+            };
+            let sound = run(Planted::default()).expect("no panic").expect("a script");
+            assert_eq!(sound, recorded, "{name} without a bug");
+            // An assertion of the core may be what finds it.
+            let found = run(Planted::bug(*bug)).map_or(true, |read| read.is_ok_and(|read| read != recorded));
+            assert!(found, "{name} reads the same with {bug:?}");
+        }
+    }
 }

@@ -84,6 +84,7 @@ pub const PLANTS: &[Plant] = &[
         plan: Some(include_str!("../hunts/members-that-moved.yaml")),
         ..plant("moved_members_ignored", Bug::MovedMembersIgnored, 100)
     },
+    plant("tail_before_promise", Bug::TailBeforePromise, 1000),
     plant("pending_told_refused", Bug::PendingToldRefused, 500),
     plant("sent_on_too_soon", Bug::SentOnTooSoon, 500),
     Plant {

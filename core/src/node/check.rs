@@ -12,6 +12,11 @@ impl Node {
         let history = self.log.history();
         let last = self.log.last();
         assert!(
+            last.epoch <= self.promised,
+            "INV-7: the log ends in {last}, beyond the promise {}",
+            self.promised
+        );
+        assert!(
             history.last().is_none_or(|reign| reign.epoch == last.epoch),
             "INV-5: the log ends in {last}, its history in {:?}",
             history.last()

@@ -19,6 +19,7 @@ use crate::output::{Output, Refusal};
 use crate::position::Epoch;
 use crate::seen::Mark;
 use crate::time::Time;
+use crate::wal::Record;
 
 /// A replica that wants to lead.
 #[derive(Clone, Debug)]
@@ -459,26 +460,37 @@ impl Node {
     fn pulled_in_trial(&mut self, link: LinkId, records: &[bytes::Bytes], out: &mut Output) {
         if records.is_empty() {
             self.canvass(link, out);
-        } else if self.append_records(records).is_err() {
+            return;
+        }
+        self.promise_epochs_of(records);
+        if self.append_records(records).is_err() {
             self.drop_garbage(link, "it sent entries that do not follow", out);
         } else {
             self.hear_of_tail();
-            self.raise_above_log();
             self.pull_or_canvass(link, out);
+        }
+    }
+
+    /// INV-7: no log goes beyond what its node has promised. The promise stands before the entries in the same batch, so
+    /// that no crash leaves a log whose epoch a later candidacy of this node does not know, and falls behind for ever.
+    ///
+    /// Safety: a promise of an epoch that has begun already takes nothing from anybody. Its leader has its majority, and
+    /// every candidacy that this voter could still have been for is one below it, which it would refuse for its shorter log.
+    pub(super) fn promise_epochs_of(&mut self, records: &[bytes::Bytes]) {
+        let epoch = |bytes: &bytes::Bytes| match Record::decode(&mut bytes.clone()) {
+            Ok(Record::Entry(entry)) => Some(entry.position.epoch),
+            Ok(_) | Err(_) => None,
+        };
+        let newest = records.iter().filter_map(epoch).max().unwrap_or_default();
+        if newest > self.promised && !self.config.planted.tail_before_promise() {
+            self.promised = newest;
+            self.record_hard_state();
         }
     }
 
     /// INV-11: what was pulled was heard of.
     fn hear_of_tail(&mut self) {
         self.marks.hear(self.log.last().index, self.now.mono);
-    }
-
-    /// The next candidacy must have a higher number than the epochs in its own log.
-    fn raise_above_log(&mut self) {
-        let number = self.log.last().epoch.number;
-        if let Role::Candidate(candidate) = &mut self.role {
-            candidate.above = candidate.above.max(number);
-        }
     }
 
     fn pulled_by_winner(&mut self, link: LinkId, records: &[bytes::Bytes], out: &mut Output) {
@@ -503,8 +515,7 @@ impl Node {
             Cause::Handover { .. } => StartKind::Switchover,
         };
         let asked_for = candidate.request().is_some();
-        let promoting =
-            candidate.request().map(|id| Promoting { request: Some(id), took_over: self.log.last(), loss: None });
+        let promoting = candidate.request().map(|id| Promoting::without_loss(id, self.log.last()));
         let links = candidate.links();
         let mut master = Master::new(self.promised, kind, promoting, self.now.mono);
         master.probing = links.into_iter().collect();

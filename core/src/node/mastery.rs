@@ -66,6 +66,15 @@ pub(super) struct Promoting {
     pub(super) request: Option<RequestId>,
     pub(super) took_over: Position,
     pub(super) loss: Option<(Index, Index)>,
+    /// Members that did not say what they hold.
+    pub(super) unreached: Vec<String>,
+}
+
+impl Promoting {
+    /// Of a promotion that the voters have granted.
+    pub(super) fn without_loss(request: RequestId, took_over: Position) -> Self {
+        Self { request: Some(request), took_over, loss: None, unreached: Vec::new() }
+    }
 }
 
 /// One replica, connected.
@@ -215,7 +224,8 @@ impl Node {
         let (Some(promoting), Some(index)) = (master.promoting.take(), master.start) else { return };
         if let Some(id) = promoting.request {
             let position = Position { epoch: master.epoch, index };
-            let promoted = Promoted { position, took_over: promoting.took_over, possible_loss: promoting.loss };
+            let Promoting { took_over, loss: possible_loss, unreached, .. } = promoting;
+            let promoted = Promoted { position, took_over, possible_loss, unreached };
             out.replies.push((id, Ok(Reply::Promoted(promoted))));
         }
     }
@@ -444,7 +454,7 @@ impl Node {
 /// The answer to who promotes the master.
 pub(super) fn promoted_already(position: Position) -> Promoted {
     let took_over = Position { index: position.index.prev(), ..position };
-    Promoted { position, took_over, possible_loss: None }
+    Promoted { position, took_over, possible_loss: None, unreached: Vec::new() }
 }
 
 fn member_of(standing: &Standing) -> Member {

@@ -193,7 +193,12 @@ impl Node {
             own_address: OwnAddress::default(),
             me,
             cluster: hard_state.cluster,
-            promised: hard_state.promised,
+            // INV-7: a directory may hold a snapshot or a log of epochs that it does not promise.
+            promised: if config.planted.tail_before_promise() {
+                hard_state.promised
+            } else {
+                hard_state.promised.max(log.last().epoch)
+            },
             process: process_id(seed),
             rng: ChaCha8Rng::seed_from_u64(seed),
             now,

@@ -32,7 +32,8 @@ impl Node {
             name: self.config.node_name.clone(),
             role: self.role_name(),
             state: self.state(),
-            epoch: self.promised,
+            // What is not on this disk yet may never come to be.
+            epoch: self.shadow.promised(),
             leader: self.leader().cloned(),
             positions: self.positions(),
             failover: self.failover(),
@@ -64,12 +65,15 @@ impl Node {
         self.seen
     }
 
-    /// What this node is, as people are told.
+    /// What this node is, as people are told: a master only once it has begun to lead. Until the first entry of its epoch
+    /// is committed another may.
     fn role_name(&self) -> status::Role {
         match &self.role {
             _ if self.is_standalone() => status::Role::Standalone,
-            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => status::Role::Master,
-            Role::Candidate(_) | Role::Replica(_) => status::Role::Replica,
+            Role::Master(_) if self.is_open() => status::Role::Master,
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) | Role::Candidate(_) | Role::Replica(_) => {
+                status::Role::Replica
+            }
         }
     }
 
@@ -172,11 +176,13 @@ impl Node {
         }
     }
 
-    /// INV-11: never less than is known. A master lags behind nobody.
+    /// INV-11: never less than is known. A master lags behind nobody, once it leads.
     pub(super) fn lag_operations(&self) -> u64 {
         match &self.role {
-            Role::Master(_) | Role::Founding(_) | Role::Asking(_) => 0,
-            Role::Candidate(_) | Role::Replica(_) => self.marks.last().ahead_of(self.reached()),
+            Role::Master(_) if self.is_open() => 0,
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) | Role::Candidate(_) | Role::Replica(_) => {
+                self.marks.last().ahead_of(self.reached())
+            }
         }
     }
 
@@ -209,8 +215,10 @@ impl Node {
     pub(super) fn lag(&self, now: Time) -> Duration {
         match &self.role {
             _ if self.hides_lag() => Duration::ZERO,
-            Role::Master(_) | Role::Founding(_) | Role::Asking(_) => Duration::ZERO,
-            Role::Candidate(_) | Role::Replica(_) => self.marks.lag(self.reached(), now),
+            Role::Master(_) if self.is_open() => Duration::ZERO,
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) | Role::Candidate(_) | Role::Replica(_) => {
+                self.marks.lag(self.reached(), now)
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! How a mastership begins: an empty master waits before it founds a cluster, a starting or promoted one asks the
 //! members it knows, pulls what they hold beyond its log, and only then opens an epoch.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -34,11 +34,16 @@ pub(super) struct Founding {
 #[derive(Clone, Debug)]
 pub(super) struct Asking {
     purpose: Purpose,
+    /// When what has been heard must do; while a tail is being pulled, when its member is given up.
     until: Time,
     /// Those asked; none while they have not answered.
     asked: BTreeMap<LinkId, Option<Standing>>,
+    /// Who has answered, whether or not its link still stands.
+    answered: BTreeSet<NodeId>,
     /// The highest number of an epoch that anybody has promised.
     above: u64,
+    /// The last index of the longest log that anybody has told of.
+    longest: Index,
     /// The member whose tail is being pulled.
     pulling: Option<LinkId>,
     begun: bool,
@@ -58,14 +63,35 @@ pub(super) enum Purpose {
     },
 }
 
+impl Purpose {
+    /// Whether entries of later epochs than the own log's are taken over.
+    fn takes_later_epochs(&self) -> bool {
+        match self {
+            Self::Restart => false,
+            Self::Promotion { force, .. } => *force,
+        }
+    }
+}
+
 impl Asking {
     pub(super) fn new(purpose: Purpose, until: Time) -> Self {
-        Self { purpose, until, asked: BTreeMap::new(), above: 0, pulling: None, begun: false }
+        Self {
+            purpose,
+            until,
+            asked: BTreeMap::new(),
+            answered: BTreeSet::new(),
+            above: 0,
+            longest: Index::ZERO,
+            pulling: None,
+            begun: false,
+        }
     }
 
     /// A member has said how it stands.
     pub(super) fn heard(&mut self, link: LinkId, standing: &Standing) {
         self.above = self.above.max(standing.promised.number);
+        self.longest = self.longest.max(standing.last.index);
+        self.answered.insert(standing.node);
         self.asked.insert(link, Some(standing.clone()));
     }
 
@@ -96,7 +122,7 @@ impl Asking {
 impl Node {
     /// Takes up the first role. What is on disk wins over what is configured.
     pub(super) fn begin(&mut self, before: &HardState, fresh: bool) {
-        if before.role != self.config.role || fresh {
+        if before.role != self.config.role || fresh || before.promised < self.promised {
             self.record_hard_state();
         }
         // Who promised an epoch of its own and has no entry of one was not master yet: a promotion that broke off, or a
@@ -196,7 +222,18 @@ impl Node {
         if now < asking.until && (asking.pulling.is_some() || !answered) {
             return;
         }
+        if let Some(link) = asking.pulling {
+            self.give_up_pulling(link, out);
+        }
         self.decide(out);
+    }
+
+    /// A member that did not send its tail in time is asked no more; another may hold as much.
+    fn give_up_pulling(&mut self, link: LinkId, out: &mut Output) {
+        if let Role::Asking(asking) = &mut self.role {
+            asking.lost(link);
+        }
+        self.close(link, out);
     }
 
     fn ask_members(&mut self, out: &mut Output) {
@@ -229,7 +266,6 @@ impl Node {
         let Role::Asking(asking) = &mut self.role else { return };
         asking.pulling = None;
         let purpose = asking.purpose.clone();
-        let can_pull = self.now.mono < asking.until;
         let heard: Vec<(LinkId, Standing)> = asking
             .asked
             .iter()
@@ -238,6 +274,10 @@ impl Node {
             .collect();
         let best = heard.iter().max_by_key(|(_, standing)| standing.last);
         let ahead = best.filter(|(_, standing)| standing.last > self.log.last());
+        let too_late = self.config.planted.deadline_before_tail() && self.now.mono >= asking.until;
+        let pullable =
+            heard.iter().filter(|_| !too_late).filter(|(_, standing)| self.may_pull_from(&purpose, standing));
+        let pullable = pullable.max_by_key(|(_, standing)| standing.last).map(|(link, _)| *link);
         let rival = heard.iter().find(|(_, standing)| self.outranks(standing));
         let master = heard.iter().find(|(_, standing)| standing.leads && standing.promised >= self.promised);
         if let (Purpose::Promotion { force: false, .. }, Some((_, master))) = (&purpose, master) {
@@ -255,20 +295,22 @@ impl Node {
                     Refusal::BetterCandidate { node: best.node, name: best.name.clone(), last: best.last };
                 self.give_up_promotion(refusal, out);
             }
-            (_, _, Some((link, best))) if can_pull && self.may_pull_from(best) => {
-                let link = *link;
-                self.pull(link, out);
-            }
-            _ => self.end_asking(&purpose, out),
+            _ => match pullable {
+                Some(link) => self.pull(link, out),
+                None => self.end_asking(&purpose, out),
+            },
         }
     }
 
-    /// Whether what a member holds beyond our log may be added to it: of the epoch in which our log ends, and of what this node
-    /// itself has led since and its own disk has lost. No entry of a higher epoch than the new one gets in that way: the
-    /// new one is above the promise.
-    fn may_pull_from(&self, best: &Standing) -> bool {
-        let last = best.last.epoch;
-        last == self.log.last().epoch || last.leader == self.id && last <= self.promised
+    /// Whether a member's log goes on where ours ends: in the epoch in which ours ends, or in what this node itself has led since
+    /// and its own disk has lost. It is taken over before this node leads, however long others are silent: it may have been
+    /// answered, and what is left behind here is gone. Force takes later epochs too, since it may be asked of a node that was
+    /// away while others led. What a master appends meanwhile is not waited for.
+    fn may_pull_from(&self, purpose: &Purpose, peer: &Standing) -> bool {
+        let (last, theirs) = (self.log.last(), peer.last.epoch);
+        let ours = theirs.leader == self.id && theirs <= self.promised;
+        let across = purpose.takes_later_epochs() && self.common_with(peer) == Some(last);
+        peer.last > last && (theirs == last.epoch || ours || across)
     }
 
     /// INV-1: the new epoch has a higher number than any that was promised, those who are gone since included, and than
@@ -287,24 +329,28 @@ impl Node {
             Purpose::Restart => self.open_epoch(StartKind::Restart, None, out),
             Purpose::Promotion { request, force, heard } => {
                 let kind = if *force { StartKind::Forced } else { StartKind::Promotion };
-                let survivors = asking.asked.values().flatten().map(|standing| standing.last.index);
-                let heard = survivors.max().max(Some(*heard)).unwrap_or_default();
+                let heard = asking.longest.max(*heard);
                 let loss = (heard > last.index).then(|| (last.index.next(), heard));
+                let unreached = self.members_besides(&asking.answered);
                 self.counters.elections_won += 1;
-                self.open_epoch(
-                    kind,
-                    Some(super::mastery::Promoting { request: *request, took_over: last, loss }),
-                    out,
-                );
+                let promoting = super::mastery::Promoting { request: *request, took_over: last, loss, unreached };
+                self.open_epoch(kind, Some(promoting), out);
             }
         }
     }
 
+    /// What other members are called that are not among `known`.
+    fn members_besides(&self, known: &BTreeSet<NodeId>) -> Vec<String> {
+        let others = others(self.log.membership().1, self.id).into_iter();
+        others.filter(|member| !known.contains(&member.id)).map(|member| member.name).collect()
+    }
+
     fn pull(&mut self, link: LinkId, out: &mut Output) {
         self.seen.mark(Mark::TailPulled);
-        let after = self.log.last();
+        let (after, until) = (self.log.last(), self.now.mono + self.config.catch_up);
         let Role::Asking(asking) = &mut self.role else { return };
         asking.pulling = Some(link);
+        asking.until = until;
         let theirs = asking.asked.get(&link).and_then(Option::as_ref).map(|standing| standing.last.epoch);
         let across = theirs.is_some_and(|theirs| theirs != after.epoch);
         out.sends.push((link, Message::Pull(Pull { after, across })));
@@ -330,8 +376,13 @@ impl Node {
             asking.lost(link);
             return;
         }
-        asking.until = self.now.mono + self.config.catch_up;
-        if self.append_pulled(&pulled.entries).is_err() {
+        let across = asking.purpose.takes_later_epochs();
+        if across {
+            self.promise_epochs_of(&pulled.entries);
+        }
+        let appended =
+            if across { self.append_records(&pulled.entries) } else { self.append_pulled(&pulled.entries) };
+        if appended.is_err() {
             self.drop_garbage(link, "it sent entries that do not follow", out);
         }
     }

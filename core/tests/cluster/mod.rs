@@ -46,12 +46,20 @@ pub(crate) struct Cluster {
     auto: bool,
     /// Whether crash evidence counts.
     evidence: bool,
+    planted: Planted,
     lines: Vec<String>,
 }
 
 impl Cluster {
-    pub(crate) fn new(nodes: u32, tail_bytes_max: u64, auto: bool, evidence: bool, addresses: Addresses) -> Self {
-        let mut cluster = Self { tail_bytes_max, auto, evidence, addresses, ..Self::default() };
+    pub(crate) fn new(
+        nodes: u32,
+        tail_bytes_max: u64,
+        auto: bool,
+        evidence: bool,
+        addresses: Addresses,
+        planted: Planted,
+    ) -> Self {
+        let mut cluster = Self { tail_bytes_max, auto, evidence, addresses, planted, ..Self::default() };
         for number in 1..=nodes {
             let role = if number == 1 { RoleHint::Master } else { RoleHint::Replica };
             cluster.servers.insert(number, Server::new(role));
@@ -84,7 +92,7 @@ impl Cluster {
             segment_bytes_max: 64 << 10,
             fsync: FsyncMode::Always,
             tail_bytes_max,
-            planted: Planted::default(),
+            planted: self.planted,
         };
         let names: Vec<String> = server.files.keys().cloned().collect();
         let files = &server.files;
@@ -106,6 +114,7 @@ impl Cluster {
         }
         config.priority = server.priority;
         config.crash_evidence = self.evidence;
+        config.planted = self.planted;
         if !server.name.is_empty() {
             config.node_name.clone_from(&server.name);
         }

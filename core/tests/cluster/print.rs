@@ -111,8 +111,8 @@ pub(super) fn reply(reply: &Result<Reply, Refusal>) -> String {
         }
         Ok(Reply::Read(view)) => format!("read at {}", view.applied),
         Ok(Reply::Promoted(promoted)) => format!(
-            "promoted at {}, took over {}, possible loss {:?}",
-            promoted.position, promoted.took_over, promoted.possible_loss
+            "promoted at {}, took over {}, possible loss {:?}, unreached {:?}",
+            promoted.position, promoted.took_over, promoted.possible_loss, promoted.unreached
         ),
         Ok(Reply::Snapshot(position)) => format!("snapshot at {position}"),
         Ok(Reply::Status(status)) => self::status(status),

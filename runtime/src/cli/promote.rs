@@ -89,6 +89,11 @@ fn report(status: &Value, promoted: &Value) -> String {
     {
         report += &format!("\nthe old master may have answered what is not here: indices {from} to {upto}");
     }
+    let unreached = promoted.pointer("/unreached").and_then(Value::as_array).into_iter().flatten();
+    let unreached: Vec<&str> = unreached.filter_map(Value::as_str).collect();
+    if !unreached.is_empty() {
+        report += &format!("\nnot reached: {}; what only they hold cannot be known here", unreached.join(", "));
+    }
     report
 }
 

@@ -80,6 +80,7 @@ pub(crate) async fn promote(front: &Front, head: &request::Parts, body: Incoming
                 "position": promoted.position.to_string(),
                 "took_over": promoted.took_over.to_string(),
                 "possible_loss": loss.map(|(Index(from), Index(upto))| json!({"from": from, "upto": upto})),
+                "unreached": promoted.unreached,
             }))
             .stamped(at(front, promoted.position)))
         }
