@@ -121,6 +121,14 @@ pub enum Bug {
     TailBeforePromise,
     /// A starting master that has waited for a silent member pulls nothing from another any more.
     DeadlineBeforeTail,
+    /// A write of concern `local` waits for a majority.
+    LocalWaitsForMajority,
+    /// The length of a batch's record is not looked at before it is encoded.
+    RecordLengthUnchecked,
+    /// What is not settled may grow without bound.
+    UnsettledUnbounded,
+    /// A round goes behind the bulk data that it was sent with.
+    RoundsBehindBulk,
 }
 
 /// Which bug is planted in this node, if any.
@@ -216,4 +224,8 @@ impl Planted {
     question!(copy_admitted, CopyAdmitted);
     question!(tail_before_promise, TailBeforePromise);
     question!(deadline_before_tail, DeadlineBeforeTail);
+    question!(local_waits_for_majority, LocalWaitsForMajority);
+    question!(record_length_unchecked, RecordLengthUnchecked);
+    question!(unsettled_unbounded, UnsettledUnbounded);
+    question!(rounds_behind_bulk, RoundsBehindBulk);
 }

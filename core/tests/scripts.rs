@@ -53,6 +53,10 @@ impl goldenscript::Runner for Script {
                     cluster.set(node()?, key, &value, ttl_ms, concern.as_deref());
                 }
             }
+            "batch" => {
+                let bytes = args.take_key("bytes").map(str::parse).transpose()?.unwrap_or(1);
+                cluster.batch(node()?, args.next_pos().ok_or("how many pairs?")?.parse()?, bytes);
+            }
             "incr" => {
                 let concern = args.take_key("concern").map(String::from);
                 let once = args.take_key("once").map(String::from);

@@ -123,6 +123,11 @@ pub const PLANTS: &[Plant] = &[
         plan: Some(include_str!("../hunts/rebuilt-from-a-slow-master.yaml")),
         ..plant("shared_entries_dropped", Bug::SharedEntriesDropped, 100)
     },
+    plant("local_waits_for_majority", Bug::LocalWaitsForMajority, 100),
+    Plant {
+        plan: Some(include_str!("../hunts/a-batch-longer-than-a-record.yaml")),
+        ..plant("record_length_unchecked", Bug::RecordLengthUnchecked, 10)
+    },
 ];
 
 const fn plant(name: &'static str, bug: Bug, seeds_max: u64) -> Plant {

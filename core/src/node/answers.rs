@@ -31,6 +31,8 @@ pub(super) struct Waiters {
     ready: Vec<Index>,
     /// Applied, and waiting for this many replicas.
     replicating: BTreeSet<(u32, Index)>,
+    /// Waiting for this disk alone: their outcome is known before they are applied.
+    syncing: BTreeSet<Index>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,11 +61,25 @@ impl Waiters {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
+    /// The first write that waits for this disk alone.
+    pub(super) fn first_for_disk(&self) -> Option<Index> {
+        self.syncing.first().copied()
+    }
+
     pub(super) fn wait(&mut self, id: RequestId, position: Position, concern: Concern, deadline: Time) {
         assert!(self.by_index.len() < WAITERS_MAX, "INV-12: the door refuses before this");
         self.by_request.insert(id, position.index);
         self.deadlines.insert((deadline, position.index));
         self.by_index.insert(position.index, Waiter { id, position, concern, deadline, outcome: None });
+    }
+
+    /// As [`Self::wait`], for one that is satisfied when this disk holds it, with this outcome.
+    pub(super) fn wait_for_disk(&mut self, id: RequestId, position: Position, outcome: Outcome, deadline: Time) {
+        self.wait(id, position, Concern::Local, deadline);
+        if let Some(waiter) = self.by_index.get_mut(&position.index) {
+            waiter.outcome = Some(outcome);
+            self.syncing.insert(position.index);
+        }
     }
 
     /// Nobody wants this answer any more.
@@ -79,6 +95,7 @@ impl Waiters {
         assert_eq!(waiter.position, position, "INV-8: an answer is about the entry that was asked for");
         waiter.outcome = Some(outcome);
         match waiter.concern {
+            Concern::Local if self.syncing.contains(&position.index) => {}
             Concern::Async | Concern::Local | Concern::Quorum => self.ready.push(position.index),
             Concern::Replicas(count) => {
                 self.replicating.insert((count, position.index));
@@ -86,9 +103,10 @@ impl Waiters {
         }
     }
 
-    /// Who is satisfied now, given how far so many replicas hold the log.
-    fn satisfied(&mut self, held_by: impl Fn(u32) -> Index) -> Vec<(Waiter, Outcome)> {
+    /// Who is satisfied now, given how far this disk and so many replicas hold the log.
+    fn satisfied(&mut self, durable: Index, held_by: impl Fn(u32) -> Index) -> Vec<(Waiter, Outcome)> {
         let mut satisfied = core::mem::take(&mut self.ready);
+        satisfied.extend(self.syncing.range(..=durable));
         let mut from = (0, Index::ZERO);
         while let Some((count, _)) = self.replicating.range(from..).next().copied() {
             let held = held_by(count);
@@ -135,6 +153,7 @@ impl Waiters {
         if let Concern::Replicas(count) = waiter.concern {
             self.replicating.remove(&(count, index));
         }
+        self.syncing.remove(&index);
         Some(waiter)
     }
 }
@@ -191,9 +210,11 @@ impl Node {
 
     fn answer_writes(&mut self, out: &mut Output) {
         let Role::Master(master) = &self.role else { return };
-        for (waiter, outcome) in self.waiters.satisfied(|count| master.held_by(count)) {
+        let durable = self.shadow.durable();
+        let waits = self.config.planted.local_waits_for_majority();
+        let synced = if waits { self.applied.index } else { durable };
+        for (waiter, outcome) in self.waiters.satisfied(synced, |count| master.held_by(count)) {
             let Waiter { id, position: asked, concern, .. } = waiter;
-            let durable = self.shadow.durable();
             assert!(asked.index <= durable, "INV-3: {asked} is answered and not on this disk");
             // INV-14: a retry speaks of the entry that did the work. Its own stands behind that one, so whatever
             // disks satisfied it hold the first as well.

@@ -49,6 +49,10 @@ impl Node {
         assert!(applied <= durable, "INV-4: applied {applied} beyond durable {durable}");
         assert!(self.shadow.promised() <= self.promised, "INV-7: the disk promises more than the node knows");
         assert!(self.waiters.len() <= WAITERS_MAX && self.reads.len() <= READS_MAX, "INV-12: too many wait");
+        assert!(
+            self.waiters.first_for_disk().is_none_or(|index| index > durable),
+            "INV-3: a local write that is on this disk waits for more"
+        );
         assert!(self.switching.len() <= HELD_MAX, "INV-12: too many writes are held");
         assert!(self.linearizing.len() <= READS_MAX, "INV-12: too many reads wait for a round");
         assert!(self.held.len() <= LINKS_MAX, "INV-12: too many hellos are held");

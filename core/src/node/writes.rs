@@ -11,6 +11,7 @@ use crate::input::{ReadDemand, Request};
 use crate::log::Answered;
 use crate::output::{Fate, Output, Refusal, Reply, Written};
 use crate::position::Index;
+use crate::wal::{BATCH_PAIRS_MAX, Entry, RECORD_BYTES_MAX};
 use alloc::boxed::Box;
 use core::time::Duration;
 
@@ -56,22 +57,30 @@ impl Node {
         timeout: Duration,
         out: &mut Output,
     ) -> Result<(), Refusal> {
-        self.vet_write(command)?;
+        self.vet_write(command, concern)?;
         if self.holds_writes() && !self.flags.stopping {
             let (command, deadline) = (command.clone(), self.now.mono + timeout.min(TIMEOUT_MAX));
             return self.hold_write(HeldWrite { id, command, concern, deadline });
         }
         self.admit_write(command, concern)?;
-        let at_once = concern == Concern::Async && is_plain_set(command);
+        // What its result depends on is known with its place: nothing else has to be applied or committed for it.
+        let plain = is_plain_set(command);
+        let at_once = plain && concern == Concern::Async;
         let answered = if at_once { Answered::Yes } else { Answered::No };
         let position = self.propose(command, concern, answered);
-        if at_once {
-            let outcome = Outcome::Set { written: true, version: position.index, old: None };
-            let written = Written { position, concern, durable_on: 0, outcome };
-            out.replies.push((id, Ok(Reply::Written(written))));
-        } else {
-            let deadline = self.now.mono + timeout.min(TIMEOUT_MAX);
-            self.waiters.wait(id, position, concern, deadline);
+        let outcome = Outcome::Set { written: true, version: position.index, old: None };
+        let deadline = self.now.mono + timeout.min(TIMEOUT_MAX);
+        match concern {
+            Concern::Async if plain => {
+                let written = Written { position, concern, durable_on: 0, outcome };
+                out.replies.push((id, Ok(Reply::Written(written))));
+            }
+            Concern::Local if plain => {
+                self.waiters.wait_for_disk(id, position, outcome, deadline);
+            }
+            Concern::Async | Concern::Local | Concern::Quorum | Concern::Replicas(_) => {
+                self.waiters.wait(id, position, concern, deadline);
+            }
         }
         Ok(())
     }
@@ -86,12 +95,13 @@ impl Node {
     }
 
     /// Whether it could ever be done.
-    fn vet_write(&self, command: &Command) -> Result<(), Refusal> {
+    fn vet_write(&self, command: &Command, concern: Concern) -> Result<(), Refusal> {
         if !command.is_client() {
             return Err(Refusal::BadRequest { why: "only the log itself writes this" });
         }
         check_ticket(command)?;
-        self.check_sizes(command)
+        self.check_sizes(command)?;
+        if self.config.planted.record_length_unchecked() { Ok(()) } else { check_record(command, concern) }
     }
 
     /// Whether it can be done now.
@@ -210,6 +220,18 @@ impl Node {
 fn check_len(what: &'static str, len: usize, max: u32) -> Result<(), Refusal> {
     let (bytes, bytes_max) = (len as u64, u64::from(max));
     if bytes <= bytes_max { Ok(()) } else { Err(Refusal::TooLarge { what, bytes, bytes_max }) }
+}
+
+/// What is longer than a record can be is refused here, by its encoded length: no limit on a single value bounds a batch.
+fn check_record(command: &Command, concern: Concern) -> Result<(), Refusal> {
+    if let Command::Batch { pairs } = command.plain()
+        && pairs.len() > BATCH_PAIRS_MAX
+    {
+        let (bytes, bytes_max) = (pairs.len() as u64, BATCH_PAIRS_MAX as u64);
+        return Err(Refusal::TooLarge { what: "list of pairs", bytes, bytes_max });
+    }
+    let (bytes, bytes_max) = (Entry::encoded_len(concern, command) as u64, RECORD_BYTES_MAX as u64);
+    if bytes <= bytes_max { Ok(()) } else { Err(Refusal::TooLarge { what: "log record of this write", bytes, bytes_max }) }
 }
 
 fn check_ticket(command: &Command) -> Result<(), Refusal> {

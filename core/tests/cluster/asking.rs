@@ -16,6 +16,15 @@ impl Cluster {
         self.write(number, set(key, value, ttl_ms), concern);
     }
 
+    /// So many pairs at once, with values of this length.
+    pub(crate) fn batch(&mut self, number: u32, pairs: usize, bytes: usize) {
+        let pair = |key: usize| match set(&format!("k{key}"), &".".repeat(bytes), None) {
+            Command::Set { pair, .. } => pair,
+            other => panic!("a set is {other:?}"),
+        };
+        self.write(number, Command::Batch { pairs: (0..pairs).map(pair).collect() }, None);
+    }
+
     pub(crate) fn incr(&mut self, number: u32, key: &str, by: i64, once: Option<&str>, concern: Option<&str>) {
         let incr = Command::Incr { key: Bytes::copy_from_slice(key.as_bytes()), by };
         let command = match once {

@@ -115,10 +115,10 @@ fn bytes_max(front: &Front, route: Route) -> u64 {
     }
 }
 
-/// The concern to ask for. `get` needs the outcome, which an `async` answer does not know.
+/// The concern to ask for. `get` needs the outcome, which `async` and `local` do not wait for.
 fn effective(front: &Front, asked: Option<Concern>, get: bool) -> Option<Concern> {
     match asked.unwrap_or(front.write_concern) {
-        Concern::Async if get => Some(Concern::Quorum),
+        Concern::Async | Concern::Local if get => Some(Concern::Quorum),
         Concern::Async | Concern::Local | Concern::Quorum | Concern::Replicas(_) => asked,
     }
 }
