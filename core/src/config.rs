@@ -111,6 +111,8 @@ pub struct Config {
     pub write_concern: Concern,
     /// How much log is kept in memory for replicas that come back.
     pub tail_bytes_max: u64,
+    /// Most bytes of entries that are in a master's log and not yet committed and on its own disk; further writes wait.
+    pub uncommitted_bytes_max: u64,
     /// Who replaces a master that is gone.
     pub failover_mode: FailoverMode,
     /// The shortest silence of a master after which it is replaced; an armed cluster follows its log's. Also how long

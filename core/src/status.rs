@@ -135,6 +135,12 @@ pub struct Status {
     pub tail_bytes: u64,
     /// Requests that wait for an answer.
     pub waiting: u64,
+    /// Bytes of entries in the log that are not yet committed and on this node's own disk.
+    pub uncommitted_bytes: u64,
+    /// Writes that wait for room in the log, or for the end of a switchover.
+    pub held_writes: u64,
+    /// Bytes that they take.
+    pub held_bytes: u64,
 }
 
 /// How far a node is.

@@ -41,7 +41,9 @@ impl goldenscript::Runner for Script {
                     Some("proxy") => Addresses::Proxy,
                     Some(other) => return Err(format!("unknown addresses {other}").into()),
                 };
-                *cluster = Cluster::new(first.unwrap_or(1), tail, auto, evidence, addresses, self.planted);
+                let uncommitted = args.take_key("uncommitted").map(str::parse).transpose()?.unwrap_or(64 << 20);
+                let bounds = (tail, uncommitted);
+                *cluster = Cluster::new(first.unwrap_or(1), bounds, auto, evidence, addresses, self.planted);
             }
             "set" => {
                 let concern = args.take_key("concern").map(String::from);
@@ -113,6 +115,7 @@ impl goldenscript::Runner for Script {
             },
             "outcome" => cluster.outcome(node()?, position(args.next_pos().ok_or("of what?")?)?),
             "snapshot" => cluster.snapshot(node()?),
+            "room" => cluster.room(node()?),
             "status" => cluster.status(),
             "staleness" => cluster.staleness(node()?),
             "rollback" => cluster.rollback_files(node()?),

@@ -9,6 +9,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use tokio::time::Sleep;
 use crate::clock::Clock;
 use crate::disk::writer::{Report, WriterLink};
 use crate::handle::{Ask, Handle};
+use crate::http::Room;
 use crate::links::{LinkReport, Links};
 use crate::net::Net;
 use crate::observe::Watch;
@@ -287,10 +289,18 @@ enum Stopping {
     DiskFailed(io::Error),
 }
 
+/// A request that waits for its answer.
+#[derive(Debug)]
+struct Waiting {
+    reply: oneshot::Sender<Result<Reply, Refusal>>,
+    /// Given back with the answer.
+    _room: Option<Arc<Room>>,
+}
+
 /// Requests that wait for their answer, by number.
 #[derive(Debug, Default)]
 struct Waiters {
-    waiting: BTreeMap<RequestId, oneshot::Sender<Result<Reply, Refusal>>>,
+    waiting: BTreeMap<RequestId, Waiting>,
     next: u64,
     sweep_due: Time,
 }
@@ -298,7 +308,7 @@ struct Waiters {
 impl Waiters {
     /// Numbers a request, unless too many wait.
     fn admit(&mut self, ask: Ask) -> Option<Input> {
-        let Ask { request, reply } = ask;
+        let Ask { request, reply, room } = ask;
         if self.waiting.len() >= WAITERS_MAX {
             // An asker that has gone needs no refusal, here and below.
             let _ = reply.send(Err(Refusal::Busy));
@@ -306,13 +316,13 @@ impl Waiters {
         }
         let id = RequestId(self.next);
         self.next += 1;
-        self.waiting.insert(id, reply);
+        self.waiting.insert(id, Waiting { reply, _room: room });
         Some(Input::Request { id, request })
     }
 
     fn answer(&mut self, id: RequestId, answer: Result<Reply, Refusal>) {
-        if let Some(reply) = self.waiting.remove(&id) {
-            let _ = reply.send(answer);
+        if let Some(waiting) = self.waiting.remove(&id) {
+            let _ = waiting.reply.send(answer);
         }
     }
 
@@ -322,8 +332,8 @@ impl Waiters {
             return;
         }
         self.sweep_due = now + SWEEP_EVERY;
-        self.waiting.retain(|id, reply| {
-            let gone = reply.is_closed();
+        self.waiting.retain(|id, waiting| {
+            let gone = waiting.reply.is_closed();
             if gone {
                 inputs.push(Input::Cancel(*id));
             }

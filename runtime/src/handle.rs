@@ -9,6 +9,7 @@ use synap_core::time::Time;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
+use crate::http::Room;
 use crate::sight::{Shown, Sight};
 
 /// A request on its way to the node, with the way back.
@@ -19,6 +20,8 @@ pub struct Ask {
     /// Where the reply goes. If nobody waits there any more, the node is told. Dropping it without a reply means
     /// that what became of the request is not known.
     pub reply: oneshot::Sender<Result<Reply, Refusal>>,
+    /// What it takes of the bytes that may be in flight, until the node has answered it, whether its asker waits or not.
+    pub room: Option<Arc<Room>>,
 }
 
 /// How the front ends reach the node.
@@ -61,7 +64,7 @@ impl Handle {
     /// when all places are taken.
     pub async fn ask_patiently(&self, request: Request) -> Result<Reply, Refusal> {
         let (reply, answer) = oneshot::channel();
-        match self.asks.send_timeout(Ask { request, reply }, PATIENCE).await {
+        match self.asks.send_timeout(Ask { request, reply, room: None }, PATIENCE).await {
             Ok(()) => answer.await.unwrap_or(Err(Refusal::ShuttingDown)),
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(Refusal::Busy),
             Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(Refusal::ShuttingDown),
@@ -71,8 +74,25 @@ impl Handle {
     /// Puts a request to the node. What is refused here has had no effect. If the receiver finds its sender gone, the
     /// node ended without a word, and nobody can tell whether a write will take effect.
     pub fn put(&self, request: Request) -> Result<oneshot::Receiver<Result<Reply, Refusal>>, Refusal> {
+        self.offer(request, None)
+    }
+
+    /// As [`Handle::put`], for a request that takes room among those in flight.
+    pub fn put_within(
+        &self,
+        request: Request,
+        room: Arc<Room>,
+    ) -> Result<oneshot::Receiver<Result<Reply, Refusal>>, Refusal> {
+        self.offer(request, Some(room))
+    }
+
+    fn offer(
+        &self,
+        request: Request,
+        room: Option<Arc<Room>>,
+    ) -> Result<oneshot::Receiver<Result<Reply, Refusal>>, Refusal> {
         let (reply, answer) = oneshot::channel();
-        match self.asks.try_send(Ask { request, reply }) {
+        match self.asks.try_send(Ask { request, reply, room }) {
             Ok(()) => Ok(answer),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Refusal::ShuttingDown),

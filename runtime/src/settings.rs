@@ -47,6 +47,8 @@ pub struct FrontSettings {
     pub on_replica_write: OnReplicaWrite,
     /// Client connections at once; one more is closed on arrival.
     pub connections_max: usize,
+    /// Most bytes of requests in flight, of all connections together.
+    pub inflight_bytes_max: u64,
     /// A connection that has not sent the whole head of a request after this long is closed.
     pub header_timeout: Duration,
     /// A kept-alive connection without a request for this long is closed.
@@ -117,6 +119,7 @@ impl Default for FrontSettings {
         Self {
             on_replica_write: OnReplicaWrite::default(),
             connections_max: 10_000,
+            inflight_bytes_max: 256 << 20,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
         }

@@ -128,6 +128,10 @@ pub const PLANTS: &[Plant] = &[
         plan: Some(include_str!("../hunts/a-batch-longer-than-a-record.yaml")),
         ..plant("record_length_unchecked", Bug::RecordLengthUnchecked, 10)
     },
+    Plant {
+        plan: Some(include_str!("../hunts/more-than-the-replicas-take.yaml")),
+        ..plant("unsettled_unbounded", Bug::UnsettledUnbounded, 20)
+    },
 ];
 
 const fn plant(name: &'static str, bug: Bug, seeds_max: u64) -> Plant {

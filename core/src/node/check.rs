@@ -1,7 +1,7 @@
 //! The invariants that one node can see, asserted in production too where they cost nothing.
 
 use super::answers::{READS_MAX, WAITERS_MAX};
-use super::handover::HELD_MAX;
+use super::held::{HELD_BYTES_MAX, HELD_MAX};
 use super::linking::LINKS_MAX;
 use super::{Node, Role};
 
@@ -53,7 +53,11 @@ impl Node {
             self.waiters.first_for_disk().is_none_or(|index| index > durable),
             "INV-3: a local write that is on this disk waits for more"
         );
-        assert!(self.switching.len() <= HELD_MAX, "INV-12: too many writes are held");
+        let (held, held_bytes) = (self.held_writes.len(), self.held_writes.bytes());
+        assert!(
+            held <= HELD_MAX && (held <= 1 || held_bytes <= HELD_BYTES_MAX),
+            "INV-12: too many writes are held"
+        );
         assert!(self.linearizing.len() <= READS_MAX, "INV-12: too many reads wait for a round");
         assert!(self.held.len() <= LINKS_MAX, "INV-12: too many hellos are held");
     }

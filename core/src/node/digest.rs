@@ -34,6 +34,7 @@ impl Node {
             pausing,
             changes,
             switching,
+            held_writes,
             links,
             held,
             repair,
@@ -60,7 +61,7 @@ impl Node {
         (ballot, pausing, changes, tainted, saved_beyond, marks, proofs, flags, shown).hash(&mut sink.0);
         store.hash().0.hash(&mut sink.0);
         // What has no hash of its own is known by its printed form. The sink takes everything.
-        let _ = write!(sink, "{draft:?}{role:?}{switching:?}{links:?}{held:?}{repair:?}");
+        let _ = write!(sink, "{draft:?}{role:?}{switching:?}{held_writes:?}{links:?}{held:?}{repair:?}");
         let _ = write!(sink, "{snapshots:?}{waiters:?}{reads:?}{linearizing:?}{own_address:?}");
         sink.0.finish()
     }

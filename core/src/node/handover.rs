@@ -1,25 +1,17 @@
 //! Switchover: a master holds new writes, waits until its successor holds the whole log, gives up its lease and tells the
 //! successor to campaign. Nothing is lost at any concern; if it does not come to pass in time, the master goes on.
 
-use alloc::collections::VecDeque;
 use alloc::string::String;
 use core::time::Duration;
 
 use super::mastery::FeedMode;
 use super::{Node, Role};
-use crate::command::{Command, Member};
-use crate::config::Concern;
+use crate::command::Member;
 use crate::ids::{LinkId, NodeId, RequestId};
 use crate::message::{Canvass, Handover as Token, Leader, Message, Waiver};
 use crate::output::{Output, Refusal, Reply, SwitchedOver};
 use crate::seen::Mark;
 use crate::time::Time;
-use crate::wal::Entry;
-
-/// Most writes that are held back during a switchover (INV-12).
-pub(super) const HELD_MAX: usize = 16_384;
-/// Most bytes that they take together, as records (INV-12).
-const HELD_BYTES_MAX: usize = 64 << 20;
 
 /// A mastership that is being handed over.
 #[derive(Clone, Debug)]
@@ -46,50 +38,11 @@ impl Handover {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Switching {
     request: Option<(RequestId, Time)>,
-    /// Writes that came meanwhile: they go on here, or are sent to the new master.
-    held: VecDeque<HeldWrite>,
-    bytes: usize,
-}
-
-/// A write that waits for the end of a switchover.
-#[derive(Clone, Debug)]
-pub(super) struct HeldWrite {
-    pub(super) id: RequestId,
-    pub(super) command: Command,
-    pub(super) concern: Concern,
-    pub(super) deadline: Time,
-}
-
-impl HeldWrite {
-    fn bytes(&self) -> usize {
-        Entry::encoded_len(self.concern, &self.command)
-    }
 }
 
 impl Switching {
     pub(super) fn deadline(&self) -> Option<Time> {
-        let held = self.held.iter().map(|write| write.deadline).min();
-        self.request.map(|(_, until)| until).into_iter().chain(held).min()
-    }
-
-    pub(super) fn cancel(&mut self, id: RequestId) {
-        if let Some(at) = self.held.iter().position(|write| write.id == id) {
-            self.bytes -= self.held.remove(at).map_or(0, |write| write.bytes());
-        }
-    }
-
-    fn take_held(&mut self) -> VecDeque<HeldWrite> {
-        self.bytes = 0;
-        core::mem::take(&mut self.held)
-    }
-
-    fn hold(&mut self, write: HeldWrite) {
-        self.bytes += write.bytes();
-        self.held.push_back(write);
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.held.len()
+        self.request.map(|(_, until)| until)
     }
 }
 
@@ -197,15 +150,6 @@ impl Node {
         matches!(&self.role, Role::Master(master) if master.handover.is_some())
     }
 
-    /// A write that came during a switchover.
-    pub(super) fn hold_write(&mut self, write: HeldWrite) -> Result<(), Refusal> {
-        if self.switching.len() >= HELD_MAX || self.switching.bytes + write.bytes() > HELD_BYTES_MAX {
-            return Err(Refusal::Busy);
-        }
-        self.switching.hold(write);
-        Ok(())
-    }
-
     /// Whether a candidate may have the vote of this master, which ends its mastership.
     pub(super) fn may_give_way_to(&self, canvass: &Canvass) -> bool {
         let Role::Master(master) = &self.role else { return false };
@@ -281,23 +225,21 @@ impl Node {
         self.tell(why);
     }
 
-    /// In every role: answers who waited for a switchover, and sends held writes on.
+    /// In every role: answers who waited for a switchover, and lets held writes go on, or sends them on.
     pub(super) fn tend_switching(&mut self, out: &mut Output) {
-        if self.holds_writes() || self.switching.request.is_none() && self.switching.held.is_empty() {
+        if self.holds_writes() || self.switching.request.is_none() && self.held_writes.is_empty() {
             self.refuse_late_writes(out);
             return;
         }
         let now = self.now.mono;
         if self.is_serving() {
-            for write in self.switching.take_held() {
-                self.write_held(write, out);
-            }
+            self.release_writes(out);
         } else if let Some(leader) = self.serving_leader().cloned() {
             if let Some((id, _)) = self.switching.request.take() {
                 let done = SwitchedOver { leader: leader.clone(), epoch: self.promised };
                 out.replies.push((id, Ok(Reply::SwitchedOver(done))));
             }
-            for write in self.switching.take_held() {
+            while let Some(write) = self.held_writes.take_first() {
                 out.replies.push((write.id, Err(Refusal::NotMaster { leader: leader.clone() })));
             }
         }
@@ -306,21 +248,6 @@ impl Node {
             out.replies.push((id, Err(Refusal::Conflict { why })));
         }
         self.refuse_late_writes(out);
-    }
-
-    /// Nothing has become of them: they may be tried again elsewhere.
-    fn refuse_late_writes(&mut self, out: &mut Output) {
-        let now = self.now.mono;
-        if !self.switching.held.iter().any(|write| write.deadline <= now) {
-            return;
-        }
-        for write in self.switching.take_held() {
-            if write.deadline <= now {
-                out.replies.push((write.id, Err(self.not_master())));
-            } else {
-                self.switching.hold(write);
-            }
-        }
     }
 
     /// The master to which clients may be sent on.

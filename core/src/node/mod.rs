@@ -14,6 +14,7 @@ mod feeding;
 mod following;
 mod forks;
 mod handover;
+mod held;
 mod hello;
 mod lag;
 mod lease;
@@ -70,6 +71,7 @@ use crate::wal::HardState;
 use answers::{Reads, Waiters};
 use election::Candidate;
 use handover::Switching;
+use held::HeldWrites;
 use lag::{Marks, Proofs};
 use linearizing::Linearizing;
 use linking::Links;
@@ -113,6 +115,8 @@ pub struct Node {
     /// When masters changed of late.
     changes: Vec<Time>,
     switching: Switching,
+    /// Writes that wait for the end of a switchover, or for room in the log.
+    held_writes: HeldWrites,
     links: Links,
     /// Hellos that wait until it is clear what this node is.
     held: BTreeMap<LinkId, Hello>,
@@ -211,6 +215,7 @@ impl Node {
             pausing: None,
             changes: Vec::new(),
             switching: Switching::default(),
+            held_writes: HeldWrites::default(),
             links: Links::default(),
             held: BTreeMap::new(),
             repair: None,
@@ -274,7 +279,7 @@ impl Node {
                 self.waiters.cancel(id);
                 self.reads.cancel(id);
                 self.linearizing.cancel(id);
-                self.switching.cancel(id);
+                self.held_writes.cancel(id);
                 self.snapshots.cancel(id);
             }
             Input::Message { link, message } => self.on_message(link, message, out),

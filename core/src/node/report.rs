@@ -57,6 +57,9 @@ impl Node {
             snapshot: self.snapshots.newest(),
             tail_bytes: self.log.bytes(),
             waiting: (self.waiters.len() + self.reads.len()) as u64,
+            uncommitted_bytes: self.unsettled_bytes(),
+            held_writes: self.held_writes.len() as u64,
+            held_bytes: self.held_writes.bytes(),
         }
     }
 
@@ -346,6 +349,7 @@ impl Node {
             self.snapshot_due(),
             self.linearizing.deadline(),
             self.switching.deadline(),
+            self.held_writes.deadline(),
         ]
         .into_iter()
         .flatten()

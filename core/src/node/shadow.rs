@@ -28,7 +28,6 @@ struct Flying {
     batch: u64,
     promised: Epoch,
     last: Index,
-    bytes: u64,
 }
 
 /// What an [`Ack`] says besides what is durable.
@@ -67,21 +66,16 @@ impl Shadow {
         self.flying.is_empty()
     }
 
-    /// Bytes of batches in flight.
-    pub(super) fn bytes_in_flight(&self) -> u64 {
-        self.flying.iter().map(|flying| flying.bytes).sum()
-    }
-
     /// The number that the next batch will have.
     pub(super) fn next_batch(&self) -> u64 {
         self.next_batch
     }
 
     /// A batch leaves: once receipted, the promise and the log up to `last` are on disk. Gives its number.
-    pub(super) fn depart(&mut self, promised: Epoch, last: Index, bytes: u64) -> u64 {
+    pub(super) fn depart(&mut self, promised: Epoch, last: Index) -> u64 {
         let batch = self.next_batch;
         self.next_batch += 1;
-        self.flying.push_back(Flying { batch, promised, last, bytes });
+        self.flying.push_back(Flying { batch, promised, last });
         batch
     }
 

@@ -21,14 +21,12 @@ pub(super) struct Draft {
     files: Vec<FileWrite>,
     cut: Option<Index>,
     discards: Vec<Index>,
-    bytes: u64,
     /// Up to where entries were told committed on disk.
     committed: Index,
 }
 
 impl Draft {
     pub(super) fn push(&mut self, record: Bytes) {
-        self.bytes += record.len() as u64;
         self.records.push(record);
     }
 
@@ -95,13 +93,12 @@ impl Node {
         }
         let last = self.ends_on_disk_at();
         let head = Record::HardState(self.hard_state()).encode();
-        let id = self.shadow.depart(self.promised, self.log.last().index, self.draft.bytes);
+        let id = self.shadow.depart(self.promised, self.log.last().index);
         let mut batch = WriteBatch::new(id, Lane::Log, head, last);
         batch.records = core::mem::take(&mut self.draft.records);
         batch.files = core::mem::take(&mut self.draft.files);
         batch.cut = self.draft.cut.take();
         batch.discards = core::mem::take(&mut self.draft.discards);
-        self.draft.bytes = 0;
         out.write = Some(batch);
     }
 

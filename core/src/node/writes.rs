@@ -1,7 +1,7 @@
 //! The door for clients and operators: what is refused before anything is done, and what enters the log.
 
 use super::answers::{READS_MAX, WAITERS_MAX};
-use super::handover::HeldWrite;
+use super::held::HeldWrite;
 use super::{Node, Role};
 use crate::command::{Command, Condition, Outcome, Pair, TICKET_KEY_BYTES_MAX};
 use crate::config::Concern;
@@ -15,8 +15,6 @@ use crate::wal::{BATCH_PAIRS_MAX, Entry, RECORD_BYTES_MAX};
 use alloc::boxed::Box;
 use core::time::Duration;
 
-/// Most bytes on their way to this disk; beyond it writes are refused (INV-12).
-const IN_FLIGHT_BYTES_MAX: u64 = 64 << 20;
 /// Longest wait that a request can ask for.
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// When a client may try again that found no master.
@@ -27,7 +25,7 @@ impl Node {
         match request {
             Request::Write { command, concern, timeout } => {
                 let concern = concern.unwrap_or(self.config.write_concern);
-                if let Err(refusal) = self.on_write(id, &command, concern, timeout, out) {
+                if let Err(refusal) = self.on_write(id, command, concern, timeout, out) {
                     out.replies.push((id, Err(refusal)));
                 }
             }
@@ -52,45 +50,50 @@ impl Node {
     fn on_write(
         &mut self,
         id: RequestId,
-        command: &Command,
+        command: Command,
         concern: Concern,
         timeout: Duration,
         out: &mut Output,
     ) -> Result<(), Refusal> {
-        self.vet_write(command, concern)?;
+        self.vet_write(&command, concern)?;
+        let write = HeldWrite { id, command, concern, deadline: self.now.mono + timeout.min(TIMEOUT_MAX) };
         if self.holds_writes() && !self.flags.stopping {
-            let (command, deadline) = (command.clone(), self.now.mono + timeout.min(TIMEOUT_MAX));
-            return self.hold_write(HeldWrite { id, command, concern, deadline });
+            return self.held_writes.hold(write);
         }
-        self.admit_write(command, concern)?;
+        self.admit_write(&write.command, concern)?;
+        // Who came first goes first: a short write does not overtake a long one, which might wait for ever.
+        if !self.held_writes.is_empty() || !self.has_room(write.bytes()) {
+            return self.held_writes.hold(write);
+        }
+        self.order(write, out);
+        Ok(())
+    }
+
+    /// A write that has waited: it is asked anew whether it can be done.
+    pub(super) fn enter(&mut self, write: HeldWrite, out: &mut Output) -> Result<(), Refusal> {
+        self.admit_write(&write.command, write.concern)?;
+        self.order(write, out);
+        Ok(())
+    }
+
+    /// Puts a write into the log; it is answered now, or waits for its concern.
+    fn order(&mut self, write: HeldWrite, out: &mut Output) {
+        let HeldWrite { id, command, concern, deadline } = write;
         // What its result depends on is known with its place: nothing else has to be applied or committed for it.
-        let plain = is_plain_set(command);
+        let plain = is_plain_set(&command);
         let at_once = plain && concern == Concern::Async;
         let answered = if at_once { Answered::Yes } else { Answered::No };
-        let position = self.propose(command, concern, answered);
+        let position = self.propose(&command, concern, answered);
         let outcome = Outcome::Set { written: true, version: position.index, old: None };
-        let deadline = self.now.mono + timeout.min(TIMEOUT_MAX);
         match concern {
             Concern::Async if plain => {
                 let written = Written { position, concern, durable_on: 0, outcome };
                 out.replies.push((id, Ok(Reply::Written(written))));
             }
-            Concern::Local if plain => {
-                self.waiters.wait_for_disk(id, position, outcome, deadline);
-            }
+            Concern::Local if plain => self.waiters.wait_for_disk(id, position, outcome, deadline),
             Concern::Async | Concern::Local | Concern::Quorum | Concern::Replicas(_) => {
                 self.waiters.wait(id, position, concern, deadline);
             }
-        }
-        Ok(())
-    }
-
-    /// A write that waited for a switchover which did not come to pass.
-    pub(super) fn write_held(&mut self, write: HeldWrite, out: &mut Output) {
-        let HeldWrite { id, command, concern, deadline } = write;
-        let timeout = deadline.since(self.now.mono);
-        if let Err(refusal) = self.on_write(id, &command, concern, timeout, out) {
-            out.replies.push((id, Err(refusal)));
         }
     }
 
@@ -126,7 +129,7 @@ impl Node {
                 return Err(Refusal::NotEnoughReplicas { wanted, connected });
             }
         }
-        if self.waiters.len() >= WAITERS_MAX || self.shadow.bytes_in_flight() >= IN_FLIGHT_BYTES_MAX {
+        if self.waiters.len() >= WAITERS_MAX {
             return Err(Refusal::Busy);
         }
         Ok(())
@@ -231,7 +234,11 @@ fn check_record(command: &Command, concern: Concern) -> Result<(), Refusal> {
         return Err(Refusal::TooLarge { what: "list of pairs", bytes, bytes_max });
     }
     let (bytes, bytes_max) = (Entry::encoded_len(concern, command) as u64, RECORD_BYTES_MAX as u64);
-    if bytes <= bytes_max { Ok(()) } else { Err(Refusal::TooLarge { what: "log record of this write", bytes, bytes_max }) }
+    if bytes <= bytes_max {
+        Ok(())
+    } else {
+        Err(Refusal::TooLarge { what: "log record of this write", bytes, bytes_max })
+    }
 }
 
 fn check_ticket(command: &Command) -> Result<(), Refusal> {

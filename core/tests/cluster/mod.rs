@@ -42,6 +42,7 @@ pub(crate) struct Cluster {
     accepted: u64,
     requests: u64,
     tail_bytes_max: u64,
+    uncommitted_bytes_max: u64,
     /// Whether replicas elect.
     auto: bool,
     /// Whether crash evidence counts.
@@ -53,13 +54,14 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn new(
         nodes: u32,
-        tail_bytes_max: u64,
+        (tail_bytes_max, uncommitted_bytes_max): (u64, u64),
         auto: bool,
         evidence: bool,
         addresses: Addresses,
         planted: Planted,
     ) -> Self {
-        let mut cluster = Self { tail_bytes_max, auto, evidence, addresses, planted, ..Self::default() };
+        let mut cluster =
+            Self { tail_bytes_max, uncommitted_bytes_max, auto, evidence, addresses, planted, ..Self::default() };
         for number in 1..=nodes {
             let role = if number == 1 { RoleHint::Master } else { RoleHint::Replica };
             cluster.servers.insert(number, Server::new(role));
@@ -115,6 +117,7 @@ impl Cluster {
         config.priority = server.priority;
         config.crash_evidence = self.evidence;
         config.planted = self.planted;
+        config.uncommitted_bytes_max = self.uncommitted_bytes_max;
         if !server.name.is_empty() {
             config.node_name.clone_from(&server.name);
         }
@@ -375,6 +378,14 @@ impl Cluster {
             };
             self.lines.push(format!("n{number} {line}"));
         }
+    }
+
+    /// What this node may not forget, and what waits for room.
+    pub(crate) fn room(&mut self, number: u32) {
+        let Some(node) = self.servers.get(&number).and_then(|server| server.node.as_ref()) else { return };
+        let status = node.status(Time(self.micros));
+        let (uncommitted, held) = (status.uncommitted_bytes, status.held_writes);
+        self.lines.push(format!("n{number} has {uncommitted} bytes uncommitted, {held} writes wait"));
     }
 
     /// How old this node says that its state is at most.

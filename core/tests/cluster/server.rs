@@ -127,6 +127,7 @@ pub(super) fn config(
         reconnect_delay_max: Duration::from_secs(5),
         write_concern: Concern::Quorum,
         tail_bytes_max,
+        uncommitted_bytes_max: 64 << 20,
         failover_mode,
         election_timeout: Duration::from_secs(2),
         crash_evidence: true,

@@ -81,6 +81,7 @@ fn ranges(schema: &Schema) -> Vec<Complaint> {
         ("replication.max_lag_ms", replication.max_lag_ms, 1, DAY_MS),
         ("replication.reconnect_delay_ms", replication.reconnect_delay_ms, 1, DAY_MS),
         ("replication.tail_bytes_max", replication.tail_bytes_max, 1, BYTES_MAX),
+        ("replication.uncommitted_bytes_max", replication.uncommitted_bytes_max, 1, BYTES_MAX),
         ("replication.failover.priority", u64::from(failover.priority), 0, 1000),
         ("replication.failover.voters_max", u64::from(failover.voters_max), 1, 64),
         ("persistence.wal.fsync_interval_ms", wal.fsync_interval_ms, 1, HOUR_MS),
@@ -92,6 +93,7 @@ fn ranges(schema: &Schema) -> Vec<Complaint> {
         ("limits.value_bytes_max", limits.value_bytes_max, 1, VALUE_BYTES_MAX),
         ("limits.memory_bytes_max", limits.memory_bytes_max, 0, BYTES_MAX),
         ("limits.connections_max", limits.connections_max, 1, 1_000_000),
+        ("limits.inflight_bytes_max", limits.inflight_bytes_max, 1, BYTES_MAX),
     ]
     .into_iter()
     .filter(|(_, value, min, max)| value < min || value > max)

@@ -61,6 +61,8 @@ pub struct Replication {
     pub on_replica_write: OnReplicaWrite,
     /// Log kept in memory.
     pub tail_bytes_max: u64,
+    /// Log that is not settled.
+    pub uncommitted_bytes_max: u64,
     /// Who replaces a master that is gone.
     pub failover: Failover,
 }
@@ -130,6 +132,8 @@ pub struct Limits {
     pub memory_bytes_max: u64,
     /// Most client connections at once.
     pub connections_max: u64,
+    /// Most bytes of requests in flight.
+    pub inflight_bytes_max: u64,
 }
 
 /// `logging`
@@ -248,6 +252,7 @@ impl Default for Replication {
             write_concern: WriteConcern::Quorum,
             on_replica_write: OnReplicaWrite::Redirect,
             tail_bytes_max: 64 << 20,
+            uncommitted_bytes_max: 64 << 20,
             failover: Failover::default(),
         }
     }
@@ -285,7 +290,13 @@ impl Default for Snapshot {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { key_bytes_max: 16 << 10, value_bytes_max: 16 << 20, memory_bytes_max: 0, connections_max: 10_000 }
+        Self {
+            key_bytes_max: 16 << 10,
+            value_bytes_max: 16 << 20,
+            memory_bytes_max: 0,
+            connections_max: 10_000,
+            inflight_bytes_max: 256 << 20,
+        }
     }
 }
 

@@ -41,6 +41,7 @@ pub(super) fn settings(schema: &Schema) -> Settings {
                 OnReplicaWrite::Reject => settings::OnReplicaWrite::Reject,
             },
             connections_max: usize::try_from(limits.connections_max).unwrap_or(usize::MAX),
+            inflight_bytes_max: limits.inflight_bytes_max,
             ..FrontSettings::default()
         },
         links: LinkSettings::default(),
@@ -82,6 +83,7 @@ fn core_config(schema: &Schema, listen: Option<&(String, u16)>) -> Config {
             WriteConcern::Replicas(replicas) => core::Concern::Replicas(replicas),
         },
         tail_bytes_max: replication.tail_bytes_max,
+        uncommitted_bytes_max: replication.uncommitted_bytes_max,
         failover_mode: match replication.failover.mode {
             FailoverMode::Auto => core::FailoverMode::Auto,
             FailoverMode::Manual => core::FailoverMode::Manual,

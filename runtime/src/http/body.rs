@@ -7,25 +7,63 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use serde::Deserialize;
 
+use super::inflight::{InFlight, Room};
 use super::problem::{Code, Problem};
 
 /// A body must be whole by then.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The whole body, of at most `bytes_max` bytes. One that announces more is refused before any of it is read.
-pub(crate) async fn read(mut body: Incoming, bytes_max: u64) -> Result<Bytes, Problem> {
+/// The whole body, of at most `bytes_max` bytes. One that announces more is refused before any of it is read. For short
+/// ones, of operators: they never wait for room.
+pub(crate) async fn read(body: Incoming, bytes_max: u64) -> Result<Bytes, Problem> {
+    vet(&body, bytes_max)?;
+    whole(body, bytes_max, |_| Ok(())).await
+}
+
+/// As [`read`], with room among the requests in flight, which is waited for no longer than `patience`.
+pub(crate) async fn read_within(
+    inflight: &InFlight,
+    body: Incoming,
+    bytes_max: u64,
+    patience: Duration,
+) -> Result<(Bytes, Room), Problem> {
+    let announced = vet(&body, bytes_max)?;
+    let mut room = inflight.enter(announced, patience).await?;
+    let mut left = announced;
+    let bytes = whole(body, bytes_max, |more| {
+        let beyond = more.saturating_sub(left);
+        left = left.saturating_sub(more);
+        if beyond > 0 { inflight.grow(&mut room, beyond) } else { Ok(()) }
+    })
+    .await?;
+    Ok((bytes, room))
+}
+
+/// How long the body says to be, if that is not too long.
+fn vet(body: &Incoming, bytes_max: u64) -> Result<u64, Problem> {
     let announced = body.size_hint().lower();
-    if announced > bytes_max {
-        return Err(Problem::too_large("body", announced, bytes_max));
-    }
-    match tokio::time::timeout(BODY_TIMEOUT, gather(&mut body, bytes_max)).await {
+    if announced > bytes_max { Err(Problem::too_large("body", announced, bytes_max)) } else { Ok(announced) }
+}
+
+async fn whole(
+    mut body: Incoming,
+    bytes_max: u64,
+    take: impl FnMut(u64) -> Result<(), Problem>,
+) -> Result<Bytes, Problem> {
+    match tokio::time::timeout(BODY_TIMEOUT, gather(&mut body, bytes_max, take)).await {
         Ok(read) => read,
         Err(_) => Err(Problem::new(Code::RequestTimeout, "the body was not whole after 60 seconds")),
     }
 }
 
-async fn gather(body: &mut Incoming, bytes_max: u64) -> Result<Bytes, Problem> {
+/// `take` is told of every piece before it is kept.
+async fn gather(
+    body: &mut Incoming,
+    bytes_max: u64,
+    mut take: impl FnMut(u64) -> Result<(), Problem>,
+) -> Result<Bytes, Problem> {
     let Some(first) = frame(body).await? else { return Ok(Bytes::new()) };
+    take(first.len() as u64)?;
     if body.is_end_stream() && first.len() as u64 <= bytes_max {
         return Ok(first);
     }
@@ -35,7 +73,10 @@ async fn gather(body: &mut Incoming, bytes_max: u64) -> Result<Bytes, Problem> {
             return Err(Problem::too_large("body", whole.len() as u64, bytes_max));
         }
         match frame(body).await? {
-            Some(more) => whole.extend_from_slice(&more),
+            Some(more) => {
+                take(more.len() as u64)?;
+                whole.extend_from_slice(&more);
+            }
             None => return Ok(whole.freeze()),
         }
     }

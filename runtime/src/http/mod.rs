@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod connections;
 mod failover;
+mod inflight;
 mod json;
 #[cfg(test)]
 mod mutations;
@@ -40,6 +41,7 @@ use crate::handle::Handle;
 use crate::metrics::Metrics;
 use crate::settings::FrontSettings;
 
+pub use inflight::Room;
 pub use rollbacks::{RollbackDir, RollbackFile, RollbackSource};
 pub(crate) use route::TEMPLATES;
 pub use serve::{serve, serve_connection};
@@ -85,13 +87,16 @@ pub struct FrontParts {
 pub struct Front {
     parts: FrontParts,
     connections: connections::Connections,
+    inflight: inflight::InFlight,
 }
 
 impl Front {
     /// A front end that serves nobody yet.
     pub fn new(parts: FrontParts) -> Arc<Self> {
         let connections = connections::Connections::new(parts.settings);
-        Arc::new(Self { parts, connections })
+        let inflight =
+            inflight::InFlight::new(parts.settings.inflight_bytes_max, parts.metrics.http.inflight_bytes.clone());
+        Arc::new(Self { parts, connections, inflight })
     }
 
     /// Ends every connection once it has answered what it has taken, and waits for that as long as the caller

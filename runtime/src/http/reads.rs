@@ -85,7 +85,8 @@ pub(crate) async fn when_admitted(front: &Front, route: Route, head: &request::P
 pub(crate) async fn mget(front: &Front, head: &request::Parts, body: Incoming) -> Response<Body> {
     let read = async {
         let query = ReadQuery::parse(head.uri.query(), false)?;
-        let body = super::body::read(body, super::writes::body_bytes_max(front)).await?;
+        let bytes_max = super::writes::body_bytes_max(front);
+        let (body, _room) = super::body::read_within(&front.inflight, body, bytes_max, query.timeout).await?;
         let keys: Mget<'_> = super::body::parse(&body)?;
         if keys.keys.len() > MGET_KEYS_MAX {
             return Err(Problem::too_large("list of keys", keys.keys.len() as u64, MGET_KEYS_MAX as u64));

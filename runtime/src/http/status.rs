@@ -39,6 +39,9 @@ pub(crate) struct StatusJson<'a> {
     snapshot: Option<u64>,
     tail_bytes: u64,
     waiting: u64,
+    uncommitted_bytes: u64,
+    held_writes: u64,
+    held_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -161,6 +164,9 @@ impl<'a> StatusJson<'a> {
             snapshot: status.snapshot.map(|position| position.index.0),
             tail_bytes: status.tail_bytes,
             waiting: status.waiting,
+            uncommitted_bytes: status.uncommitted_bytes,
+            held_writes: status.held_writes,
+            held_bytes: status.held_bytes,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! to its master, in one of three ways.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::Response;
@@ -63,7 +64,9 @@ enum Done {
 async fn write(front: &Front, route: Route, head: &request::Parts, incoming: Incoming) -> Result<Done, Problem> {
     let idempotency_key = ticket::key(&head.headers)?;
     let query = WriteQuery::parse(head.uri.query(), route == Route::KvRaw)?;
-    let body = body::read(incoming, bytes_max(front, route)).await?;
+    let (body, room) =
+        body::read_within(&front.inflight, incoming, bytes_max(front, route), query.timeout).await?;
+    let room = Arc::new(room);
     // The view may say at once that this is the wrong node; the node itself is asked in any case of doubt.
     if let Some(leader) = master_elsewhere(front) {
         return elsewhere(front, head, body, &leader, &query).await;
@@ -81,7 +84,7 @@ async fn write(front: &Front, route: Route, head: &request::Parts, incoming: Inc
     let asked = Instant::now();
     let ask = Ask::Write { command, concern, timeout: query.timeout };
     // A node that ends without a word leaves the write's fate open.
-    let Ok(replied) = front.handle.put(ask)?.await else {
+    let Ok(replied) = front.handle.put_within(ask, Arc::clone(&room))?.await else {
         front.metrics.kv.add(operation, KvResult::Pending, 1);
         return Err(
             Problem::new(Code::Timeout, "this node ended before the outcome was known").with("outcome", "pending")

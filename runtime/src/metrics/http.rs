@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use hyper::StatusCode;
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use tokio::time::Instant;
 
 use super::{SECONDS, register};
@@ -11,6 +11,8 @@ use super::{SECONDS, register};
 /// Requests and how long they took, by route.
 #[derive(Debug)]
 pub(crate) struct HttpMetrics {
+    /// Bytes of requests in flight.
+    pub(crate) inflight_bytes: IntGauge,
     requests: IntCounterVec,
     routes: Vec<RouteMetrics>,
 }
@@ -44,7 +46,11 @@ impl HttpMetrics {
             duration: OnceLock::new(),
             answered: Default::default(),
         };
-        Self { requests, routes: templates.iter().map(route).collect() }
+        let inflight_bytes = register(
+            registry,
+            IntGauge::new("synap_http_inflight_bytes", "Bytes of requests that are read or wait for an answer"),
+        );
+        Self { inflight_bytes, requests, routes: templates.iter().map(route).collect() }
     }
 
     /// A request on the route at `slot` of the templates, taken up at `started`, is answered with `status`.

@@ -127,6 +127,16 @@ fn state(status: &Status) -> Vec<MetricFamily> {
         ),
         gauge("synap_ready", "Whether this node is fit for reads, as /readyz says", yes(status.ready)),
         gauge("synap_replication_tail_bytes", "Log kept in memory, in bytes", status.tail_bytes as f64),
+        gauge(
+            "synap_replication_uncommitted_bytes",
+            "Log that is not yet committed and on this node's own disk, in bytes",
+            status.uncommitted_bytes as f64,
+        ),
+        gauge(
+            "synap_writes_held",
+            "Writes that wait for room in the log, or for the end of a switchover",
+            status.held_writes as f64,
+        ),
         gauge("synap_requests_waiting", "Requests that wait for an answer", status.waiting as f64),
         gauge("synap_kv_keys", "Keys in the store", status.keys as f64),
         gauge(

@@ -1,9 +1,17 @@
 //! INV-12: what a node keeps has the bound that it states.
 
+use synap_core::status::State;
+
 use crate::oracle::{Fact, Ground, Oracle};
 
 /// Requests that may wait in one node. Clients of a simulation are few: more waiters than this are forgotten ones.
 const WAITING_MAX: u64 = 64;
+
+/// What a master writes of its own while it serves: where its epoch starts, memberships, a sweep.
+const OWN_BYTES_MAX: u64 = 16 << 10;
+
+/// Writes that wait for room, or for the end of a switchover.
+const HELD_BYTES_MAX: u64 = 64 << 20;
 
 /// Looks at what a node says that it keeps.
 #[derive(Debug)]
@@ -23,6 +31,15 @@ impl Oracle for Bounds {
         let tail_bytes_max = ground.plan.knobs.tail_bytes_max + unsettled * ground.log.record_bytes_max();
         if status.tail_bytes > tail_bytes_max {
             return Err(format!("n{node} keeps {} bytes of log in memory", status.tail_bytes));
+        }
+        // A single write that is longer goes alone; what a mastership writes of its own is short, and asks nobody.
+        let knobs = &ground.plan.knobs;
+        let uncommitted_bytes_max = knobs.uncommitted_bytes_max.max(ground.log.record_bytes_max()) + OWN_BYTES_MAX;
+        if status.state == State::Serving && status.uncommitted_bytes > uncommitted_bytes_max {
+            return Err(format!("n{node} has {} bytes of log that are not settled", status.uncommitted_bytes));
+        }
+        if status.held_bytes > HELD_BYTES_MAX.max(ground.log.record_bytes_max()) {
+            return Err(format!("writes of {} bytes wait on n{node}", status.held_bytes));
         }
         if status.waiting > WAITING_MAX {
             return Err(format!("{} requests wait on n{node}", status.waiting));

@@ -84,6 +84,9 @@ fn compare_status(shown: &Value, status: &Status) -> Result<(), String> {
         "state_hash": format!("{:016x}", status.hash.0),
         "ready": status.ready,
         "waiting": status.waiting,
+        "uncommitted_bytes": status.uncommitted_bytes,
+        "held_writes": status.held_writes,
+        "held_bytes": status.held_bytes,
         "tail_bytes": status.tail_bytes,
         "alarms": status.alarms.iter().map(|alarm| alarm.as_str()).collect::<Vec<_>>(),
     });

@@ -35,6 +35,7 @@ impl Plan {
             reconnect_delay_max: Duration::from_millis(knobs.reconnect_ms),
             write_concern: Concern::Quorum,
             tail_bytes_max: knobs.tail_bytes_max,
+            uncommitted_bytes_max: knobs.uncommitted_bytes_max,
             failover_mode: if knobs.automatic { FailoverMode::Auto } else { FailoverMode::Manual },
             election_timeout: Duration::from_millis(knobs.heartbeat_ms * 2),
             crash_evidence: true,

@@ -73,6 +73,7 @@ fn knobs(dice: &mut Dice, busy_ms: u64) -> Knobs {
         heartbeat_ms: *dice.pick(heartbeats),
         reconnect_ms: *dice.pick(&[200, 1_000, 5_000]),
         tail_bytes_max: if absurd { *dice.pick(&[0, 256, 1_024]) } else { *dice.pick(&[4_096, 65_536, 1 << 20]) },
+        uncommitted_bytes_max: Knobs::default().uncommitted_bytes_max,
         segment_bytes_max: if absurd { *dice.pick(&[1_024, 2_048]) } else { *dice.pick(&[4_096, 16_384, 65_536]) },
         snapshot_wal_bytes: if absurd { *dice.pick(&[200, 1_000]) } else { *dice.pick(&[5_000, 30_000, 1 << 20]) },
         snapshot_interval_ms: *dice.pick(&[1_000, 5_000, 60_000]),

@@ -67,6 +67,8 @@ pub struct Knobs {
     pub reconnect_ms: u64,
     /// `tail_bytes_max`.
     pub tail_bytes_max: u64,
+    /// `uncommitted_bytes_max`.
+    pub uncommitted_bytes_max: u64,
     /// `segment_bytes_max`.
     pub segment_bytes_max: u64,
     /// A snapshot after this much log.

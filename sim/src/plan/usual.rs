@@ -54,6 +54,7 @@ impl Default for Knobs {
             heartbeat_ms: 100,
             reconnect_ms: 1_000,
             tail_bytes_max: 65_536,
+            uncommitted_bytes_max: 64 << 20,
             segment_bytes_max: 16_384,
             snapshot_wal_bytes: 1 << 20,
             snapshot_interval_ms: 60_000,
