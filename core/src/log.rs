@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::command::{Command, Membership, Outcome};
 use crate::history::{History, Reign};
+use crate::planted::Planted;
 use crate::position::{Epoch, Index, Position};
 use crate::store::{Prior, StateHash};
 use crate::time::WallMs;
@@ -47,7 +48,7 @@ pub struct Log {
     slots: VecDeque<Slot>,
     offset: u64,
     history: History,
-    /// Every membership that a truncation could bring back, oldest first; never empty.
+    /// Every membership that a truncation could bring back, and the last armed one before them, oldest first; never empty.
     memberships: Vec<(Index, Membership)>,
     log_time: WallMs,
 }
@@ -81,10 +82,10 @@ impl Log {
         self.memberships.last().map_or((Index::ZERO, NONE), |(index, membership)| (*index, membership))
     }
 
-    /// The newest membership at or before `index`.
+    /// The newest membership at or before `index` that is remembered, or else the oldest.
     pub fn membership_at(&self, index: Index) -> &Membership {
-        let known = self.memberships.iter().rev().find(|(at, _)| *at <= index);
-        known.map_or(self.membership().1, |(_, membership)| membership)
+        let after = self.memberships.partition_point(|(at, _)| *at <= index);
+        self.memberships.get(after.saturating_sub(1)).map_or(self.membership().1, |(_, membership)| membership)
     }
 
     /// Whether any of the entries after `index` may have been committed by a majority: an armed membership was in force there.
@@ -201,7 +202,11 @@ impl Log {
     }
 
     /// Drops entries from the front while more than `bytes_max` are at hand, up to `limit` at most.
-    pub fn evict(&mut self, limit: Index, bytes_max: u64) {
+    ///
+    /// Safety: a master that has disarmed counts by the armed membership before until its voters know that the change is
+    /// committed, which may be long after both have left memory. So the last armed one is remembered, and what is asked of
+    /// an index in between is answered with it: armed is the stricter rule.
+    pub fn evict(&mut self, limit: Index, bytes_max: u64, planted: Planted) {
         while self.bytes() > bytes_max {
             let Some(front) = self.slots.front() else { return };
             if front.entry.position.index > limit {
@@ -210,8 +215,21 @@ impl Log {
             self.base = front.entry.position;
             self.slots.pop_front();
         }
-        let current = self.memberships.partition_point(|(at, _)| *at <= self.base.index);
-        self.memberships.drain(..current.saturating_sub(1));
+        self.forget_memberships(planted);
+    }
+
+    fn forget_memberships(&mut self, planted: Planted) {
+        let after = self.memberships.partition_point(|(at, _)| *at <= self.base.index);
+        let current = after.saturating_sub(1);
+        let mut older = self.memberships.iter().take(current);
+        let armed = older.rposition(|(_, membership)| membership.armed);
+        match armed.filter(|_| !planted.membership_before_forgotten()) {
+            Some(armed) => {
+                self.memberships.drain(armed + 1..current);
+                self.memberships.drain(..armed);
+            }
+            None => drop(self.memberships.drain(..current)),
+        }
     }
 
     fn place(&self, index: Index) -> Option<usize> {

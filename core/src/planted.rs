@@ -129,6 +129,10 @@ pub enum Bug {
     UnsettledUnbounded,
     /// A round goes behind the bulk data that it was sent with.
     RoundsBehindBulk,
+    /// A switchover to a named member is called done whoever leads.
+    AnybodyIsNamed,
+    /// The log forgets the membership before one that disarms.
+    MembershipBeforeForgotten,
 }
 
 /// Which bug is planted in this node, if any.
@@ -228,4 +232,6 @@ impl Planted {
     question!(record_length_unchecked, RecordLengthUnchecked);
     question!(unsettled_unbounded, UnsettledUnbounded);
     question!(rounds_behind_bulk, RoundsBehindBulk);
+    question!(anybody_is_named, AnybodyIsNamed);
+    question!(membership_before_forgotten, MembershipBeforeForgotten);
 }

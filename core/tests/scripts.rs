@@ -164,6 +164,8 @@ mod planted {
     const FOUND_BY: &[(Bug, &str)] = &[
         (Bug::TailBeforePromise, "tail_before_the_promise"),
         (Bug::DeadlineBeforeTail, "forced_with_a_silent_member"),
+        (Bug::AnybodyIsNamed, "switchover_that_another_wins"),
+        (Bug::MembershipBeforeForgotten, "disarming_without_a_tail"),
     ];
 
     #[test]

@@ -37,12 +37,21 @@ impl Handover {
 /// Who waits for a switchover, over the change of role.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Switching {
-    request: Option<(RequestId, Time)>,
+    request: Option<Waiting>,
+}
+
+/// An operator who waits for a new master.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    id: RequestId,
+    until: Time,
+    /// Who was named to lead; none if whoever holds most is meant.
+    named: Option<NodeId>,
 }
 
 impl Switching {
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.request.map(|(_, until)| until)
+        self.request.map(|waiting| waiting.until)
     }
 }
 
@@ -57,7 +66,8 @@ impl Node {
             }
             Ok(Some(target)) => {
                 let until = self.now.mono + timeout;
-                self.switching.request = Some((id, until + self.election_timeout()));
+                let named = to.map(|_| target);
+                self.switching.request = Some(Waiting { id, until: until + self.election_timeout(), named });
                 self.begin_handover(target, until);
             }
             Err(refusal) => out.replies.push((id, Err(refusal))),
@@ -213,7 +223,7 @@ impl Node {
         let Role::Master(master) = &mut self.role else { return };
         let Some(handover) = master.handover.take() else { return };
         master.round_wanted |= handover.left;
-        if let Some((id, _)) = self.switching.request.take() {
+        if let Some(Waiting { id, .. }) = self.switching.request.take() {
             let what = if handover.left {
                 "the successor was asked, and may still be elected"
             } else {
@@ -233,21 +243,38 @@ impl Node {
         }
         let now = self.now.mono;
         if self.is_serving() {
+            if let Some(Waiting { id, .. }) = self.switching.request.take() {
+                let why = String::from("this node was elected again: nothing has changed");
+                out.replies.push((id, Err(Refusal::Conflict { why })));
+            }
             self.release_writes(out);
         } else if let Some(leader) = self.serving_leader().cloned() {
-            if let Some((id, _)) = self.switching.request.take() {
-                let done = SwitchedOver { leader: leader.clone(), epoch: self.promised };
-                out.replies.push((id, Ok(Reply::SwitchedOver(done))));
+            if let Some(waiting) = self.switching.request.take() {
+                out.replies.push((waiting.id, self.switched_to(&leader, waiting.named)));
             }
             while let Some(write) = self.held_writes.take_first() {
                 out.replies.push((write.id, Err(Refusal::NotMaster { leader: leader.clone() })));
             }
         }
-        if let Some((id, _)) = self.switching.request.take_if(|(_, until)| *until <= now) {
+        if let Some(Waiting { id, .. }) = self.switching.request.take_if(|waiting| waiting.until <= now) {
             let why = String::from("the successor has not been heard yet: ask for the status of the cluster");
             out.replies.push((id, Err(Refusal::Conflict { why })));
         }
         self.refuse_late_writes(out);
+    }
+
+    /// What is answered to who asked for a switchover, now that another leads. A voter that was not named may have won the
+    /// election: whoever named one must learn that.
+    fn switched_to(&self, leader: &Leader, named: Option<NodeId>) -> Result<Reply, Refusal> {
+        let other = named.filter(|named| *named != leader.node && !self.config.planted.anybody_is_named());
+        let Some(named) = other else {
+            return Ok(Reply::SwitchedOver(SwitchedOver { leader: leader.clone(), epoch: self.promised }));
+        };
+        let members = self.log.membership().1;
+        let name = |node| members.get(node).map_or_else(|| alloc::format!("{node}"), |member| member.name.clone());
+        let (named, leads) = (name(named), name(leader.node));
+        let why = alloc::format!("{leads} was elected instead of {named}, and is the master now");
+        Err(Refusal::Conflict { why })
     }
 
     /// The master to which clients may be sent on.

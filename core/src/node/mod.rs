@@ -331,7 +331,8 @@ impl Node {
         self.acknowledge(out);
         self.pay_vote(out);
         if !self.config.planted.unbounded_tail() {
-            self.log.evict(self.applied.index.min(self.shadow.durable()), self.config.tail_bytes_max);
+            let upto = self.applied.index.min(self.shadow.durable());
+            self.log.evict(upto, self.config.tail_bytes_max, self.config.planted);
         }
         self.write(out);
         self.show(out);

@@ -19,8 +19,9 @@ impl Node {
         if newest.armed {
             return Some(newest);
         }
-        let pending = (at > self.committed || self.is_disarming(at)) && !self.is_by_force(at);
-        pending.then(|| self.log.membership_at(at.prev())).filter(|before| before.armed)
+        let disarms = self.disarming().or_else(|| (at > self.committed).then_some(at));
+        let disarms = disarms.filter(|at| !self.is_by_force(*at))?;
+        Some(self.log.membership_at(disarms.prev())).filter(|before| before.armed)
     }
 
     /// The armed membership that this disk holds: only with one does a replica campaign or give its word.
@@ -31,12 +32,14 @@ impl Node {
         (membership.armed && self.armed().is_some()).then_some(membership)
     }
 
-    /// Whether this master has disarmed at `at`, and a voter that stays does not know yet that this is committed.
-    fn is_disarming(&self, at: Index) -> bool {
-        let Role::Master(master) = &self.role else { return false };
-        let voters = self.log.membership().1.voters().filter(|voter| *voter != self.id);
+    /// Where this master has disarmed, while a voter that stays does not know yet that this is committed. Members that come
+    /// or go meanwhile change nothing about that.
+    fn disarming(&self) -> Option<Index> {
+        let Role::Master(master) = &self.role else { return None };
+        let at = master.disarms?;
+        let mut voters = self.log.membership().1.voters().filter(|voter| *voter != self.id);
         let knows = |voter| master.progress.get(&voter).is_some_and(|known| known.applied >= at);
-        master.disarms == Some(at) && !voters.into_iter().all(knows)
+        (!voters.all(knows)).then_some(at)
     }
 
     /// Whether the membership at `at` disarms by force: it stands right behind the `EpochStart` of a forced promotion.
