@@ -118,6 +118,8 @@ pub struct Config {
     /// The shortest silence of a master after which it is replaced; an armed cluster follows its log's. Also how long
     /// an empty master waits for members of a running cluster before it founds one.
     pub election_timeout: Duration,
+    /// How long the disk may do nothing while something waits for it; none: as long as the election timeout.
+    pub disk_timeout: Option<Duration>,
     /// Whether a refused port, right after the connection broke, proves that a master's process is dead.
     pub crash_evidence: bool,
     /// Most members whose disks count towards commits.

@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
 use crate::command::StartKind;
 use crate::ids::{ClusterId, LinkId, NodeId};
@@ -110,6 +111,15 @@ pub enum Event {
         /// On, or off.
         on: bool,
     },
+    /// The disk does nothing, or works again.
+    DiskHangs {
+        /// Which hand on it.
+        alarm: Alarm,
+        /// For how long nothing was done of what waits; zero once some is.
+        silent: Duration,
+        /// On, or off.
+        on: bool,
+    },
     /// Others than before would replace the master.
     Regime {
         /// What people call those that vote; empty when automatic failover is not armed.
@@ -143,7 +153,7 @@ impl Event {
     pub fn level(&self) -> Level {
         match self {
             Self::State { to, .. } => match to {
-                State::MasterDown | State::DiskFull => Level::Warn,
+                State::MasterDown | State::DiskFull | State::DiskHangs => Level::Warn,
                 _ => Level::Info,
             },
             Self::Founded(_)
@@ -165,7 +175,7 @@ impl Event {
                     Level::Info
                 }
             }
-            Self::Alarm { on, .. } => {
+            Self::Alarm { on, .. } | Self::DiskHangs { on, .. } => {
                 if *on {
                     Level::Warn
                 } else {
@@ -211,6 +221,10 @@ impl fmt::Display for Event {
                 write!(f, "state of {node} differs from ours at index {at}: it is quarantined and synced anew")
             }
             Self::Alarm { alarm, on } => write!(f, "alarm {alarm} is {}", if *on { "on" } else { "off" }),
+            Self::DiskHangs { alarm, silent, on: true } => {
+                write!(f, "alarm {alarm} is on: nothing has reached the disk for {} ms", silent.as_millis())
+            }
+            Self::DiskHangs { alarm, on: false, .. } => write!(f, "alarm {alarm} is off: the disk works again"),
             Self::Regime { voters } if voters.is_empty() => {
                 f.write_str("automatic failover is not armed any more: an operator promotes")
             }

@@ -11,6 +11,7 @@ use crate::history::History;
 use crate::ids::{ClusterId, NodeId};
 use crate::position::{Epoch, Index, Position};
 pub use crate::promise::{Ack, Stored, Vote};
+use crate::status::DiskState;
 
 /// The version of this protocol. A peer with another one is refused, and both sides say so.
 pub const PROTOCOL_VERSION: u16 = 2;
@@ -26,6 +27,8 @@ pub enum Message {
     Append(Append),
     /// Replica to master: what its disk holds. A promise.
     Ack(Ack),
+    /// Replica to master: there is nothing to ack yet, since my promise is not on my disk, which does as this says.
+    Alive(DiskState),
     /// Master to replica: a part of a snapshot.
     Chunk(Chunk),
     /// Replica to master: a snapshot part arrived. A promise only once the whole snapshot is durable.

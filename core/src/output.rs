@@ -172,6 +172,12 @@ pub enum Refusal {
         /// Where it stands.
         position: Position,
     },
+    /// What was asked for has begun, and nobody can tell whether it will come about.
+    #[error("the outcome is not known yet: {why}")]
+    Undecided {
+        /// For people: what it waits for, and where to look.
+        why: &'static str,
+    },
     /// A bound is reached; nothing was done.
     #[error("too much is in flight")]
     Busy,
@@ -188,6 +194,12 @@ pub enum Refusal {
     /// The disk is full; nothing was done.
     #[error("the disk is full")]
     DiskFull,
+    /// The disk does nothing; nor was anything done.
+    #[error("the disk hangs: nothing reaches it")]
+    DiskHangs {
+        /// When to ask again.
+        retry_after: Duration,
+    },
     /// `memory_bytes_max` is reached; nothing was done.
     #[error("limits.memory_bytes_max is reached: delete keys, or raise it")]
     OutOfMemory,

@@ -133,6 +133,12 @@ pub enum Bug {
     AnybodyIsNamed,
     /// The log forgets the membership before one that disarms.
     MembershipBeforeForgotten,
+    /// A master whose disk hangs leads on.
+    LeaseKeptWithHangingDisk,
+    /// A handover waits for the own disk although that hangs.
+    HandoverWaitsForOwnDisk,
+    /// A node whose disk hangs counts as one that may lead.
+    EligibleWithHangingDisk,
 }
 
 /// Which bug is planted in this node, if any.
@@ -234,4 +240,7 @@ impl Planted {
     question!(rounds_behind_bulk, RoundsBehindBulk);
     question!(anybody_is_named, AnybodyIsNamed);
     question!(membership_before_forgotten, MembershipBeforeForgotten);
+    question!(lease_kept_with_hanging_disk, LeaseKeptWithHangingDisk);
+    question!(handover_waits_for_own_disk, HandoverWaitsForOwnDisk);
+    question!(eligible_with_hanging_disk, EligibleWithHangingDisk);
 }

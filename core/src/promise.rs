@@ -3,6 +3,7 @@
 
 use crate::ids::NodeId;
 use crate::position::{Epoch, Index, Position};
+use crate::status::DiskState;
 use crate::store::StateHash;
 
 /// What a replica's disk holds. INV-2: `durable` is on the acker's disk and agrees with the master of `epoch`.
@@ -17,7 +18,7 @@ pub struct Ack {
     pub(crate) sent: u64,
     pub(crate) word_ms: u32,
     pub(crate) clock: u64,
-    pub(crate) disk_full: bool,
+    pub(crate) disk: DiskState,
 }
 
 /// A snapshot part arrived; with `durable`, the whole snapshot is on disk and the log goes on after it.

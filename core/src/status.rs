@@ -53,6 +53,8 @@ pub enum State {
     HandingOver,
     /// The disk is full; writes are refused until there is room.
     DiskFull,
+    /// The disk does nothing; writes are refused until it does.
+    DiskHangs,
     /// The process is ending.
     ShuttingDown,
 }
@@ -62,6 +64,10 @@ pub enum State {
 pub enum Alarm {
     /// No room for another log segment.
     DiskFull,
+    /// Nothing reaches the log although something waits for it.
+    DiskHangs,
+    /// Nothing reaches the snapshot files although something waits for it.
+    SnapshotHangs,
     /// `memory_bytes_max` is reached.
     OutOfMemory,
     /// Automatic failover without `fsync_mode: always`: promises may be lost with the power.
@@ -76,6 +82,18 @@ pub enum Alarm {
     StateMismatch,
     /// Of a member no address is known at which others could dial it.
     AddressUnknown,
+}
+
+/// How a node's disk does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DiskState {
+    /// It takes what is written.
+    #[default]
+    Works,
+    /// It has no room.
+    Full,
+    /// It does nothing.
+    Hangs,
 }
 
 /// Everything that a node says of itself.
@@ -141,6 +159,8 @@ pub struct Status {
     pub held_writes: u64,
     /// Bytes that they take.
     pub held_bytes: u64,
+    /// For how long nothing has reached the log though something waits for it; zero if nothing does.
+    pub disk_waits: Duration,
 }
 
 /// How far a node is.
@@ -295,7 +315,19 @@ impl State {
             Self::NoQuorum => "no_quorum",
             Self::HandingOver => "handing_over",
             Self::DiskFull => "disk_full",
+            Self::DiskHangs => "disk_hangs",
             Self::ShuttingDown => "shutting_down",
+        }
+    }
+}
+
+impl DiskState {
+    /// Why a node with such a disk could not take over; none if it could.
+    pub const fn why_not(self) -> Option<&'static str> {
+        match self {
+            Self::Works => None,
+            Self::Full => Some("its disk is full"),
+            Self::Hangs => Some("its disk hangs"),
         }
     }
 }
@@ -305,6 +337,8 @@ impl Alarm {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::DiskFull => "disk_full",
+            Self::DiskHangs => "disk_hangs",
+            Self::SnapshotHangs => "snapshot_hangs",
             Self::OutOfMemory => "out_of_memory",
             Self::UnsafeFsync => "unsafe_fsync",
             Self::NoQuorum => "no_quorum",

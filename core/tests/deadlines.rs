@@ -32,6 +32,7 @@ fn config(role: RoleHint) -> Config {
         uncommitted_bytes_max: 64 << 20,
         failover_mode: FailoverMode::Manual,
         election_timeout: Duration::from_secs(2),
+        disk_timeout: None,
         crash_evidence: true,
         voters_max: 5,
         catch_up: Duration::from_millis(500),

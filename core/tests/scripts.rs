@@ -10,6 +10,7 @@ use cluster::Cluster;
 use cluster::network::Addresses;
 use goldenscript::{Argument, Command, Context};
 use synap_core::planted::Planted;
+use synap_core::wal::Lane;
 
 /// Runs the commands of one script.
 #[derive(Default)]
@@ -119,8 +120,16 @@ impl goldenscript::Runner for Script {
             "status" => cluster.status(),
             "staleness" => cluster.staleness(node()?),
             "rollback" => cluster.rollback_files(node()?),
-            "stop-disk" => cluster.stop_disk(node()?, true),
-            "go-disk" => cluster.stop_disk(node()?, false),
+            "stop-disk" => cluster.stop_disk(
+                node()?,
+                match args.take_key("hand") {
+                    Some("log") => &[Lane::Log],
+                    Some("snapshot") => &[Lane::Snapshot],
+                    Some(_) => return Err("log or snapshot".into()),
+                    None => &[Lane::Log, Lane::Snapshot],
+                },
+            ),
+            "go-disk" => cluster.stop_disk(node()?, &[]),
             "fill-disk" => cluster.fill_disk(node()?, true),
             "free-disk" => cluster.fill_disk(node()?, false),
             "name" => cluster.name(node()?, args.next_pos().ok_or("which name?")?),
@@ -166,6 +175,9 @@ mod planted {
         (Bug::DeadlineBeforeTail, "forced_with_a_silent_member"),
         (Bug::AnybodyIsNamed, "switchover_that_another_wins"),
         (Bug::MembershipBeforeForgotten, "disarming_without_a_tail"),
+        (Bug::LeaseKeptWithHangingDisk, "disk_hangs_and_hands_over"),
+        (Bug::HandoverWaitsForOwnDisk, "disk_hangs_and_hands_over"),
+        (Bug::EligibleWithHangingDisk, "disk_hangs_and_others_too"),
     ];
 
     #[test]

@@ -1,53 +1,40 @@
 //! The driver: the one task that owns a [`Node`]. It waits for something to happen or for the node's deadline, takes
 //! all that waits up to a cap, makes one turn, and routes what comes out.
 //!
-//! Owns the waiters and the bounds of the inbox. Decides nothing about roles, replication or durability; nothing else
+//! Owns the waiters and the bounds of the inbox. Writes have an inbox of their own, so that nothing else waits behind
+//! them. Decides nothing about roles, replication or durability; nothing else
 //! touches the node.
 
-use std::collections::{BTreeMap, VecDeque};
+mod waiting;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use synap_core::event::{Event, Level};
-use synap_core::ids::RequestId;
 use synap_core::input::Input;
 use synap_core::node::Node;
-use synap_core::output::{Output, Refusal, Reply};
+use synap_core::output::{Output, Refusal};
 use synap_core::time::Time;
-use synap_core::wal::{Lane, WriteBatch};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use crate::clock::Clock;
 use crate::disk::writer::{Report, WriterLink};
 use crate::handle::{Ask, Handle};
-use crate::http::Room;
 use crate::links::{LinkReport, Links};
 use crate::net::Net;
 use crate::observe::Watch;
 use crate::sight::Display;
 
-/// Requests that may wait to be taken by a turn; one more is [`Refusal::Busy`].
-pub const ASKS_MAX: usize = 16_384;
-
-/// Requests that may wait for their answer; one more is [`Refusal::Busy`].
-pub const WAITERS_MAX: usize = 65_536;
+pub use waiting::{ASKERS_MAX, ASKS_MAX, WRITERS_MAX};
+use waiting::{PutOff, Unwritten, Waiters};
 
 /// Requests, and messages, that one turn takes at most.
 const TAKEN_PER_TURN_MAX: usize = 1024;
-
-/// While more of the log than this waits for the disk, no request is taken, so that a disk slower than its clients
-/// slows them down.
-const UNWRITTEN_BATCHES_MAX: usize = 1024;
-const UNWRITTEN_BYTES_MAX: usize = 128 << 20;
-
-/// How often waiters are looked through for clients that have gone.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the end of the process waits for peers to take what was said to them.
 const LINKS_PATIENCE: Duration = Duration::from_secs(1);
@@ -97,9 +84,11 @@ pub struct DriverParts<N> {
 pub struct Driver<N> {
     parts: DriverParts<N>,
     asks: mpsc::Receiver<Ask>,
+    writes: mpsc::Receiver<Ask>,
     display: Display,
     waiters: Waiters,
     unwritten: Unwritten,
+    put_off: PutOff,
     inbox: Inbox,
     /// It ends as soon as the node is drained.
     ends: bool,
@@ -115,21 +104,25 @@ struct Inbox {
     reports: Vec<Report>,
     link_reports: Vec<LinkReport>,
     asks: Vec<Ask>,
+    writes: Vec<Ask>,
 }
 
 impl<N: Net> Driver<N> {
     /// A driver that has not begun, and the handle on its node.
     pub fn new(parts: DriverParts<N>) -> (Self, Handle) {
         let (asks_sender, asks) = mpsc::channel(ASKS_MAX);
+        let (writes_sender, writes) = mpsc::channel(ASKS_MAX);
         let display = Display::new(parts.node.outline());
-        let handle = Handle::new(display.shown(), asks_sender, parts.clock.clone());
+        let handle = Handle::new(display.shown(), asks_sender, writes_sender, parts.clock.clone());
         let driver = Self {
             alarm: Alarm::default(),
             parts,
             asks,
+            writes,
             display,
             waiters: Waiters::default(),
             unwritten: Unwritten::default(),
+            put_off: PutOff::default(),
             inbox: Inbox::default(),
             ends: false,
             inputs: Vec::new(),
@@ -174,7 +167,9 @@ impl<N: Net> Driver<N> {
         if let Some(watch) = &mut self.parts.watch {
             watch.ends(&self.parts.node, now, &self.output, due);
         }
-        self.alarm.set(&self.parts.clock, earliest(due, self.waiters.sweep_due()));
+        self.unwritten.node_takes_writes = self.parts.node.takes_writes();
+        let own = earliest(self.waiters.sweep_due(), self.put_off.due());
+        self.alarm.set(&self.parts.clock, earliest(due, own));
         self.route(now.mono);
     }
 
@@ -204,9 +199,10 @@ impl<N: Net> Driver<N> {
         let stop = self.parts.stop.poll_recv_many(cx, &mut self.inbox.stops, usize::MAX);
         let reports = self.parts.writer.reports.poll_recv_many(cx, &mut self.inbox.reports, usize::MAX);
         let links = self.parts.link_reports.poll_recv_many(cx, &mut self.inbox.link_reports, TAKEN_PER_TURN_MAX);
-        let asks = match self.unwritten.too_much() {
-            true => Poll::Pending,
-            false => self.asks.poll_recv_many(cx, &mut self.inbox.asks, TAKEN_PER_TURN_MAX),
+        let asks = self.asks.poll_recv_many(cx, &mut self.inbox.asks, TAKEN_PER_TURN_MAX);
+        let writes = match self.put_off.has_room() {
+            true => self.writes.poll_recv_many(cx, &mut self.inbox.writes, TAKEN_PER_TURN_MAX),
+            false => Poll::Pending,
         };
         if stop == Poll::Ready(0) {
             self.inbox.stops.push(Stop::Now);
@@ -217,8 +213,9 @@ impl<N: Net> Driver<N> {
         }
         // Links are held by this driver; and without any handle left there is still a node to drive.
         let something = stop.is_ready() || reports.is_ready() || links.is_ready();
-        let asked = matches!(asks, Poll::Ready(1..));
-        if something || asked || !self.inputs.is_empty() || self.alarm.poll(cx).is_ready() {
+        let asked = matches!(asks, Poll::Ready(1..)) || matches!(writes, Poll::Ready(1..));
+        let goes_on = !self.put_off.is_empty() && !self.unwritten.too_much();
+        if something || asked || goes_on || !self.inputs.is_empty() || self.alarm.poll(cx).is_ready() {
             return Poll::Ready(());
         }
         Poll::Pending
@@ -232,10 +229,7 @@ impl<N: Net> Driver<N> {
                     self.unwritten.remove(lane, receipts.len());
                     self.inputs.extend(receipts.into_iter().map(Input::Durable));
                 }
-                Report::Room(room) => {
-                    self.unwritten.room = room;
-                    self.inputs.push(Input::DiskRoom(room));
-                }
+                Report::Room(room) => self.inputs.push(Input::DiskRoom(room)),
                 Report::Failed(error) => return Some(Stopping::DiskFailed(error)),
                 Report::Closed => unreachable!("the log is closed only when this driver has let go of it"),
             }
@@ -246,6 +240,7 @@ impl<N: Net> Driver<N> {
         for ask in self.inbox.asks.drain(..) {
             self.inputs.extend(self.waiters.admit(ask));
         }
+        self.take_writes();
         for stop in self.inbox.stops.drain(..) {
             match stop {
                 Stop::Gracefully => self.inputs.push(Input::Shutdown),
@@ -254,6 +249,18 @@ impl<N: Net> Driver<N> {
             }
         }
         None
+    }
+
+    /// Takes writes unless too much waits for the disk; then they wait here, and no longer than they asked to.
+    fn take_writes(&mut self) {
+        let now = self.parts.clock.mono();
+        self.put_off.extend(self.inbox.writes.drain(..), now);
+        if !self.unwritten.too_much() {
+            for ask in self.put_off.take(TAKEN_PER_TURN_MAX) {
+                self.inputs.extend(self.waiters.admit(ask));
+            }
+        }
+        self.put_off.refuse_late(now);
     }
 
     /// Lets what is queued go to disk, and closes the log.
@@ -276,8 +283,11 @@ impl<N: Net> Driver<N> {
     /// Refuses what the node has never seen, so that nobody wonders what became of it.
     fn refuse_untaken(&mut self) {
         self.asks.close();
-        let untaken = std::mem::take(&mut self.inbox.asks);
-        for ask in untaken.into_iter().chain(std::iter::from_fn(|| self.asks.try_recv().ok())) {
+        self.writes.close();
+        let Inbox { asks, writes, .. } = std::mem::take(&mut self.inbox);
+        let untaken = asks.into_iter().chain(writes).chain(self.put_off.take(usize::MAX));
+        let sent = std::iter::from_fn(|| self.asks.try_recv().or_else(|_| self.writes.try_recv()).ok());
+        for ask in untaken.chain(sent) {
             let _ = ask.reply.send(Err(Refusal::ShuttingDown));
         }
     }
@@ -287,103 +297,6 @@ impl<N: Net> Driver<N> {
 enum Stopping {
     Now,
     DiskFailed(io::Error),
-}
-
-/// A request that waits for its answer.
-#[derive(Debug)]
-struct Waiting {
-    reply: oneshot::Sender<Result<Reply, Refusal>>,
-    /// Given back with the answer.
-    _room: Option<Arc<Room>>,
-}
-
-/// Requests that wait for their answer, by number.
-#[derive(Debug, Default)]
-struct Waiters {
-    waiting: BTreeMap<RequestId, Waiting>,
-    next: u64,
-    sweep_due: Time,
-}
-
-impl Waiters {
-    /// Numbers a request, unless too many wait.
-    fn admit(&mut self, ask: Ask) -> Option<Input> {
-        let Ask { request, reply, room } = ask;
-        if self.waiting.len() >= WAITERS_MAX {
-            // An asker that has gone needs no refusal, here and below.
-            let _ = reply.send(Err(Refusal::Busy));
-            return None;
-        }
-        let id = RequestId(self.next);
-        self.next += 1;
-        self.waiting.insert(id, Waiting { reply, _room: room });
-        Some(Input::Request { id, request })
-    }
-
-    fn answer(&mut self, id: RequestId, answer: Result<Reply, Refusal>) {
-        if let Some(waiting) = self.waiting.remove(&id) {
-            let _ = waiting.reply.send(answer);
-        }
-    }
-
-    /// From time to time: tells the node of askers that have gone.
-    fn sweep(&mut self, now: Time, inputs: &mut Vec<Input>) {
-        if now < self.sweep_due {
-            return;
-        }
-        self.sweep_due = now + SWEEP_EVERY;
-        self.waiting.retain(|id, waiting| {
-            let gone = waiting.reply.is_closed();
-            if gone {
-                inputs.push(Input::Cancel(*id));
-            }
-            !gone
-        });
-    }
-
-    fn sweep_due(&self) -> Option<Time> {
-        (!self.waiting.is_empty()).then_some(self.sweep_due)
-    }
-}
-
-/// Batches of the log that wait for the disk.
-#[derive(Debug)]
-struct Unwritten {
-    batches: VecDeque<usize>,
-    bytes: usize,
-    /// While the disk is full the node refuses writes itself, and must hear everything else.
-    room: bool,
-}
-
-impl Default for Unwritten {
-    fn default() -> Self {
-        Self { batches: VecDeque::new(), bytes: 0, room: true }
-    }
-}
-
-impl Unwritten {
-    fn add(&mut self, batch: &WriteBatch) {
-        match batch.lane() {
-            Lane::Log => {
-                let bytes = batch.records.iter().map(|record| record.len()).sum();
-                self.batches.push_back(bytes);
-                self.bytes += bytes;
-            }
-            // The node itself never has more than a few of these under way.
-            Lane::Snapshot => {}
-        }
-    }
-
-    fn remove(&mut self, lane: Lane, batches: usize) {
-        match lane {
-            Lane::Log => self.bytes -= self.batches.drain(..batches).sum::<usize>(),
-            Lane::Snapshot => {}
-        }
-    }
-
-    fn too_much(&self) -> bool {
-        self.room && (self.batches.len() > UNWRITTEN_BATCHES_MAX || self.bytes > UNWRITTEN_BYTES_MAX)
-    }
 }
 
 /// The node's deadline. It is set anew after each turn, but the timer is touched only when it must ring earlier.

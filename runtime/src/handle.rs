@@ -29,13 +29,15 @@ pub struct Ask {
 pub struct Handle {
     shown: Arc<Shown>,
     asks: mpsc::Sender<Ask>,
+    writes: mpsc::Sender<Ask>,
     clock: Clock,
 }
 
 impl Handle {
-    /// A handle on a driver that shows its node at `shown`, takes from `asks` and goes by this clock.
-    pub fn new(shown: Arc<Shown>, asks: mpsc::Sender<Ask>, clock: Clock) -> Self {
-        Self { shown, asks, clock }
+    /// A handle on a driver that shows its node at `shown`, takes writes from `writes` and everything else from `asks`,
+    /// and goes by this clock.
+    pub fn new(shown: Arc<Shown>, asks: mpsc::Sender<Ask>, writes: mpsc::Sender<Ask>, clock: Clock) -> Self {
+        Self { shown, asks, writes, clock }
     }
 
     /// What there is to say of the node's committed state as of its last turn.
@@ -61,11 +63,21 @@ impl Handle {
     }
 
     /// As [`Handle::ask`], but waits up to [`PATIENCE`] for a place among those that wait: for operators, who ask most
-    /// when all places are taken.
+    /// when all places are taken. Not for what changes something, see [`Handle::act`].
     pub async fn ask_patiently(&self, request: Request) -> Result<Reply, Refusal> {
+        self.wait_for(request, Refusal::ShuttingDown).await
+    }
+
+    /// As [`Handle::ask_patiently`], for verbs. A node that ends without a word may have begun what was asked for: nobody
+    /// can tell whether it will come about, and `look` says where to look.
+    pub async fn act(&self, request: Request, look: &'static str) -> Result<Reply, Refusal> {
+        self.wait_for(request, Refusal::Undecided { why: look }).await
+    }
+
+    async fn wait_for(&self, request: Request, unanswered: Refusal) -> Result<Reply, Refusal> {
         let (reply, answer) = oneshot::channel();
         match self.asks.send_timeout(Ask { request, reply, room: None }, PATIENCE).await {
-            Ok(()) => answer.await.unwrap_or(Err(Refusal::ShuttingDown)),
+            Ok(()) => answer.await.unwrap_or(Err(unanswered)),
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(Refusal::Busy),
             Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(Refusal::ShuttingDown),
         }
@@ -92,12 +104,19 @@ impl Handle {
         room: Option<Arc<Room>>,
     ) -> Result<oneshot::Receiver<Result<Reply, Refusal>>, Refusal> {
         let (reply, answer) = oneshot::channel();
-        match self.asks.try_send(Ask { request, reply, room }) {
+        let inbox = if is_write(&request) { &self.writes } else { &self.asks };
+        match inbox.try_send(Ask { request, reply, room }) {
             Ok(()) => Ok(answer),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Refusal::ShuttingDown),
         }
     }
+}
+
+/// Whether a request wants something in the log that clients store: only these ever wait for the disk before a turn takes
+/// them.
+pub(crate) fn is_write(request: &Request) -> bool {
+    matches!(request, Request::Write { .. })
 }
 
 /// How long [`Handle::ask_patiently`] waits for a place.

@@ -35,6 +35,9 @@ use crate::tasks::Tasks;
 /// How long the end of a graceful stop waits for the disk to take what is queued.
 const DISK_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long clients may take to hear that the node has ended; the port of nodes stays open meanwhile.
+const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(100);
+
 /// Where the core puts rollback files, in the data directory.
 const ROLLBACK_DIR: &str = "rollback";
 
@@ -315,12 +318,25 @@ impl Assembly {
     async fn run(mut self, stop: CancellationToken) -> Ended {
         let ended = tokio::select! {
             biased;
-            ended = &mut self.driven => heard(ended),
+            ended = &mut self.driven => {
+                self.last_words().await;
+                heard(ended)
+            }
             () = stop.cancelled() => self.stop().await,
         };
         // Whoever still waits for an answer must not take this end for a "no".
         self.front.abort();
         ended.unwrap_or_else(resume)
+    }
+
+    /// The node has ended by itself: who waits is told that nobody knows, before the connections go.
+    async fn last_words(&mut self) {
+        self.no_more_clients.cancel();
+        let told = async {
+            let _ = (&mut self.clients).await;
+            self.front.stop().await;
+        };
+        let _ = timeout(LAST_WORDS_PATIENCE, told).await;
     }
 
     /// Refuses new work, answers what is in flight, syncs, and only then lets go of the nodes' port.

@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use super::answers::WAITERS_MAX;
 use super::mastery::{Feed, FeedMode, Progress};
+use super::writes::RETRY_AFTER;
 use super::{Node, Role};
 use crate::command::{Command, MEMBERS_MAX, Member, Membership};
 use crate::config::{Concern, FailoverMode};
@@ -28,7 +29,7 @@ impl Node {
     pub(super) fn tend_membership(&mut self) {
         let (at, membership) = self.log.membership();
         let pending = at > self.committed && !self.config.planted.memberships_overlap();
-        if pending || self.flags.disk_full || self.is_standalone() || self.holds_writes() {
+        if pending || self.disk_is_out() || self.is_standalone() || self.holds_writes() {
             return;
         }
         let mut wanted = membership.clone();
@@ -277,6 +278,9 @@ impl Node {
         }
         if self.flags.disk_full {
             return Err(Refusal::DiskFull);
+        }
+        if self.flags.disk_hangs {
+            return Err(Refusal::DiskHangs { retry_after: RETRY_AFTER });
         }
         if self.waiters.len() >= WAITERS_MAX {
             return Err(Refusal::Busy);

@@ -28,6 +28,7 @@ impl Node {
             applied,
             committed,
             shadow,
+            hands,
             draft,
             role,
             ballot,
@@ -57,7 +58,7 @@ impl Node {
         } = self;
         let mut sink = Sink(Xxh3::new());
         (id, cluster, promised, rng.get_word_pos(), now.mono).hash(&mut sink.0);
-        (log, applied, committed, shadow).hash(&mut sink.0);
+        (log, applied, committed, shadow, hands).hash(&mut sink.0);
         (ballot, pausing, changes, tainted, saved_beyond, marks, proofs, flags, shown).hash(&mut sink.0);
         store.hash().0.hash(&mut sink.0);
         // What has no hash of its own is known by its printed form. The sink takes everything.

@@ -147,11 +147,10 @@ impl Node {
                 self.tainted,
                 "its state differs from the master's or was rolled back, and needs a master's snapshot",
             ),
-            (self.flags.disk_full, "its disk is full"),
             (self.flags.stopping, "it is shutting down"),
             (self.lagged() && waits, "it lagged by more than max_lag_ms when the master vanished"),
         ];
-        reasons.into_iter().find_map(|(holds, why)| holds.then_some(why))
+        self.disk_state().why_not().or_else(|| reasons.into_iter().find_map(|(holds, why)| holds.then_some(why)))
     }
 
     /// Whether it lagged too much when the master was last heard. What a master could not commit is no lag.

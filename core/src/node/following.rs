@@ -33,6 +33,8 @@ pub(super) struct Following {
     sent: u64,
     /// What was last acked, and when.
     acked: Option<Acked>,
+    /// When it was last told that this node is there, without an ack; at first, when there was none to send.
+    alive_at: Option<Time>,
 }
 
 /// What an ack said.
@@ -95,6 +97,7 @@ impl Following {
             round: 0,
             sent: 0,
             acked: None,
+            alive_at: None,
         }
     }
 
@@ -156,7 +159,7 @@ impl Node {
     pub(super) fn acknowledge(&mut self, out: &mut Output) {
         let last = self.log.last().index;
         let hash = self.store.hash();
-        let disk_full = self.flags.disk_full;
+        let disk = self.disk_state();
         let trusts_memory = self.config.planted.ack_before_durable();
         let any_epoch = self.config.planted.stale_epoch_followed();
         let now = self.now.mono;
@@ -169,8 +172,15 @@ impl Node {
         let applied = self.applied.index.min(upto);
         let (round, sent) = (following.round, following.sent);
         let received =
-            Received { upto, applied, hash, round, sent, word_ms, clock, disk_full, trusts_memory, any_epoch };
-        let Some(ack) = self.shadow.ack(following.epoch, &received) else { return };
+            Received { upto, applied, hash, round, sent, word_ms, clock, disk, trusts_memory, any_epoch };
+        let Some(ack) = self.shadow.ack(following.epoch, &received) else {
+            // Its promise waits for the disk, for longer than a silent link would live, it may be.
+            if *following.alive_at.get_or_insert(now) + heartbeat / 2 <= now {
+                following.alive_at = Some(now);
+                out.sends.push((following.link, Message::Alive(disk)));
+            }
+            return;
+        };
         let due = following.acked.is_none_or(|acked| {
             let settled = ack.durable() == upto || acked.at + heartbeat / 2 <= now;
             let news = acked.applied != ack.applied() || acked.round != round;

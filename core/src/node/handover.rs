@@ -137,8 +137,8 @@ impl Node {
         if member.rank() == 0 {
             return Some("its failover.priority is 0");
         }
-        if master.progress.get(&member.id).is_some_and(|known| known.disk_full) {
-            return Some("its disk is full");
+        if let Some(why) = master.progress.get(&member.id).and_then(|known| known.disk.why_not()) {
+            return Some(why);
         }
         match master.feeds.values().find(|feed| feed.node == member.id) {
             None => Some("it is not connected"),
@@ -189,8 +189,8 @@ impl Node {
         };
         let Role::Master(master) = &self.role else { return };
         let here = self.shadow.durable() == last && self.applied.index == last;
-        // A full disk never gets there; what is committed lives on without it.
-        let done = self.committed == last && (here || self.flags.disk_full);
+        // A disk that is full or hangs never gets there; what is committed lives on without it.
+        let done = self.committed == last && (here || self.does_without_own_disk());
         if done && master.durable_of(target) == last {
             self.hand_over(link, out);
         }

@@ -128,7 +128,7 @@ impl Node {
     /// anyway need not wait for that.
     pub(super) fn release_writes(&mut self, out: &mut Output) {
         while let Some(bytes) = self.held_writes.first_bytes() {
-            let waits = !self.flags.stopping && !self.flags.disk_full && !self.has_room(bytes);
+            let waits = !self.flags.stopping && !self.disk_is_out() && !self.has_room(bytes);
             if waits {
                 break;
             }

@@ -20,6 +20,7 @@ use crate::position::{Epoch, Index, Position};
 use crate::quorum;
 use crate::seen::Mark;
 use crate::snapshot::SnapshotWriter;
+use crate::status::DiskState;
 use crate::time::Time;
 
 /// A mastership.
@@ -52,6 +53,8 @@ pub(super) struct Master {
     pub(super) handover: Option<Handover>,
     /// When it next looks for somebody to hand over to; none while it may lead itself.
     pub(super) relief_due: Option<Time>,
+    /// It has tried to hand over since its disk hangs.
+    pub(super) relief_tried: bool,
     /// It has priority 0 and leads only until another can; see [`super::caretaking`].
     pub(super) stands_in: bool,
     /// Where this master found or wrote a membership that disarms.
@@ -123,7 +126,7 @@ pub(super) struct Progress {
     pub(super) round: u64,
     pub(super) sent: Time,
     pub(super) word: Duration,
-    pub(super) disk_full: bool,
+    pub(super) disk: DiskState,
 }
 
 impl Master {
@@ -144,6 +147,7 @@ impl Master {
             led_at: now,
             handover: None,
             relief_due: None,
+            relief_tried: false,
             stands_in: false,
             disarms: None,
             named_voter: None,
@@ -348,7 +352,7 @@ impl Node {
         progress.durable = progress.durable.max(ack.durable());
         progress.applied = ack.applied();
         progress.heard = Some(now);
-        progress.disk_full = ack.disk_full;
+        progress.disk = ack.disk;
         if ack.round() >= progress.round && ack.round() <= rounds {
             progress.round = ack.round();
             let late = self.config.planted.lease_from_answer();
@@ -358,6 +362,16 @@ impl Node {
         if streams {
             self.compare_state(link, node, ack.applied(), ack.hash(), out);
         }
+    }
+
+    /// A replica has nothing to ack, since its promise is not on its disk yet. It is there all the same.
+    pub(super) fn on_alive(&mut self, link: LinkId, disk: DiskState) {
+        let now = self.now.mono;
+        let Role::Master(master) = &mut self.role else { return };
+        let Some(feed) = master.feeds.get(&link) else { return };
+        let progress = master.progress.entry(feed.node).or_default();
+        progress.heard = Some(now);
+        progress.disk = disk;
     }
 
     pub(super) fn on_stored(&mut self, link: LinkId, stored: Stored, out: &mut Output) {

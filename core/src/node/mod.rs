@@ -14,6 +14,7 @@ mod feeding;
 mod following;
 mod forks;
 mod handover;
+mod hanging;
 mod held;
 mod hello;
 mod lag;
@@ -71,6 +72,7 @@ use crate::wal::HardState;
 use answers::{Reads, Waiters};
 use election::Candidate;
 use handover::Switching;
+use hanging::Hands;
 use held::HeldWrites;
 use lag::{Marks, Proofs};
 use linearizing::Linearizing;
@@ -108,6 +110,7 @@ pub struct Node {
     applied: Position,
     committed: Index,
     shadow: Shadow,
+    hands: Hands,
     draft: Draft,
     role: Role,
     ballot: Ballot,
@@ -163,6 +166,8 @@ enum Role {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Flags {
     disk_full: bool,
+    disk_hangs: bool,
+    snapshot_hangs: bool,
     stopping: bool,
     no_quorum: bool,
     config_role_ignored: bool,
@@ -209,6 +214,7 @@ impl Node {
             applied: start,
             committed,
             shadow,
+            hands: Hands::default(),
             draft: Draft::default(),
             role: Role::Replica(Replica::new(None)),
             ballot: Ballot::default(),
@@ -302,6 +308,7 @@ impl Node {
             Message::Welcome(welcome) => self.on_welcome(link, welcome, out),
             Message::Append(append) => self.on_append(link, append, out),
             Message::Ack(ack) => self.on_ack(link, ack, out),
+            Message::Alive(disk) => self.on_alive(link, disk),
             Message::Chunk(chunk) => self.on_chunk(link, chunk, out),
             Message::Stored(stored) => self.on_stored(link, stored, out),
             Message::Pull(pull) => self.on_pull(link, pull, out),
@@ -318,6 +325,7 @@ impl Node {
     /// What follows from all inputs together; the order matters only within one turn.
     fn settle(&mut self, out: &mut Output) {
         self.watch_links(out);
+        self.watch_disk(out);
         self.heed_pause();
         self.commit();
         self.settle_role(out);
@@ -362,6 +370,7 @@ impl Node {
             self.flags.disk_full = !room;
             out.events.push(Event::Alarm { alarm: crate::status::Alarm::DiskFull, on: !room });
         }
+        self.hands.spoke(self.now.mono);
         if !room {
             self.refuse_snapshots(out);
         }

@@ -1,10 +1,11 @@
 //! A master that should not lead hands over by itself, like an operator's switchover, and tries again while nobody can take
-//! it: one whose disk is full can take no writes while others may have room, and one that only stands in has done so once
+//! it: one whose disk is full or hangs can take no writes while others may, and one that only stands in has done so once
 //! another holds what it held. Owns when; how is in [`super::handover`].
 
 use super::mastery::Progress;
 use super::{Node, Role};
 use crate::output::Output;
+use crate::status::DiskState;
 use crate::time::Time;
 
 impl Node {
@@ -13,11 +14,25 @@ impl Node {
         let may = self.armed().is_some() && self.paused().is_none();
         if may && self.flags.disk_full {
             self.relieve_full(out);
+        } else if may && self.flags.disk_hangs && !self.config.planted.lease_kept_with_hanging_disk() {
+            self.relieve_hanging(out);
         } else if may && self.stands_in() && self.is_open() {
             self.relieve_stand_in();
         } else if let Role::Master(master) = &mut self.role {
             master.relief_due = None;
+            master.relief_tried = false;
         }
+    }
+
+    /// Whether a handover goes on without what waits for the own disk: that may never get there.
+    pub(super) fn does_without_own_disk(&self) -> bool {
+        let hangs = self.flags.disk_hangs && !self.config.planted.handover_waits_for_own_disk();
+        self.flags.disk_full || hangs
+    }
+
+    /// Whether the own disk takes nothing now, so that nothing is begun that would wait for it.
+    pub(super) fn disk_is_out(&self) -> bool {
+        self.flags.disk_full || self.flags.disk_hangs
     }
 
     fn relieve_full(&mut self, out: &mut Output) {
@@ -35,6 +50,57 @@ impl Node {
         {
             self.begin_handover(target, now + timeout / 2);
         }
+    }
+
+    /// Hands over, and resigns if that is not done in time: whoever can be elected then need not wait for this node's word to
+    /// run out. It looks at every turn, since each ack may be the one that it waits for.
+    fn relieve_hanging(&mut self, out: &mut Output) {
+        let now = self.now.mono;
+        let (timeout, open, opens_within) =
+            (self.election_timeout(), self.is_open(), self.election_timeout() * self.ballot.slack());
+        let Role::Master(master) = &mut self.role else { return };
+        if master.handover.is_some() {
+            return;
+        }
+        let due = *master.relief_due.get_or_insert(if open { now } else { now + opens_within });
+        if due <= now {
+            master.relief_due = Some(now + timeout / 2);
+        }
+        if !open && due <= now {
+            self.ballot.note_loss();
+            self.resign(None, "its disk hung before its mastership had begun", out);
+        } else if open && self.others_work() {
+            self.pass_on(out);
+        }
+    }
+
+    fn pass_on(&mut self, out: &mut Output) {
+        let target = self.successor(None).ok().flatten();
+        let until = self.now.mono + self.election_timeout() / 2;
+        let Role::Master(master) = &mut self.role else { return };
+        match target.filter(|_| !master.relief_tried) {
+            Some(target) => {
+                master.relief_tried = true;
+                self.begin_handover(target, until);
+            }
+            None => self.resign(None, "its disk hangs, and a majority of voters can do without it", out),
+        }
+    }
+
+    /// Whether those that could elect another master work. Their disks have done meanwhile what this one has not; where
+    /// each is as slow as the other, the mastership would only go round. Once this one has hung for twice its patience their
+    /// word is enough: they may lack something that they have not been sent. Where fewer work, this one serves reads at least.
+    fn others_work(&self) -> bool {
+        let (Role::Master(master), Some(membership)) = (&self.role, self.armed()) else { return false };
+        let sent = self.may_leave_upto();
+        let long = self.disk_patience() * 2 <= self.disk_silence(self.now.mono);
+        let works = |known: &Progress| {
+            known.round > 0 && known.disk == DiskState::Works && (long || known.durable >= sent)
+        };
+        let others = membership.voters().filter(|voter| *voter != self.id);
+        let working = others
+            .filter(|voter| master.feed_of(*voter).is_some() && master.progress.get(voter).is_some_and(works));
+        working.count() >= self.majority()
     }
 
     /// It looks at every turn, since each ack may be the one that it waits for; after an attempt it waits.
@@ -58,7 +124,7 @@ impl Node {
     fn majority_has_room(&self) -> bool {
         let (Role::Master(master), Some(membership)) = (&self.role, self.armed()) else { return false };
         // Who has answered no round of this mastership may have no room even for the promise to it.
-        let has_room = |known: &Progress| known.round > 0 && !known.disk_full;
+        let has_room = |known: &Progress| known.round > 0 && known.disk == DiskState::Works;
         let others = membership.voters().filter(|voter| *voter != self.id);
         let with_room = others
             .filter(|voter| master.feed_of(*voter).is_some() && master.progress.get(voter).is_some_and(has_room));

@@ -60,6 +60,7 @@ impl Node {
             uncommitted_bytes: self.unsettled_bytes(),
             held_writes: self.held_writes.len() as u64,
             held_bytes: self.held_writes.bytes(),
+            disk_waits: self.disk_silence(now),
         }
     }
 
@@ -92,6 +93,7 @@ impl Node {
             Role::Master(_) if self.holds_writes() => State::HandingOver,
             Role::Master(_) if !self.holds_lease() => State::NoQuorum,
             Role::Master(_) if self.flags.disk_full => State::DiskFull,
+            Role::Master(_) if self.flags.disk_hangs => State::DiskHangs,
             Role::Master(_) => State::Serving,
             Role::Replica(replica) => self.replica_state(replica),
         }
@@ -127,6 +129,7 @@ impl Node {
             State::NoQuorum => "no majority of voters answers this master",
             State::HandingOver => "this master hands over",
             State::DiskFull => "the disk is full",
+            State::DiskHangs => "the disk hangs",
             State::ShuttingDown => "this node is shutting down",
         }
     }
@@ -335,7 +338,7 @@ impl Node {
                 seek.into_iter().chain(self.campaign_due()).min()
             }
         };
-        let sweep = self.store.next_expiry().filter(|_| self.is_serving() && !self.flags.disk_full).map(|due| {
+        let sweep = self.store.next_expiry().filter(|_| self.is_serving() && !self.disk_is_out()).map(|due| {
             let at = self.now.wall.max(self.log.log_time());
             now + Duration::from_millis(due.0.saturating_sub(at.0).max(1))
         });
@@ -350,6 +353,7 @@ impl Node {
             self.linearizing.deadline(),
             self.switching.deadline(),
             self.held_writes.deadline(),
+            self.disk_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -382,6 +386,7 @@ fn usual_cause(state: State) -> &'static str {
         State::NoQuorum => "no majority of voters answers",
         State::HandingOver => "the mastership is being handed over",
         State::DiskFull => "there is no room for another log segment",
+        State::DiskHangs => "nothing has reached the disk for as long as replication.failover.disk_timeout_ms",
         State::ShuttingDown => "the process was asked to end",
     }
 }

@@ -85,7 +85,7 @@ impl Node {
                 Some("it is not connected to this node")
             }
             Role::Founding(_) | Role::Asking(_) | Role::Master(_) | Role::Candidate(_) | Role::Replica(_) => {
-                self.flags.disk_full.then_some("its disk is full")
+                self.disk_state().why_not()
             }
         }
     }
@@ -99,9 +99,8 @@ impl Node {
         let reasons = [
             (armed && !feed.votes, "its failover.mode is manual, or it does not sync its promises"),
             (!streams, "its state is being synced"),
-            (known.disk_full, "its disk is full"),
             (self.marks.lag(known.applied, now) > self.config.max_lag, "it lags by more than max_lag_ms"),
         ];
-        reasons.into_iter().find_map(|(holds, why)| holds.then_some(why))
+        known.disk.why_not().or_else(|| reasons.into_iter().find_map(|(holds, why)| holds.then_some(why)))
     }
 }

@@ -9,6 +9,7 @@ use crate::ids::NodeId;
 use crate::planted::Planted;
 use crate::position::{Epoch, Index};
 use crate::promise::{Ack, Stored, Vote};
+use crate::status::DiskState;
 use crate::store::StateHash;
 use crate::wal::Durable;
 
@@ -39,7 +40,7 @@ pub(super) struct Received {
     pub(super) sent: u64,
     pub(super) word_ms: u32,
     pub(super) clock: u64,
-    pub(super) disk_full: bool,
+    pub(super) disk: DiskState,
     /// The planted bug: what is in memory is taken for durable.
     pub(super) trusts_memory: bool,
     /// The planted bug: whoever speaks is acked, whatever was promised since.
@@ -125,7 +126,7 @@ impl Shadow {
             sent: received.sent,
             word_ms: received.word_ms,
             clock: received.clock,
-            disk_full: received.disk_full,
+            disk: received.disk,
         })
     }
 

@@ -247,6 +247,7 @@ impl Node {
         }
         let id = self.snapshots.next_batch;
         self.snapshots.next_batch += 1;
+        self.hands.take(Lane::Snapshot, self.now.mono);
         let mut batch = WriteBatch::new(id, Lane::Snapshot, Bytes::new(), self.log.last());
         batch.files = core::mem::take(&mut self.snapshots.files);
         let parts = core::mem::take(&mut self.snapshots.parts);
@@ -259,6 +260,7 @@ impl Node {
             panic!("receipt {batch} of nothing in flight")
         };
         assert_eq!(id, batch, "receipts come in the order of the batches of a lane");
+        self.hands.moved(Lane::Snapshot, self.now.mono, self.snapshots.flying.is_empty());
         for part in parts {
             match part {
                 Part::OwnChunk => {}
@@ -297,6 +299,13 @@ impl Node {
     pub(super) fn refuse_snapshots(&mut self, out: &mut Output) {
         let refused = self.snapshots.waiting().into_iter().map(|id| (id, Err(Refusal::DiskFull)));
         out.replies.extend(refused);
+    }
+
+    /// The disk does nothing: who waits is told that nobody knows when it will. What has begun goes on then.
+    pub(super) fn doubt_snapshots(&mut self, out: &mut Output) {
+        let why = "the disk hangs: the snapshot goes on once it does, see the field snapshot of the status";
+        let doubted = self.snapshots.waiting().into_iter().map(|id| (id, Err(Refusal::Undecided { why })));
+        out.replies.extend(doubted);
     }
 
     /// A master's snapshot is about to replace the state: one of our own in the making is of no use.

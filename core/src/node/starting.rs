@@ -523,6 +523,11 @@ impl Node {
         if self.cluster.is_none() {
             return conflict("this node belongs to no cluster yet");
         }
+        if self.flags.disk_hangs {
+            return conflict(
+                "this node's disk hangs, and its promise to lead would have to be on it: promote another",
+            );
+        }
         if self.repair.is_some() || replica.is_syncing() {
             return conflict(
                 "this node is being synced, its state is not whole: restart it to promote what its disk holds",

@@ -94,6 +94,7 @@ impl Node {
         let last = self.ends_on_disk_at();
         let head = Record::HardState(self.hard_state()).encode();
         let id = self.shadow.depart(self.promised, self.log.last().index);
+        self.hands.take(Lane::Log, self.now.mono);
         let mut batch = WriteBatch::new(id, Lane::Log, head, last);
         batch.records = core::mem::take(&mut self.draft.records);
         batch.files = core::mem::take(&mut self.draft.files);
@@ -116,6 +117,7 @@ impl Node {
         match receipt.lane() {
             Lane::Log => {
                 self.shadow.arrive(receipt);
+                self.hands.moved(Lane::Log, self.now.mono, self.shadow.is_idle());
                 self.on_log_receipt(receipt.id(), out);
             }
             Lane::Snapshot => self.on_snapshot_receipt(receipt.id(), out),
@@ -177,7 +179,7 @@ impl Node {
 
     /// The master's sweep: one entry in flight removes keys that have expired.
     pub(super) fn sweep(&mut self) {
-        if !self.is_serving() || self.flags.disk_full || self.applied.index < self.log.last().index {
+        if !self.is_serving() || self.disk_is_out() || self.applied.index < self.log.last().index {
             return;
         }
         let at = self.now.wall.max(self.log.log_time());
@@ -220,6 +222,8 @@ impl Node {
         };
         let all = [
             (Alarm::DiskFull, self.flags.disk_full),
+            (Alarm::DiskHangs, self.flags.disk_hangs),
+            (Alarm::SnapshotHangs, self.flags.snapshot_hangs),
             (Alarm::OutOfMemory, memory_max > 0 && self.store.memory_bytes() >= memory_max),
             (Alarm::UnsafeFsync, unsafe_fsync),
             (Alarm::NoQuorum, self.flags.no_quorum),

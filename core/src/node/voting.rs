@@ -247,6 +247,10 @@ impl Node {
         if self.cluster != Some(canvass.cluster) || canvass.epoch.number <= self.promised.number {
             return false;
         }
+        // Its vote would wait for the disk: who counts on that promises an epoch in vain.
+        if canvass.trial && self.flags.disk_hangs {
+            return false;
+        }
         let ours = self.log.last();
         let fresh = if self.config.planted.log_freshness_by_length() {
             canvass.last.index >= ours.index

@@ -18,7 +18,7 @@ use core::time::Duration;
 /// Longest wait that a request can ask for.
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// When a client may try again that found no master.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl Node {
     pub(super) fn on_request(&mut self, id: RequestId, request: Request, out: &mut Output) {
@@ -119,6 +119,9 @@ impl Node {
         if self.flags.disk_full {
             return Err(Refusal::DiskFull);
         }
+        if self.flags.disk_hangs {
+            return Err(Refusal::DiskHangs { retry_after: RETRY_AFTER });
+        }
         let memory_max = self.config.limits.memory_bytes_max;
         if memory_max > 0 && self.grows(command) && self.store.memory_bytes() >= memory_max {
             return Err(Refusal::OutOfMemory);
@@ -133,6 +136,11 @@ impl Node {
             return Err(Refusal::Busy);
         }
         Ok(())
+    }
+
+    /// Whether a write that comes now goes into the log, if nothing is wrong with it.
+    pub fn takes_writes(&self) -> bool {
+        self.is_serving() && !self.disk_is_out() && !self.holds_writes() && !self.flags.stopping
     }
 
     pub(super) fn not_master(&self) -> Refusal {
@@ -199,6 +207,8 @@ impl Node {
             out.replies.push((id, Err(Refusal::Conflict { why })));
         } else if self.flags.disk_full {
             out.replies.push((id, Err(Refusal::DiskFull)));
+        } else if self.flags.snapshot_hangs {
+            out.replies.push((id, Err(Refusal::DiskHangs { retry_after: RETRY_AFTER })));
         } else {
             self.snapshots.want(id);
         }

@@ -18,6 +18,7 @@ use crate::message::{
     ReadIndex, ReadIndexed, Reason, Resume, Standing, Stored, Verdict, Vote, Waiver, Welcome,
 };
 use crate::position::{Epoch, Index, Position};
+use crate::status::DiskState;
 use crate::store::StateHash;
 use crate::wal::command::{start_kind_code, take_start_kind};
 use crate::wal::record::checked_entry_len;
@@ -37,6 +38,7 @@ const VOTE: u8 = 11;
 const HANDOVER: u8 = 12;
 const READ_INDEX: u8 = 13;
 const READ_INDEXED: u8 = 14;
+const ALIVE: u8 = 15;
 
 /// Writes type and fields; entries and snapshot bytes follow them, and are the caller's.
 pub(super) fn put(out: &mut Vec<u8>, message: &Message) {
@@ -56,6 +58,10 @@ pub(super) fn put(out: &mut Vec<u8>, message: &Message) {
         Message::Ack(ack) => {
             out.put_u8(ACK);
             put_ack(out, ack);
+        }
+        Message::Alive(disk) => {
+            out.put_u8(ALIVE);
+            out.put_u8(disk_code(*disk));
         }
         Message::Chunk(chunk) => {
             out.put_u8(CHUNK);
@@ -129,6 +135,7 @@ pub(super) fn take(mut frame: Bytes, covered: usize) -> Result<Message, WireErro
         VOTE => Message::Vote(take_vote(&mut reader)?),
         HANDOVER => Message::Handover(Handover { epoch: reader.epoch()?, round: reader.u64()? }),
         READ_INDEX => Message::ReadIndex(ReadIndex { epoch: reader.epoch()?, number: reader.u64()? }),
+        ALIVE => Message::Alive(take_disk(&mut reader)?),
         READ_INDEXED => Message::ReadIndexed(ReadIndexed { number: reader.u64()?, index: reader.index()? }),
         BYE => Message::Bye(take_reason(&mut reader)?),
         _ => return Err(WireError::Malformed("no such message")),
@@ -417,7 +424,7 @@ fn put_ack(out: &mut Vec<u8>, ack: &Ack) {
     out.put_u64_le(ack.sent);
     out.put_u32_le(ack.word_ms);
     out.put_u64_le(ack.clock);
-    out.bool(ack.disk_full);
+    out.put_u8(disk_code(ack.disk));
 }
 
 fn take_ack(reader: &mut Reader<'_>) -> Result<Ack, Malformed> {
@@ -431,8 +438,25 @@ fn take_ack(reader: &mut Reader<'_>) -> Result<Ack, Malformed> {
         sent: reader.u64()?,
         word_ms: reader.u32()?,
         clock: reader.u64()?,
-        disk_full: reader.bool()?,
+        disk: take_disk(reader)?,
     })
+}
+
+const fn disk_code(disk: DiskState) -> u8 {
+    match disk {
+        DiskState::Works => 0,
+        DiskState::Full => 1,
+        DiskState::Hangs => 2,
+    }
+}
+
+fn take_disk(reader: &mut Reader<'_>) -> Result<DiskState, Malformed> {
+    match reader.u8()? {
+        0 => Ok(DiskState::Works),
+        1 => Ok(DiskState::Full),
+        2 => Ok(DiskState::Hangs),
+        _ => Err(Malformed("no such state of a disk")),
+    }
 }
 
 fn take_stored(reader: &mut Reader<'_>) -> Result<Stored, Malformed> {

@@ -16,6 +16,7 @@ use crate::ids::{ClusterId, NodeId};
 use crate::message::*;
 use crate::position::{Epoch, Index};
 use crate::promise::{Ack, Stored, Vote};
+use crate::status::DiskState;
 use crate::store::StateHash;
 use crate::wal::tests::golden::{EPOCH, position, set};
 
@@ -26,6 +27,7 @@ fn name(message: &Message) -> &'static str {
         Message::Welcome(_) => "welcome",
         Message::Append(_) => "append",
         Message::Ack(_) => "ack",
+        Message::Alive(_) => "alive",
         Message::Chunk(_) => "chunk",
         Message::Stored(_) => "stored",
         Message::Pull(_) => "pull",
@@ -118,8 +120,9 @@ fn messages() -> Vec<Message> {
             sent: 6,
             word_ms: 2000,
             clock: 7,
-            disk_full: true,
+            disk: DiskState::Full,
         }),
+        Message::Alive(DiskState::Hangs),
         Message::Chunk(Chunk {
             epoch: EPOCH,
             position: position(9),

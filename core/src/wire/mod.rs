@@ -75,6 +75,7 @@ pub fn encode(message: &Message) -> Vec<Bytes> {
         | Message::Handover(_)
         | Message::ReadIndex(_)
         | Message::ReadIndexed(_)
+        | Message::Alive(_)
         | Message::Bye(_) => with_covered(head, &Bytes::new()),
     }
 }

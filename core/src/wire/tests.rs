@@ -15,6 +15,7 @@ use crate::history::{History, Reign};
 use crate::ids::{ClusterId, NodeId};
 use crate::message::*;
 use crate::position::{Epoch, Index, Position};
+use crate::status::DiskState;
 use crate::store::StateHash;
 use crate::wal::tests::arbitrary;
 
@@ -76,6 +77,10 @@ fn leader() -> impl Strategy<Value = Leader> {
         http,
         replication,
     })
+}
+
+fn disk() -> impl Strategy<Value = DiskState> {
+    prop_oneof![Just(DiskState::Works), Just(DiskState::Full), Just(DiskState::Hangs)]
 }
 
 fn reason() -> impl Strategy<Value = Reason> {
@@ -162,8 +167,8 @@ fn message() -> impl Strategy<Value = Message> {
                 echo: n[4]
             })
         ),
-        (arbitrary::epoch(), any::<[u64; 7]>(), any::<(u32, bool)>()).prop_map(
-            |(epoch, n, (word_ms, disk_full))| Message::Ack(Ack {
+        (arbitrary::epoch(), any::<[u64; 7]>(), (any::<u32>(), disk())).prop_map(|(epoch, n, (word_ms, disk))| {
+            Message::Ack(Ack {
                 epoch,
                 received: Index(n[0]),
                 durable: Index(n[1]),
@@ -173,9 +178,10 @@ fn message() -> impl Strategy<Value = Message> {
                 sent: n[5],
                 word_ms,
                 clock: n[6],
-                disk_full
+                disk,
             })
-        ),
+        }),
+        disk().prop_map(Message::Alive),
         (arbitrary::epoch(), arbitrary::position(), any::<u32>(), any::<Vec<u8>>(), any::<u64>()).prop_map(
             |(epoch, position, number, bytes, last)| Message::Chunk(Chunk {
                 epoch,

@@ -18,7 +18,7 @@ use synap_core::output::{LinkAction, Output};
 use synap_core::planted::Planted;
 use synap_core::recovered::Recovered;
 use synap_core::time::{Now, Time, WallMs};
-use synap_core::wal::{Draw, JournalConfig, recover};
+use synap_core::wal::{Draw, JournalConfig, Lane, recover};
 
 use asking::set;
 use network::Addresses;
@@ -278,15 +278,16 @@ impl Cluster {
         self.cut.clear();
     }
 
-    pub(crate) fn stop_disk(&mut self, number: u32, stopped: bool) {
+    /// These hands on the disk do nothing from now on.
+    pub(crate) fn stop_disk(&mut self, number: u32, hands: &[Lane]) {
         if let Some(server) = self.servers.get_mut(&number) {
-            server.disk_stopped = stopped;
+            server.stopped = hands.to_vec();
         }
     }
 
     /// Nothing new fits the disk: what is written waits there, and the node is told.
     pub(crate) fn fill_disk(&mut self, number: u32, full: bool) {
-        self.stop_disk(number, full);
+        self.stop_disk(number, if full { &[Lane::Log, Lane::Snapshot] } else { &[] });
         self.turn(number, [Input::DiskRoom(!full)]);
     }
 
@@ -328,9 +329,17 @@ impl Cluster {
 
     /// Carries out what waits for a node's disk, and hands over the receipts.
     pub(crate) fn sync(&mut self, number: u32) {
+        self.sync_but(number, &[]);
+    }
+
+    /// As [`Cluster::sync`], but for what waits for these hands.
+    fn sync_but(&mut self, number: u32, stopped: &[Lane]) {
         let now = Time(self.micros);
         let Some(server) = self.servers.get_mut(&number) else { return };
-        let batches: Vec<_> = server.writes.drain(..).collect();
+        let waits = std::mem::take(&mut server.writes);
+        let (left, batches): (Vec<_>, Vec<_>) =
+            waits.into_iter().partition(|batch| stopped.contains(&batch.lane()));
+        server.writes = left.into();
         if batches.is_empty() {
             return;
         }
@@ -414,8 +423,9 @@ impl Cluster {
             let before = self.lines.len();
             for number in self.numbers() {
                 self.deliver(number);
-                if self.servers.get(&number).is_some_and(|server| !server.disk_stopped && !server.held) {
-                    self.sync(number);
+                let works = self.servers.get(&number).filter(|server| !server.disk_rests() && !server.held);
+                if let Some(stopped) = works.map(|server| server.stopped.clone()) {
+                    self.sync_but(number, &stopped);
                 }
             }
             let due = |server: &Server| server.runs() && server.deadline.is_some_and(|at| at.0 <= self.micros);
@@ -432,7 +442,7 @@ impl Cluster {
     }
 
     fn idle(&self) -> bool {
-        let quiet = |server: &Server| server.inbox.is_empty() && (server.writes.is_empty() || server.disk_stopped);
+        let quiet = |server: &Server| server.inbox.is_empty() && server.disk_rests();
         let dialled = |(number, _, _): &(u32, LinkId, String)| self.is_held(*number);
         self.dials.iter().all(dialled) && self.servers.values().all(|server| server.held || quiet(server))
     }

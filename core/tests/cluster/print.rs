@@ -43,6 +43,7 @@ pub(super) fn message(message: &Message) -> String {
         Message::Ack(ack) => {
             format!("Ack e{} durable={} applied={}", ack.epoch(), ack.durable(), ack.applied())
         }
+        Message::Alive(disk) => format!("Alive, disk {disk:?}"),
         Message::Chunk(chunk) => format!("Chunk {} of snapshot {}", chunk.number, chunk.position),
         Message::Stored(stored) => {
             format!("Stored snapshot {}{}", stored.position(), if stored.durable() { " durable" } else { "" })

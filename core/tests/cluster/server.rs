@@ -11,7 +11,7 @@ use synap_core::message::Message;
 use synap_core::node::Node;
 use synap_core::planted::Planted;
 use synap_core::time::Time;
-use synap_core::wal::{FileOp, Journal, WriteBatch};
+use synap_core::wal::{FileOp, Journal, Lane, WriteBatch};
 
 use super::network::{Addresses, PORT};
 
@@ -24,7 +24,8 @@ pub(super) struct Server {
     pub(super) files: BTreeMap<String, Vec<u8>>,
     pub(super) writes: VecDeque<WriteBatch>,
     pub(super) inbox: VecDeque<(LinkId, Message)>,
-    pub(super) disk_stopped: bool,
+    /// Hands on the disk that do nothing.
+    pub(super) stopped: Vec<Lane>,
     pub(super) wiped: u32,
     pub(super) lives: u64,
     pub(super) name: String,
@@ -55,7 +56,7 @@ impl Server {
             files: BTreeMap::new(),
             writes: VecDeque::new(),
             inbox: VecDeque::new(),
-            disk_stopped: false,
+            stopped: Vec::new(),
             wiped: 0,
             lives: 0,
             name: String::new(),
@@ -68,6 +69,11 @@ impl Server {
             manual: false,
             spoilt: None,
         }
+    }
+
+    /// Whether the disk does nothing with anything that waits for it.
+    pub(super) fn disk_rests(&self) -> bool {
+        self.writes.iter().all(|batch| self.stopped.contains(&batch.lane()))
     }
 
     pub(super) fn runs(&self) -> bool {
@@ -130,6 +136,7 @@ pub(super) fn config(
         uncommitted_bytes_max: 64 << 20,
         failover_mode,
         election_timeout: Duration::from_secs(2),
+        disk_timeout: None,
         crash_evidence: true,
         voters_max: 5,
         catch_up: Duration::from_millis(500),

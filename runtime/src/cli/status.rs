@@ -107,6 +107,10 @@ fn remarks(seen: &[Seen]) -> Vec<String> {
 fn in_words(alarm: &str, node: &Client) -> String {
     let words = match alarm {
         "disk_full" => "it takes no writes until there is room; it tries again by itself",
+        "disk_hangs" => {
+            "nothing reaches its disk; it takes no writes until something does: look at the device and its system log"
+        }
+        "snapshot_hangs" => "nothing reaches its snapshot files; the log goes on",
         "out_of_memory" => "limits.memory_bytes_max is reached, and writes that need room are refused",
         "unsafe_fsync" => "fsync_mode is not `always`: a power cut may take what was answered",
         "no_quorum" => "it leads, hears no majority of voters and answers no writes: bring voters back",

@@ -32,6 +32,7 @@ pub(super) fn complaints(schema: &Schema) -> Vec<Complaint> {
     found.extend(texts(schema));
     found.extend(roles(schema));
     found.extend(timeouts(schema));
+    found.extend(disk_timeout(schema));
     found
 }
 
@@ -180,6 +181,17 @@ fn roles(schema: &Schema) -> Option<Complaint> {
         key: "replication.role",
         what: "a replica needs replication.master_address, HOST:PORT of its master's replica_listen_address"
             .to_owned(),
+    })
+}
+
+/// A healthy disk may need this long now and then.
+const DISK_TIMEOUT_MS_MIN: u64 = 100;
+
+fn disk_timeout(schema: &Schema) -> Option<Complaint> {
+    let timeout = schema.replication.failover.disk_timeout_ms?;
+    (!(DISK_TIMEOUT_MS_MIN..=DAY_MS).contains(&timeout)).then(|| Complaint {
+        key: "replication.failover.disk_timeout_ms",
+        what: format!("{timeout} is not within {DISK_TIMEOUT_MS_MIN} to {DAY_MS}"),
     })
 }
 

@@ -74,6 +74,8 @@ pub struct Failover {
     pub mode: FailoverMode,
     /// How long a silent master is waited for.
     pub election_timeout_ms: Option<u64>,
+    /// How long the disk may do nothing.
+    pub disk_timeout_ms: Option<u64>,
     /// Whether a refused port counts as a dead process.
     pub crash_evidence: bool,
     /// 0 = never master.
@@ -263,6 +265,7 @@ impl Default for Failover {
         Self {
             mode: FailoverMode::Auto,
             election_timeout_ms: None,
+            disk_timeout_ms: None,
             crash_evidence: true,
             priority: 100,
             voters_max: 5,

@@ -88,6 +88,7 @@ fn core_config(schema: &Schema, listen: Option<&(String, u16)>) -> Config {
             FailoverMode::Auto => core::FailoverMode::Auto,
             FailoverMode::Manual => core::FailoverMode::Manual,
         },
+        disk_timeout: replication.failover.disk_timeout_ms.map(Duration::from_millis),
         crash_evidence: replication.failover.crash_evidence,
         voters_max: replication.failover.voters_max,
         election_timeout: election_timeout.unwrap_or(heartbeat_interval * 2),

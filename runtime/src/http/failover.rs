@@ -13,7 +13,7 @@ use synap_core::position::Position;
 
 use super::Front;
 use super::answer::{Answer, Stamp};
-use super::operator::{BODY_BYTES_MAX, ask_status, json_answer, no_query};
+use super::operator::{BODY_BYTES_MAX, LOOK_FOR_MASTER, ask_status, json_answer, no_query};
 use super::problem::{Code, Problem};
 use super::status::members_json;
 
@@ -32,6 +32,10 @@ const PAUSE_ENDS: &str = "by each node's monotonic clock, ttl_secs after it lear
 
 /// The longest pause: a forgotten one ends by itself within a day.
 const PAUSE_SECS_MAX: u64 = 86_400;
+
+/// Where to look for what became of a change of membership or a pause.
+const LOOK_FOR_CHANGE: &str =
+    "this node ended before it was committed; the status of whoever leads says what holds";
 
 /// The body of a switchover.
 #[derive(Default, Deserialize)]
@@ -92,7 +96,7 @@ pub(crate) async fn switchover(front: &Front, head: &request::Parts, body: Incom
         return Err(Problem::bad("`timeout_ms` wants 1 to 60000"));
     }
     let ask = Ask::Switchover { to, timeout: Duration::from_millis(timeout_ms) };
-    match asked_of_master(front, head, ask).await? {
+    match asked_of_master(front, head, ask, LOOK_FOR_MASTER).await? {
         Reply::SwitchedOver(done) => Ok(json_answer(&json!({
             "success": true,
             "epoch": done.epoch.number,
@@ -165,7 +169,7 @@ pub(crate) async fn resume(front: &Front, head: &request::Parts, body: Incoming)
 
 /// Asks for an entry of the log, and answers with `told` and where it stands.
 async fn configured(front: &Front, head: &request::Parts, ask: Ask, told: Value) -> Result<Answer, Problem> {
-    let position = match asked_of_master(front, head, ask).await? {
+    let position = match asked_of_master(front, head, ask, LOOK_FOR_CHANGE).await? {
         Reply::Configured(position) => position,
         other => return Err(Problem::mismatched(&other)),
     };
@@ -177,8 +181,13 @@ async fn configured(front: &Front, head: &request::Parts, ask: Ask, told: Value)
 }
 
 /// The node's reply, or the way to the master.
-async fn asked_of_master(front: &Front, head: &request::Parts, ask: Ask) -> Result<Reply, Problem> {
-    match front.handle.ask_patiently(ask).await {
+async fn asked_of_master(
+    front: &Front,
+    head: &request::Parts,
+    ask: Ask,
+    look: &'static str,
+) -> Result<Reply, Problem> {
+    match front.handle.act(ask, look).await {
         Ok(reply) => Ok(reply),
         Err(Refusal::NotMaster { leader }) => {
             Err(Problem::new(Code::NotMasterSeeOther, "this is asked of the master, at `leader`")

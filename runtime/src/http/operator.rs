@@ -23,6 +23,14 @@ use super::status::StatusJson;
 /// Longest body of an operator's request.
 pub(crate) const BODY_BYTES_MAX: u64 = 4096;
 
+/// Where to look for what became of a promotion or a switchover.
+pub(crate) const LOOK_FOR_MASTER: &str =
+    "this node ended before it was decided; the status of the other members says who leads";
+
+/// Where to look for what became of a snapshot.
+const LOOK_FOR_SNAPSHOT: &str =
+    "this node ended before it was whole; after a start `snapshot` in its status says which it has";
+
 /// How much of a rollback file is read at once.
 const PIECE_BYTES: usize = 256 * 1024;
 
@@ -71,7 +79,7 @@ pub(crate) async fn promote(front: &Front, head: &request::Parts, body: Incoming
         accept_data_loss: asked.accept_data_loss.unwrap_or(false),
         expect_last: asked.expect_last.as_deref().map(position).transpose()?,
     };
-    match front.handle.ask_patiently(Ask::Promote(promotion)).await? {
+    match front.handle.act(Ask::Promote(promotion), LOOK_FOR_MASTER).await? {
         Reply::Promoted(promoted) => {
             let loss = promoted.possible_loss;
             Ok(json_answer(&json!({
@@ -91,7 +99,7 @@ pub(crate) async fn promote(front: &Front, head: &request::Parts, body: Incoming
 /// `POST /snapshot`.
 pub(crate) async fn snapshot(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
     no_query(head)?;
-    match front.handle.ask_patiently(Ask::Snapshot).await? {
+    match front.handle.act(Ask::Snapshot, LOOK_FOR_SNAPSHOT).await? {
         Reply::Snapshot(position) => Ok(json_answer(&json!({"success": true, "position": position.to_string()}))),
         other => Err(Problem::mismatched(&other)),
     }

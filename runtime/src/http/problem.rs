@@ -35,6 +35,7 @@ pub(crate) enum Code {
     ShuttingDown,
     Timeout,
     DiskFull,
+    DiskHangs,
     OutOfMemory,
     Internal,
 }
@@ -103,6 +104,7 @@ impl Code {
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "busy", "This node is shutting down"),
             Self::Timeout => (StatusCode::GATEWAY_TIMEOUT, "timeout", "The outcome is not known yet"),
             Self::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk_full", "The disk is full"),
+            Self::DiskHangs => (StatusCode::SERVICE_UNAVAILABLE, "disk_hangs", "The disk does nothing"),
             Self::OutOfMemory => {
                 (StatusCode::INSUFFICIENT_STORAGE, "out_of_memory", "The memory limit is reached")
             }
@@ -245,11 +247,13 @@ impl From<Refusal> for Problem {
                 .with("outcome", "pending")
                 .with("epoch", position.epoch.number)
                 .with("index", position.index.0),
+            Refusal::Undecided { why: _ } => Self::new(Code::Timeout, detail).with("outcome", "pending"),
             Refusal::Busy => Self::new(Code::Busy, detail).retry_after(RETRY_AFTER),
             Refusal::TooLarge { what: _, bytes, bytes_max } => {
                 Self::new(Code::TooLarge, detail).with("bytes", bytes).with("bytes_max", bytes_max)
             }
             Refusal::DiskFull => Self::new(Code::DiskFull, detail),
+            Refusal::DiskHangs { retry_after } => Self::new(Code::DiskHangs, detail).retry_after(retry_after),
             Refusal::OutOfMemory => Self::new(Code::OutOfMemory, detail),
             Refusal::Conflict { .. } => Self::new(Code::Conflict, detail),
             Refusal::BetterCandidate { node, name, last } => Self::new(Code::BetterCandidate, detail)

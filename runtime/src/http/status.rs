@@ -42,6 +42,8 @@ pub(crate) struct StatusJson<'a> {
     uncommitted_bytes: u64,
     held_writes: u64,
     held_bytes: u64,
+    /// For how long nothing has reached the log though something waits for it.
+    disk_waits_ms: u64,
 }
 
 #[derive(Serialize)]
@@ -167,6 +169,7 @@ impl<'a> StatusJson<'a> {
             uncommitted_bytes: status.uncommitted_bytes,
             held_writes: status.held_writes,
             held_bytes: status.held_bytes,
+            disk_waits_ms: millis(status.disk_waits),
         }
     }
 }

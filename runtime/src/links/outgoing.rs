@@ -82,6 +82,7 @@ fn weight(message: &Message) -> usize {
         Message::Hello(_)
         | Message::Welcome(_)
         | Message::Ack(_)
+        | Message::Alive(_)
         | Message::Stored(_)
         | Message::Pull(_)
         | Message::Canvass(_)

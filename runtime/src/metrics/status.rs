@@ -61,6 +61,8 @@ fn state(status: &Status) -> Vec<MetricFamily> {
     ];
     let alarms = [
         Alarm::DiskFull,
+        Alarm::DiskHangs,
+        Alarm::SnapshotHangs,
         Alarm::OutOfMemory,
         Alarm::UnsafeFsync,
         Alarm::NoQuorum,
@@ -136,6 +138,11 @@ fn state(status: &Status) -> Vec<MetricFamily> {
             "synap_writes_held",
             "Writes that wait for room in the log, or for the end of a switchover",
             status.held_writes as f64,
+        ),
+        gauge(
+            "synap_wal_waits_ms",
+            "For how long nothing has reached the log though something waits for it, in milliseconds",
+            ms(status.disk_waits),
         ),
         gauge("synap_requests_waiting", "Requests that wait for an answer", status.waiting as f64),
         gauge("synap_kv_keys", "Keys in the store", status.keys as f64),

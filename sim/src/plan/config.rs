@@ -38,6 +38,7 @@ impl Plan {
             uncommitted_bytes_max: knobs.uncommitted_bytes_max,
             failover_mode: if knobs.automatic { FailoverMode::Auto } else { FailoverMode::Manual },
             election_timeout: Duration::from_millis(knobs.heartbeat_ms * 2),
+            disk_timeout: None,
             crash_evidence: true,
             voters_max: 5,
             catch_up: Duration::from_millis(500),

@@ -11,6 +11,7 @@ pub fn kind_of(message: &Message) -> &'static str {
         Message::Append(append) if append.entries.is_empty() => "beat",
         Message::Append(_) => "append",
         Message::Ack(_) => "ack",
+        Message::Alive(_) => "alive",
         Message::Hello(_) => "hello",
         Message::Welcome(_) => "welcome",
         Message::Chunk(_) => "chunk",
@@ -47,6 +48,7 @@ pub fn line_of(message: &Message) -> String {
             ack.applied(),
             ack.round()
         ),
+        Message::Alive(disk) => format!("disk {disk:?}"),
         Message::Hello(hello) => format!(
             "{:?} promised={} last={} committed={}",
             hello.intent, hello.standing.promised, hello.standing.last, hello.standing.committed
@@ -124,6 +126,7 @@ pub(crate) fn is_foreign(message: &Message) -> bool {
         Message::Welcome(welcome) => welcome.protocol != PROTOCOL_VERSION,
         Message::Append(_)
         | Message::Ack(_)
+        | Message::Alive(_)
         | Message::Chunk(_)
         | Message::Stored(_)
         | Message::Pull(_)
