@@ -120,6 +120,16 @@ pub enum Event {
         /// On, or off.
         on: bool,
     },
+    /// The wall clock has moved against the monotonic one. Log time does not follow at once.
+    WallJumped {
+        /// By so many milliseconds; less than nothing: back.
+        by_ms: i64,
+    },
+    /// Log time has stepped over a time in which no node that this one has reached was up, by what the wall clock says.
+    LogTimeStepped {
+        /// By so many milliseconds.
+        by_ms: u64,
+    },
     /// Others than before would replace the master.
     Regime {
         /// What people call those that vote; empty when automatic failover is not armed.
@@ -161,12 +171,14 @@ impl Event {
             | Self::Following { .. }
             | Self::ReplicaJoined { .. }
             | Self::SnapshotTaken { .. }
-            | Self::SnapshotInstalled { .. } => Level::Info,
+            | Self::SnapshotInstalled { .. }
+            | Self::LogTimeStepped { .. } => Level::Info,
             Self::ReplicaLeft { .. }
             | Self::LinkLost { .. }
             | Self::Refused { .. }
             | Self::RolledBack { .. }
             | Self::AddressUnknown { .. }
+            | Self::WallJumped { .. }
             | Self::ConfigRoleIgnored { .. } => Level::Warn,
             Self::Regime { voters } => {
                 if voters.is_empty() {
@@ -225,6 +237,20 @@ impl fmt::Display for Event {
                 write!(f, "alarm {alarm} is on: nothing has reached the disk for {} ms", silent.as_millis())
             }
             Self::DiskHangs { alarm, on: false, .. } => write!(f, "alarm {alarm} is off: the disk works again"),
+            Self::WallJumped { by_ms } => {
+                let way = if *by_ms < 0 { "back" } else { "ahead" };
+                write!(
+                    f,
+                    "the wall clock has jumped {way} by {} ms; log time does not follow",
+                    by_ms.unsigned_abs()
+                )
+            }
+            Self::LogTimeStepped { by_ms } => {
+                write!(
+                    f,
+                    "log time goes on {by_ms} ms after the last entry, by the wall clock: no other node has kept it"
+                )
+            }
             Self::Regime { voters } if voters.is_empty() => {
                 f.write_str("automatic failover is not armed any more: an operator promotes")
             }

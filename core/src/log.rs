@@ -51,13 +51,15 @@ pub struct Log {
     /// Every membership that a truncation could bring back, and the last armed one before them, oldest first; never empty.
     memberships: Vec<(Index, Membership)>,
     log_time: WallMs,
+    /// The stamp of the base.
+    base_time: WallMs,
 }
 
 impl Log {
     /// An empty log that goes on after `base`, with the history and membership as of there.
     pub fn new(base: Position, history: History, membership: Membership, log_time: WallMs) -> Self {
         let memberships = vec![(base.index, membership)];
-        Self { base, slots: VecDeque::new(), offset: 0, history, memberships, log_time }
+        Self { base, slots: VecDeque::new(), offset: 0, history, memberships, log_time, base_time: log_time }
     }
 
     /// The position just before the first entry at hand.
@@ -197,6 +199,7 @@ impl Log {
             self.slots.pop_back();
         }
         self.offset = self.slots.back().map_or(0, |slot| slot.offset);
+        self.log_time = self.slots.back().map_or(self.base_time, |slot| slot.entry.at.max(self.base_time));
         self.history.truncate(index);
         self.memberships.retain(|(at, _)| *at <= index);
     }
@@ -213,6 +216,7 @@ impl Log {
                 return;
             }
             self.base = front.entry.position;
+            self.base_time = self.base_time.max(front.entry.at);
             self.slots.pop_front();
         }
         self.forget_memberships(planted);

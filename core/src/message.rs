@@ -12,6 +12,7 @@ use crate::ids::{ClusterId, NodeId};
 use crate::position::{Epoch, Index, Position};
 pub use crate::promise::{Ack, Stored, Vote};
 use crate::status::DiskState;
+use crate::time::WallMs;
 
 /// The version of this protocol. A peer with another one is refused, and both sides say so.
 pub const PROTOCOL_VERSION: u16 = 2;
@@ -105,6 +106,10 @@ pub struct Standing {
     pub last: Position,
     /// Up to where it knows entries to be committed.
     pub committed: Index,
+    /// Its log time, and whether that is more than a guess.
+    pub log_time: WallMs,
+    /// Whether it was told, or has kept it itself.
+    pub log_time_known: bool,
     /// The epochs of its log.
     pub history: History,
     /// Its `heartbeat_interval_ms`.
@@ -226,6 +231,8 @@ pub struct Append {
     pub sent: u64,
     /// The newest `clock` of the replica's acks: what is told here is at least as new as that instant.
     pub echo: u64,
+    /// The master's log time when it was sent, for readers of the replica and for whoever leads next.
+    pub log_time: WallMs,
 }
 
 /// A part of a snapshot.

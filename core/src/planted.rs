@@ -139,6 +139,14 @@ pub enum Bug {
     HandoverWaitsForOwnDisk,
     /// A node whose disk hangs counts as one that may lead.
     EligibleWithHangingDisk,
+    /// Log time follows a wall clock that jumps ahead at once.
+    LogTimeJumpsAhead,
+    /// Log time stands still until a wall clock that has jumped back has caught up.
+    LogTimeWaits,
+    /// The sweep waits until nothing else is being written.
+    SweepStarved,
+    /// One turn sweeps all that has expired.
+    SweepUnbounded,
 }
 
 /// Which bug is planted in this node, if any.
@@ -243,4 +251,8 @@ impl Planted {
     question!(lease_kept_with_hanging_disk, LeaseKeptWithHangingDisk);
     question!(handover_waits_for_own_disk, HandoverWaitsForOwnDisk);
     question!(eligible_with_hanging_disk, EligibleWithHangingDisk);
+    question!(log_time_jumps_ahead, LogTimeJumpsAhead);
+    question!(log_time_waits, LogTimeWaits);
+    question!(sweep_starved, SweepStarved);
+    question!(sweep_unbounded, SweepUnbounded);
 }

@@ -5,6 +5,7 @@ use crate::ids::NodeId;
 use crate::position::{Epoch, Index, Position};
 use crate::status::DiskState;
 use crate::store::StateHash;
+use crate::time::WallMs;
 
 /// What a replica's disk holds. INV-2: `durable` is on the acker's disk and agrees with the master of `epoch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +20,8 @@ pub struct Ack {
     pub(crate) word_ms: u32,
     pub(crate) clock: u64,
     pub(crate) disk: DiskState,
+    /// The acker's wall clock, for alarms only.
+    pub(crate) wall: WallMs,
 }
 
 /// A snapshot part arrived; with `durable`, the whole snapshot is on disk and the log goes on after it.

@@ -82,6 +82,8 @@ pub enum Alarm {
     StateMismatch,
     /// Of a member no address is known at which others could dial it.
     AddressUnknown,
+    /// The wall clock of this node, or of a member that it leads, is off by more than a second.
+    ClockSkew,
 }
 
 /// How a node's disk does.
@@ -133,6 +135,10 @@ pub struct Status {
     pub counters: Counters,
     /// What is wrong now, in order.
     pub alarms: Vec<Alarm>,
+    /// What an entry would be stamped with now, as far as this node knows.
+    pub log_time: WallMs,
+    /// How many milliseconds its wall clock is ahead of that; less than nothing if it is behind, none if it cannot tell.
+    pub wall_ahead_ms: Option<i64>,
     /// The configured role is not this node's, since what is on disk wins.
     pub config_role_ignored: bool,
     /// Fit for reads: caught up once, and lag within `max_lag_ms`.
@@ -250,6 +256,8 @@ pub struct MemberStatus {
     pub bytes_behind: Option<u64>,
     /// Since anything valid came from it.
     pub last_contact: Option<Duration>,
+    /// How many milliseconds its wall clock is ahead of the master's, as the master last heard; none on others.
+    pub wall_ahead_ms: Option<i64>,
     /// Whether it could become master.
     pub eligible: bool,
     /// If not: why.
@@ -346,6 +354,7 @@ impl Alarm {
             Self::RollbackWritten => "rollback_written",
             Self::StateMismatch => "state_mismatch",
             Self::AddressUnknown => "address_unknown",
+            Self::ClockSkew => "clock_skew",
         }
     }
 }

@@ -43,7 +43,47 @@ impl WallMs {
     pub const fn plus_ms(self, ttl_ms: u64) -> Self {
         Self(self.0.saturating_add(ttl_ms))
     }
+
+    /// This instant, so much later; saturates likewise.
+    #[must_use]
+    pub(crate) fn plus(self, length: Duration) -> Self {
+        self.plus_ms(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
+    }
 }
+
+/// How log time goes on after an instant of one node's monotonic clock: as fast as that clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LogTime {
+    /// What it was then, in nanoseconds since the Unix epoch.
+    pub(crate) nanos: u128,
+    /// The instant.
+    pub(crate) from: Time,
+    /// It is never less than this.
+    pub(crate) floor: WallMs,
+}
+
+impl LogTime {
+    /// What it is at `now`.
+    pub fn at(&self, now: Time) -> WallMs {
+        millis(self.nanos_at(now)).max(self.floor)
+    }
+
+    pub(crate) fn nanos_at(&self, now: Time) -> u128 {
+        self.nanos + now.since(self.from).as_nanos()
+    }
+}
+
+/// Whole milliseconds.
+pub(crate) fn millis(nanos: u128) -> WallMs {
+    WallMs(u64::try_from(nanos / NANOS_PER_MS).unwrap_or(u64::MAX))
+}
+
+/// So many nanoseconds.
+pub(crate) const fn nanos(ms: WallMs) -> u128 {
+    ms.0 as u128 * NANOS_PER_MS
+}
+
+const NANOS_PER_MS: u128 = 1_000_000;
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -42,9 +42,11 @@ impl goldenscript::Runner for Script {
                     Some("proxy") => Addresses::Proxy,
                     Some(other) => return Err(format!("unknown addresses {other}").into()),
                 };
+                let skew_ms = args.take_key("skew_ms").map(str::parse).transpose()?.unwrap_or(0);
                 let uncommitted = args.take_key("uncommitted").map(str::parse).transpose()?.unwrap_or(64 << 20);
                 let bounds = (tail, uncommitted);
-                *cluster = Cluster::new(first.unwrap_or(1), bounds, auto, evidence, addresses, self.planted);
+                *cluster =
+                    Cluster::new(first.unwrap_or(1), bounds, auto, evidence, addresses, self.planted, skew_ms);
             }
             "set" => {
                 let concern = args.take_key("concern").map(String::from);
@@ -59,6 +61,10 @@ impl goldenscript::Runner for Script {
             "batch" => {
                 let bytes = args.take_key("bytes").map(str::parse).transpose()?.unwrap_or(1);
                 cluster.batch(node()?, args.next_pos().ok_or("how many pairs?")?.parse()?, bytes);
+            }
+            "fill" => {
+                let ttl_ms = args.take_key("ttl_ms").map(str::parse).transpose()?;
+                cluster.fill(node()?, args.next_pos().ok_or("how many?")?.parse()?, ttl_ms);
             }
             "incr" => {
                 let concern = args.take_key("concern").map(String::from);
@@ -118,6 +124,7 @@ impl goldenscript::Runner for Script {
             "snapshot" => cluster.snapshot(node()?),
             "room" => cluster.room(node()?),
             "status" => cluster.status(),
+            "log-time" => cluster.log_time(node()?),
             "staleness" => cluster.staleness(node()?),
             "rollback" => cluster.rollback_files(node()?),
             "stop-disk" => cluster.stop_disk(
@@ -178,6 +185,10 @@ mod planted {
         (Bug::LeaseKeptWithHangingDisk, "disk_hangs_and_hands_over"),
         (Bug::HandoverWaitsForOwnDisk, "disk_hangs_and_hands_over"),
         (Bug::EligibleWithHangingDisk, "disk_hangs_and_others_too"),
+        (Bug::LogTimeJumpsAhead, "wall_clock_jumps"),
+        (Bug::LogTimeWaits, "wall_clock_jumps"),
+        (Bug::SweepStarved, "sweep_under_writes"),
+        (Bug::SweepUnbounded, "sweep_under_writes"),
     ];
 
     #[test]

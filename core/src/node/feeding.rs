@@ -14,7 +14,7 @@ use crate::message::{Append, Chunk, Message, Verdict};
 use crate::output::Output;
 use crate::position::{Epoch, Index, Position};
 use crate::seen::Mark;
-use crate::time::Time;
+use crate::time::{Time, WallMs};
 
 /// Most bytes of records in one append, unless a single one is longer.
 pub(super) const APPEND_BYTES_MAX: usize = 256 << 10;
@@ -31,6 +31,7 @@ const REST_TAIL_SHARE: u64 = 4;
 impl Node {
     pub(super) fn feed(&mut self, out: &mut Output) {
         let (upto, heartbeat, leads) = (self.may_leave_upto(), self.round_interval(), self.holds_lease());
+        let log_time = self.log_time();
         let Role::Master(master) = &mut self.role else { return };
         if master.start.is_none() || master.handover.as_ref().is_some_and(Handover::has_left) {
             return;
@@ -43,7 +44,7 @@ impl Node {
             let known = progress.get(&feed.node).copied().unwrap_or_default();
             let (log, committed, now) = (&self.log, self.committed, self.now.mono);
             let tail_bytes_max = self.config.tail_bytes_max;
-            let ctx = Sender { log, epoch: *epoch, committed, upto, round, leads, tail_bytes_max, now };
+            let ctx = Sender { log, epoch: *epoch, committed, upto, round, leads, tail_bytes_max, now, log_time };
             let due = wanted || feed.sent_at + heartbeat <= now;
             match &mut feed.mode {
                 FeedMode::Probe if due => out.sends.push((*link, ctx.heartbeat(feed))),
@@ -91,6 +92,7 @@ struct Sender<'a> {
     leads: bool,
     tail_bytes_max: u64,
     now: Time,
+    log_time: WallMs,
 }
 
 impl Sender<'_> {
@@ -142,6 +144,7 @@ impl Sender<'_> {
             round: self.round,
             sent: self.now.0,
             echo: if self.leads { feed.clock } else { 0 },
+            log_time: self.log_time,
         })
     }
 

@@ -131,6 +131,7 @@ impl Node {
         let streaming = following.mode.is_streaming();
         replica.last_contact = Some(now);
         self.hear_master(append.epoch, append.round);
+        self.hear_log_time(append.log_time, Time(append.echo));
         self.marks.hear(append.last, now);
         if append.echo > 0 && append.echo <= now.0 {
             self.proofs.offer(append.last, Time(append.echo));
@@ -159,7 +160,7 @@ impl Node {
     pub(super) fn acknowledge(&mut self, out: &mut Output) {
         let last = self.log.last().index;
         let hash = self.store.hash();
-        let disk = self.disk_state();
+        let (disk, wall) = (self.disk_state(), self.now.wall);
         let trusts_memory = self.config.planted.ack_before_durable();
         let any_epoch = self.config.planted.stale_epoch_followed();
         let now = self.now.mono;
@@ -172,7 +173,7 @@ impl Node {
         let applied = self.applied.index.min(upto);
         let (round, sent) = (following.round, following.sent);
         let received =
-            Received { upto, applied, hash, round, sent, word_ms, clock, disk, trusts_memory, any_epoch };
+            Received { upto, applied, hash, round, sent, word_ms, clock, disk, wall, trusts_memory, any_epoch };
         let Some(ack) = self.shadow.ack(following.epoch, &received) else {
             // Its promise waits for the disk, for longer than a silent link would live, it may be.
             if *following.alive_at.get_or_insert(now) + heartbeat / 2 <= now {

@@ -21,6 +21,7 @@ const PULLED_BYTES_MAX: usize = 256 << 10;
 impl Node {
     /// Who this node is and how its log stands.
     pub(super) fn standing(&self) -> Standing {
+        let (log_time, log_time_known) = self.told_log_time();
         Standing {
             node: self.id,
             cluster: self.cluster,
@@ -34,6 +35,8 @@ impl Node {
             leads: self.leads(),
             last: self.log.last(),
             committed: self.committed,
+            log_time,
+            log_time_known,
             history: self.log.history().clone(),
             heartbeat_ms: u32::try_from(self.config.heartbeat_interval.as_millis()).unwrap_or(u32::MAX),
         }

@@ -127,6 +127,8 @@ pub(super) struct Progress {
     pub(super) sent: Time,
     pub(super) word: Duration,
     pub(super) disk: DiskState,
+    /// How far its wall clock was ahead of this node's.
+    pub(super) wall_ahead_ms: Option<i64>,
 }
 
 impl Master {
@@ -332,6 +334,7 @@ impl Node {
     pub(super) fn on_ack(&mut self, link: LinkId, ack: Ack, out: &mut Output) {
         let last = self.log.last().index;
         let now = self.now.mono;
+        let ahead_ms = (ack.sent() > 0).then(|| self.member_ahead_ms(ack.wall, Time(ack.sent())));
         let Role::Master(master) = &mut self.role else { return };
         let rounds = master.rounds;
         let Some(feed) = master.feeds.get_mut(&link) else { return };
@@ -353,6 +356,7 @@ impl Node {
         progress.applied = ack.applied();
         progress.heard = Some(now);
         progress.disk = ack.disk;
+        progress.wall_ahead_ms = ahead_ms.or(progress.wall_ahead_ms);
         if ack.round() >= progress.round && ack.round() <= rounds {
             progress.round = ack.round();
             let late = self.config.planted.lease_from_answer();

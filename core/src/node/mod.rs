@@ -36,7 +36,9 @@ mod shadow;
 mod snapshots;
 mod starting;
 mod storing;
+mod sweeping;
 mod syncing;
+mod timekeeping;
 mod untouched;
 mod voting;
 mod window;
@@ -58,7 +60,7 @@ use crate::history::History;
 use crate::ids::{ClusterId, LinkId, NodeId};
 use crate::input::{Input, LinkChange};
 use crate::log::{Answered, Log};
-use crate::message::{Hello, Leader, Message};
+use crate::message::{Hello, Leader, Message, Welcome};
 use crate::output::Output;
 use crate::position::{Epoch, Index, Position};
 use crate::recovered::Recovered;
@@ -85,7 +87,9 @@ use shadow::Shadow;
 use snapshots::Snapshots;
 use starting::{Asking, Founding};
 use storing::Draft;
+use sweeping::Sweeping;
 use syncing::Repair;
+use timekeeping::Timekeeping;
 use voting::Ballot;
 
 /// One node.
@@ -130,6 +134,8 @@ pub struct Node {
     /// Entries after this one are in rollback files, though a tainted log still holds them; none if none are.
     saved_beyond: Option<Index>,
     snapshots: Snapshots,
+    timekeeping: Timekeeping,
+    sweeping: Sweeping,
     marks: Marks,
     proofs: Proofs,
     waiters: Waiters,
@@ -196,6 +202,8 @@ impl Node {
         let shadow = Shadow::new(hard_state.promised, log.last().index, config.planted);
         let committed = committed.min(log.last().index).max(start.index);
         let me = hello::myself(&config, hard_state.node, None);
+        let stamped = log.log_time().max(store.log_time());
+        let timekeeping = Timekeeping::new(stamped, hard_state.wall_ahead_ms, now, config.planted);
         let mut node = Self {
             id: hard_state.node,
             as_leader: hello::leader_of_member(&me),
@@ -228,6 +236,8 @@ impl Node {
             tainted: hard_state.needs_snapshot && !config.planted.quarantine_forgotten(),
             saved_beyond: hard_state.rolled_back_after,
             snapshots: Snapshots::new(snapshots, now.mono),
+            timekeeping,
+            sweeping: Sweeping::default(),
             marks: Marks::default(),
             proofs: Proofs::default(),
             waiters: Waiters::default(),
@@ -260,6 +270,7 @@ impl Node {
     pub fn turn(&mut self, now: Now, inputs: impl IntoIterator<Item = Input>, out: &mut Output) -> Option<Time> {
         assert!(now.mono >= self.now.mono, "time went back: {:?} after {:?}", now.mono, self.now.mono);
         self.now = now;
+        self.look_at_clocks(out);
         for input in inputs {
             self.take(input, out);
         }
@@ -303,6 +314,10 @@ impl Node {
         if !self.links.heard(link, self.now.mono) {
             return;
         }
+        // Before it waits for anything: what it says of the time is of now.
+        if let Message::Hello(Hello { standing, .. }) | Message::Welcome(Welcome { standing, .. }) = &message {
+            self.heed_log_time(standing);
+        }
         match message {
             Message::Hello(hello) => self.on_hello(link, hello, out),
             Message::Welcome(welcome) => self.on_welcome(link, welcome, out),
@@ -338,6 +353,7 @@ impl Node {
         self.feed(out);
         self.acknowledge(out);
         self.pay_vote(out);
+        self.tend_clocks(out);
         if !self.config.planted.unbounded_tail() {
             let upto = self.applied.index.min(self.shadow.durable());
             self.log.evict(upto, self.config.tail_bytes_max, self.config.planted);
@@ -384,6 +400,7 @@ impl Node {
             role: self.config.role,
             needs_snapshot: self.tainted && !self.is_healed_on_disk(),
             rolled_back_after: self.saved_beyond.filter(|_| !self.is_healed_on_disk()),
+            wall_ahead_ms: self.recorded_ahead_ms(),
         }
     }
 

@@ -47,6 +47,8 @@ impl Node {
             members: self.members(now),
             counters: self.counters,
             alarms: self.alarms(),
+            log_time: self.log_clock().at(now),
+            wall_ahead_ms: self.wall_ahead_ms(),
             config_role_ignored: self.flags.config_role_ignored,
             ready: self.is_ready(now),
             started: self.is_settled(),
@@ -338,14 +340,10 @@ impl Node {
                 seek.into_iter().chain(self.campaign_due()).min()
             }
         };
-        let sweep = self.store.next_expiry().filter(|_| self.is_serving() && !self.disk_is_out()).map(|due| {
-            let at = self.now.wall.max(self.log.log_time());
-            now + Duration::from_millis(due.0.saturating_sub(at.0).max(1))
-        });
         [
             more_to_apply,
             role,
-            sweep,
+            self.sweep_deadline(),
             self.links.deadline(self.config.link_timeout()),
             self.waiters.deadline(),
             self.reads.deadline(),

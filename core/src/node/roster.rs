@@ -33,6 +33,7 @@ impl Node {
             lag: None,
             bytes_behind: None,
             last_contact: None,
+            wall_ahead_ms: None,
             eligible: why_not.is_none(),
             why_not,
         };
@@ -56,7 +57,7 @@ impl Node {
     /// INV-11: of whom it has heard nothing a master says that it lacks everything.
     fn tell_of_replica(&self, master: &Master, status: &mut MemberStatus, now: Time) {
         let last = self.log.last().index;
-        let Progress { durable, applied, heard, .. } =
+        let Progress { durable, applied, heard, wall_ahead_ms, .. } =
             master.progress.get(&status.node).copied().unwrap_or_default();
         let said = |index: Index| heard.map(|_| index);
         let feed = master.feeds.values().find(|feed| feed.node == status.node);
@@ -66,6 +67,7 @@ impl Node {
         status.lag = Some(self.marks.lag(applied, now));
         status.bytes_behind = Some(self.log.bytes_between(durable, last));
         status.last_contact = heard.map(|at| now.since(at));
+        status.wall_ahead_ms = wall_ahead_ms;
     }
 
     /// Why a member could not take over, as far as this node can tell.

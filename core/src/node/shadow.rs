@@ -11,6 +11,7 @@ use crate::position::{Epoch, Index};
 use crate::promise::{Ack, Stored, Vote};
 use crate::status::DiskState;
 use crate::store::StateHash;
+use crate::time::WallMs;
 use crate::wal::Durable;
 
 /// What is on this disk, and what is on its way there.
@@ -41,6 +42,7 @@ pub(super) struct Received {
     pub(super) word_ms: u32,
     pub(super) clock: u64,
     pub(super) disk: DiskState,
+    pub(super) wall: WallMs,
     /// The planted bug: what is in memory is taken for durable.
     pub(super) trusts_memory: bool,
     /// The planted bug: whoever speaks is acked, whatever was promised since.
@@ -127,6 +129,7 @@ impl Shadow {
             word_ms: received.word_ms,
             clock: received.clock,
             disk: received.disk,
+            wall: received.wall,
         })
     }
 

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::{Node, Role};
-use crate::command::Command;
+use crate::command::{Command, Outcome};
 use crate::config::Concern;
 use crate::ids::NodeId;
 use crate::log::Answered;
@@ -61,7 +61,8 @@ impl Node {
             position.epoch,
             "INV-6: a master writes only in an epoch that is on its disk"
         );
-        let at = self.now.wall.max(self.log.log_time());
+        self.keep_log_time();
+        let at = self.log_time();
         let entry = Entry::encode(position, at, concern, command);
         self.append_entry(entry, command, answered);
         self.marks.hear(position.index, self.now.mono);
@@ -144,12 +145,13 @@ impl Node {
         }
     }
 
-    /// Brings the store up to what is committed and on this disk, some entries per turn.
+    /// Brings the store up to what is committed and on this disk, entries with so many keys per turn.
     pub(super) fn apply(&mut self) {
-        let upto = self.apply_limit().min(Index(self.applied.index.0 + self.config.applies_per_turn_max));
-        while self.applied.index < upto {
-            let (position, outcome) = self.apply_next();
+        let (upto, mut work) = (self.apply_limit(), 0);
+        while self.applied.index < upto && work < self.config.applies_per_turn_max {
+            let (position, outcome, keys) = self.apply_next();
             self.waiters.applied(position, outcome);
+            work += keys;
         }
         self.proofs.applied(self.reached());
     }
@@ -159,7 +161,8 @@ impl Node {
         self.committed.min(self.shadow.durable())
     }
 
-    pub(super) fn apply_next(&mut self) -> (Position, crate::command::Outcome) {
+    /// Applies one entry. Gives where it stands, what it gave, and how many keys it named at least.
+    pub(super) fn apply_next(&mut self) -> (Position, Outcome, u64) {
         let index = self.applied.index.next();
         let Some(slot) = self.log.get_mut(index) else {
             panic!("INV-4: entry {index} is to be applied and not at hand")
@@ -174,19 +177,7 @@ impl Node {
         slot.prior = applied.prior;
         slot.hash = Some(self.store.hash());
         self.applied = slot.entry.position;
-        (self.applied, applied.outcome)
-    }
-
-    /// The master's sweep: one entry in flight removes keys that have expired.
-    pub(super) fn sweep(&mut self) {
-        if !self.is_serving() || self.disk_is_out() || self.applied.index < self.log.last().index {
-            return;
-        }
-        let at = self.now.wall.max(self.log.log_time());
-        if self.store.next_expiry().is_some_and(|due| due <= at) {
-            let keys = self.store.expired(at, SWEEP_KEYS_MAX);
-            self.propose(&Command::Sweep { keys }, Concern::Quorum, Answered::No);
-        }
+        (self.applied, applied.outcome, keys_of(&command))
     }
 
     /// Whether the first entry of this master's epoch is committed.
@@ -231,10 +222,25 @@ impl Node {
             (Alarm::RollbackWritten, self.flags.rollback_written),
             (Alarm::StateMismatch, self.flags.state_mismatch),
             (Alarm::AddressUnknown, self.lacks_addresses()),
+            (Alarm::ClockSkew, self.clock_alarm()),
         ];
         all.into_iter().filter_map(|(alarm, on)| on.then_some(alarm)).collect()
     }
 }
 
-/// Most keys that one sweep removes.
-const SWEEP_KEYS_MAX: usize = 128;
+/// How many keys a command names; never none.
+fn keys_of(command: &Command) -> u64 {
+    let keys = match command.plain() {
+        Command::Batch { pairs } => pairs.len(),
+        Command::Sweep { keys } => keys.len(),
+        Command::Set { .. }
+        | Command::Delete { .. }
+        | Command::Incr { .. }
+        | Command::Expire { .. }
+        | Command::Persist { .. }
+        | Command::Once { .. }
+        | Command::EpochStart { .. }
+        | Command::Config(_) => 1,
+    };
+    keys.max(1) as u64
+}

@@ -212,6 +212,7 @@ impl Node {
             self.log.append(entry, &command, Answered::Unknown);
         }
         self.store = store;
+        self.forget_log_time();
         self.applied = position;
         self.committed = committed.min(self.log.last().index);
         self.draft.unsay_committed(self.committed);
@@ -290,6 +291,7 @@ impl Node {
             let discarded = self.snapshots.discard_beyond(common.index);
             self.draft.discard(discarded);
             self.log.truncate(common.index);
+            self.forget_log_time();
             self.shadow.clip(common.index);
         }
         self.greet_again(out);

@@ -2,6 +2,7 @@
 //! no use for it.
 
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use bytes::Bytes;
 
@@ -41,15 +42,34 @@ impl Expiries {
         self.iter().next().map(|(at, _)| at)
     }
 
-    /// Up to `max` keys that have expired by `at`, earliest first.
-    pub(super) fn until(&self, at: WallMs, max: usize) -> Vec<Bytes> {
-        let due = self.iter().take_while(|(expires_at, _)| *expires_at <= at);
-        due.take(max).map(|(_, key)| Bytes::copy_from_slice(key)).collect()
+    /// See [`super::Store::expired_after`].
+    pub(super) fn until(
+        &self,
+        after: Option<&(WallMs, Bytes)>,
+        at: WallMs,
+        max: usize,
+        bytes_max: usize,
+    ) -> Vec<(WallMs, Bytes)> {
+        let mut room = bytes_max;
+        let due = self.after(after).take_while(|(expires_at, _)| *expires_at <= at).take(max);
+        let fits = due.take_while(|(_, key)| {
+            let fits = room > 0;
+            room = room.saturating_sub(key.len());
+            fits
+        });
+        fits.map(|(expires_at, key)| (expires_at, Bytes::copy_from_slice(key))).collect()
     }
 
     /// All, earliest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (WallMs, &[u8])> {
-        self.marks.iter().filter_map(|mark| {
+        self.after(None)
+    }
+
+    /// Those after one of them, earliest first.
+    pub(super) fn after(&self, after: Option<&(WallMs, Bytes)>) -> impl Iterator<Item = (WallMs, &[u8])> {
+        let after = after.map(|(at, key)| mark_key(*at, key));
+        let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        self.marks.range(from).filter_map(|mark| {
             let (at, key) = mark.key().split_first_chunk()?;
             Some((WallMs(u64::from_be_bytes(*at)), key))
         })

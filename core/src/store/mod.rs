@@ -117,7 +117,24 @@ impl Store {
 
     /// Up to `max` keys that have expired by `at`, earliest first.
     pub fn expired(&self, at: WallMs, max: usize) -> Vec<Bytes> {
-        self.expiries.until(at, max)
+        self.expired_after(None, at, max, usize::MAX).into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// Up to `max` keys of about `bytes_max` together that have expired by `at`, earliest first, each with its expiry;
+    /// those after `after` in that order. Work grows with what is given.
+    pub fn expired_after(
+        &self,
+        after: Option<&(WallMs, Bytes)>,
+        at: WallMs,
+        max: usize,
+        bytes_max: usize,
+    ) -> Vec<(WallMs, Bytes)> {
+        self.expiries.until(after, at, max, bytes_max)
+    }
+
+    /// The earliest expiry of any key after `after`.
+    pub fn next_expiry_after(&self, after: Option<&(WallMs, Bytes)>) -> Option<WallMs> {
+        self.expiries.after(after).next().map(|(at, _)| at)
     }
 
     /// Asserts that the books agree with the items: order, counts, hash (INV-9) and expiries. Work grows with the

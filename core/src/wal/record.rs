@@ -48,13 +48,23 @@ pub struct HardState {
     pub needs_snapshot: bool,
     /// Entries after this one are in rollback files already, though the log still holds them; none if none are.
     pub rolled_back_after: Option<Index>,
+    /// How many milliseconds this node's wall clock is ahead of log time; less than nothing if it is behind.
+    pub wall_ahead_ms: i64,
 }
 
 impl HardState {
     /// Of a node that has neither promised nor met anything yet.
     pub const fn new(node: NodeId, role: RoleHint) -> Self {
         let promised = Epoch { number: 0, leader: NodeId(0) };
-        Self { node, cluster: None, promised, role, needs_snapshot: false, rolled_back_after: None }
+        Self {
+            node,
+            cluster: None,
+            promised,
+            role,
+            needs_snapshot: false,
+            rolled_back_after: None,
+            wall_ahead_ms: 0,
+        }
     }
 }
 
@@ -293,7 +303,7 @@ fn take_concern(reader: &mut Reader<'_>) -> Result<Concern, Malformed> {
 fn hard_state_len(state: &HardState) -> usize {
     let cluster = if state.cluster.is_some() { 16 } else { 0 };
     let rolled_back = if state.rolled_back_after.is_some() { 8 } else { 0 };
-    HEAD_BYTES + 1 + 16 + 1 + cluster + 24 + 1 + 1 + 1 + rolled_back
+    HEAD_BYTES + 1 + 16 + 1 + cluster + 24 + 1 + 1 + 1 + rolled_back + 8
 }
 
 fn put_hard_state(mut out: Vec<u8>, state: &HardState) -> Vec<u8> {
@@ -307,6 +317,7 @@ fn put_hard_state(mut out: Vec<u8>, state: &HardState) -> Vec<u8> {
     });
     out.bool(state.needs_snapshot);
     out.option(state.rolled_back_after.as_ref(), |out, index| out.index(*index));
+    out.put_i64_le(state.wall_ahead_ms);
     out
 }
 
@@ -325,7 +336,12 @@ fn take_hard_state(reader: &mut Reader<'_>) -> Result<HardState, Malformed> {
     if reader.rest().is_empty() {
         return Ok(state);
     }
-    Ok(HardState { needs_snapshot: reader.bool()?, rolled_back_after: reader.option(Reader::index)?, ..state })
+    Ok(HardState {
+        needs_snapshot: reader.bool()?,
+        rolled_back_after: reader.option(Reader::index)?,
+        wall_ahead_ms: reader.u64()?.cast_signed(),
+        ..state
+    })
 }
 
 impl From<Malformed> for RecordError {

@@ -20,6 +20,7 @@ use crate::message::{
 use crate::position::{Epoch, Index, Position};
 use crate::status::DiskState;
 use crate::store::StateHash;
+use crate::time::WallMs;
 use crate::wal::command::{start_kind_code, take_start_kind};
 use crate::wal::record::checked_entry_len;
 use crate::wire::WireError;
@@ -284,6 +285,8 @@ fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
     out.bool(standing.leads);
     out.position(standing.last);
     out.index(standing.committed);
+    out.put_u64_le(standing.log_time.0);
+    out.bool(standing.log_time_known);
     put_history(out, &standing.history);
     out.put_u32_le(standing.heartbeat_ms);
 }
@@ -302,6 +305,8 @@ fn take_standing(reader: &mut Reader<'_>) -> Result<Standing, Malformed> {
         leads: reader.bool()?,
         last: reader.position()?,
         committed: reader.index()?,
+        log_time: WallMs(reader.u64()?),
+        log_time_known: reader.bool()?,
         history: take_history(reader)?,
         heartbeat_ms: reader.u32()?,
     })
@@ -324,6 +329,8 @@ fn foreign_standing(reader: &mut Reader<'_>) -> Result<Standing, Malformed> {
         leads: false,
         last: Position::ZERO,
         committed: Index::ZERO,
+        log_time: WallMs(0),
+        log_time_known: false,
         history: History::default(),
         heartbeat_ms: 0,
     })
@@ -379,6 +386,7 @@ fn put_append(out: &mut Vec<u8>, append: &Append) {
     out.put_u64_le(append.round);
     out.put_u64_le(append.sent);
     out.put_u64_le(append.echo);
+    out.put_u64_le(append.log_time.0);
     out.put_u32_le(count_u32(append.entries.len()));
 }
 
@@ -391,6 +399,7 @@ fn take_append(reader: &mut Reader<'_>, records: &mut Bytes) -> Result<Append, W
         round: reader.u64()?,
         sent: reader.u64()?,
         echo: reader.u64()?,
+        log_time: WallMs(reader.u64()?),
         entries: take_records(reader.u32()?, records)?,
     })
 }
@@ -425,6 +434,7 @@ fn put_ack(out: &mut Vec<u8>, ack: &Ack) {
     out.put_u32_le(ack.word_ms);
     out.put_u64_le(ack.clock);
     out.put_u8(disk_code(ack.disk));
+    out.put_u64_le(ack.wall.0);
 }
 
 fn take_ack(reader: &mut Reader<'_>) -> Result<Ack, Malformed> {
@@ -439,6 +449,7 @@ fn take_ack(reader: &mut Reader<'_>) -> Result<Ack, Malformed> {
         word_ms: reader.u32()?,
         clock: reader.u64()?,
         disk: take_disk(reader)?,
+        wall: WallMs(reader.u64()?),
     })
 }
 

@@ -18,6 +18,7 @@ use crate::position::{Epoch, Index};
 use crate::promise::{Ack, Stored, Vote};
 use crate::status::DiskState;
 use crate::store::StateHash;
+use crate::time::WallMs;
 use crate::wal::tests::golden::{EPOCH, position, set};
 
 /// A new message does not compile until it has a name here, and then must have a line.
@@ -59,6 +60,8 @@ fn standing(fresh: bool) -> Standing {
         leads: !fresh,
         last: position(9),
         committed: Index(8),
+        log_time: WallMs(1_700_000_000_000),
+        log_time_known: true,
         history: if fresh { History::default() } else { history.expect("its reigns ascend") },
         heartbeat_ms: 1000,
     }
@@ -109,6 +112,7 @@ fn messages() -> Vec<Message> {
             round: 5,
             sent: 6,
             echo: 7,
+            log_time: WallMs(1_700_000_000_001),
         }),
         Message::Ack(Ack {
             epoch: EPOCH,
@@ -121,6 +125,7 @@ fn messages() -> Vec<Message> {
             word_ms: 2000,
             clock: 7,
             disk: DiskState::Full,
+            wall: WallMs(1_700_000_000_002),
         }),
         Message::Alive(DiskState::Hangs),
         Message::Chunk(Chunk {

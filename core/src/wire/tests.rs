@@ -17,6 +17,7 @@ use crate::message::*;
 use crate::position::{Epoch, Index, Position};
 use crate::status::DiskState;
 use crate::store::StateHash;
+use crate::time::WallMs;
 use crate::wal::tests::arbitrary;
 
 fn joined(message: &Message) -> Vec<u8> {
@@ -51,8 +52,14 @@ fn history() -> impl Strategy<Value = History> {
 
 fn standing() -> impl Strategy<Value = Standing> {
     let who = (any::<u128>(), prop::option::of(any::<u128>()), text(), address(), prop::option::of(address()));
-    let how =
-        (any::<u32>(), any::<bool>(), arbitrary::epoch(), any::<bool>(), arbitrary::position(), any::<u64>());
+    let how = (
+        any::<u32>(),
+        any::<bool>(),
+        arbitrary::epoch(),
+        any::<bool>(),
+        arbitrary::position(),
+        any::<(u64, u64, bool)>(),
+    );
     (who, any::<[u32; 3]>(), how, history()).prop_map(|(who, drawn, how, history)| Standing {
         node: NodeId(who.0),
         cluster: who.1.map(ClusterId),
@@ -65,7 +72,9 @@ fn standing() -> impl Strategy<Value = Standing> {
         promised: how.2,
         leads: how.3,
         last: how.4,
-        committed: Index(how.5),
+        committed: Index(how.5.0),
+        log_time: WallMs(how.5.1),
+        log_time_known: how.5.2,
         history,
         heartbeat_ms: drawn[2],
     })
@@ -155,7 +164,7 @@ fn message() -> impl Strategy<Value = Message> {
                 verdict
             })
         ),
-        (arbitrary::epoch(), arbitrary::position(), entries(), any::<[u64; 5]>()).prop_map(
+        (arbitrary::epoch(), arbitrary::position(), entries(), any::<[u64; 6]>()).prop_map(
             |(epoch, prev, entries, n)| Message::Append(Append {
                 epoch,
                 prev,
@@ -164,10 +173,11 @@ fn message() -> impl Strategy<Value = Message> {
                 last: Index(n[1]),
                 round: n[2],
                 sent: n[3],
-                echo: n[4]
+                echo: n[4],
+                log_time: WallMs(n[5])
             })
         ),
-        (arbitrary::epoch(), any::<[u64; 7]>(), (any::<u32>(), disk())).prop_map(|(epoch, n, (word_ms, disk))| {
+        (arbitrary::epoch(), any::<[u64; 8]>(), (any::<u32>(), disk())).prop_map(|(epoch, n, (word_ms, disk))| {
             Message::Ack(Ack {
                 epoch,
                 received: Index(n[0]),
@@ -179,6 +189,7 @@ fn message() -> impl Strategy<Value = Message> {
                 word_ms,
                 clock: n[6],
                 disk,
+                wall: WallMs(n[7]),
             })
         }),
         disk().prop_map(Message::Alive),
@@ -287,6 +298,8 @@ fn blank_hello(protocol: u16) -> Message {
         leads: false,
         last: Position::ZERO,
         committed: Index::ZERO,
+        log_time: WallMs(0),
+        log_time_known: false,
         history: History::default(),
         heartbeat_ms: 1000,
     };

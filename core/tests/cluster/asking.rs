@@ -25,6 +25,14 @@ impl Cluster {
         self.write(number, Command::Batch { pairs: (0..pairs).map(pair).collect() }, None);
     }
 
+    /// Many keys at once, with one time to live.
+    pub(crate) fn fill(&mut self, number: u32, keys: u32, ttl_ms: Option<u64>) {
+        let value = Value { kind: ValueKind::Bytes, bytes: Bytes::from_static(b"v") };
+        let key = |at| Bytes::from(format!("key{at:06}"));
+        let pairs = (0..keys).map(|at| Pair { key: key(at), value: value.clone(), ttl_ms }).collect();
+        self.write(number, Command::Batch { pairs }, None);
+    }
+
     pub(crate) fn incr(&mut self, number: u32, key: &str, by: i64, once: Option<&str>, concern: Option<&str>) {
         let incr = Command::Incr { key: Bytes::copy_from_slice(key.as_bytes()), by };
         let command = match once {

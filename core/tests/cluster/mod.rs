@@ -52,6 +52,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
+    /// The first node's wall clock is off by `skew_ms`.
     pub(crate) fn new(
         nodes: u32,
         (tail_bytes_max, uncommitted_bytes_max): (u64, u64),
@@ -59,12 +60,14 @@ impl Cluster {
         evidence: bool,
         addresses: Addresses,
         planted: Planted,
+        skew_ms: i64,
     ) -> Self {
         let mut cluster =
             Self { tail_bytes_max, uncommitted_bytes_max, auto, evidence, addresses, planted, ..Self::default() };
         for number in 1..=nodes {
             let role = if number == 1 { RoleHint::Master } else { RoleHint::Replica };
-            cluster.servers.insert(number, Server::new(role));
+            let wall_off_ms = if number == 1 { skew_ms } else { 0 };
+            cluster.servers.insert(number, Server { wall_off_ms, ..Server::new(role) });
             cluster.start(number, None);
         }
         cluster
@@ -395,6 +398,22 @@ impl Cluster {
         let status = node.status(Time(self.micros));
         let (uncommitted, held) = (status.uncommitted_bytes, status.held_writes);
         self.lines.push(format!("n{number} has {uncommitted} bytes uncommitted, {held} writes wait"));
+    }
+
+    /// Log time as this node knows it, as a difference to the true time, and what it says of its clock.
+    pub(crate) fn log_time(&mut self, number: u32) {
+        let true_ms = 1_700_000_000_000 + self.micros / 1000;
+        let Some(node) = self.servers.get(&number).and_then(|server| server.node.as_ref()) else { return };
+        let status = node.status(Time(self.micros));
+        let off = i128::from(status.log_time.0) - i128::from(true_ms);
+        let members = status.members.iter().filter_map(|member| {
+            let ahead = member.wall_ahead_ms.filter(|ahead| *ahead != 0)?;
+            Some(format!(" {} {ahead:+} ms", member.name))
+        });
+        let members: String = members.collect();
+        let alarms: Vec<String> = status.alarms.iter().map(ToString::to_string).collect();
+        let ahead = status.wall_ahead_ms.map_or("unknown".into(), |ahead| format!("{ahead:+} ms"));
+        self.lines.push(format!("n{number} log time {off:+} ms, wall {ahead}{members} {}", alarms.join(" ")));
     }
 
     /// How old this node says that its state is at most.

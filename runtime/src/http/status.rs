@@ -29,6 +29,10 @@ pub(crate) struct StatusJson<'a> {
     members: Vec<MemberJson<'a>>,
     counters: CountersJson,
     alarms: Vec<&'static str>,
+    /// By which keys expire.
+    log_time_unix_ms: u64,
+    /// Null while it cannot be told.
+    wall_ahead_ms: Option<i64>,
     config_role_ignored: bool,
     ready: bool,
     started: bool,
@@ -110,6 +114,8 @@ struct MemberJson<'a> {
     lag_ms: Option<u64>,
     bytes_behind: Option<u64>,
     last_contact_ms: Option<u64>,
+    /// Of the master's wall clock; null on other nodes.
+    wall_ahead_ms: Option<i64>,
     eligible: bool,
     why_not: Option<&'static str>,
 }
@@ -156,6 +162,8 @@ impl<'a> StatusJson<'a> {
             members: status.members.iter().map(member).collect(),
             counters: counters(&status.counters),
             alarms: status.alarms.iter().map(|alarm| alarm.as_str()).collect(),
+            log_time_unix_ms: status.log_time.0,
+            wall_ahead_ms: status.wall_ahead_ms,
             config_role_ignored: status.config_role_ignored,
             ready: status.ready,
             started: status.started,
@@ -239,6 +247,7 @@ fn member(member: &MemberStatus) -> MemberJson<'_> {
         lag_ms: member.lag.map(millis),
         bytes_behind: member.bytes_behind,
         last_contact_ms: member.last_contact.map(millis),
+        wall_ahead_ms: member.wall_ahead_ms,
         eligible: member.eligible,
         why_not: member.why_not,
     }

@@ -18,6 +18,7 @@ pub(super) fn families(status: &Status) -> Vec<MetricFamily> {
     all.extend(state(status));
     all.extend(totals(status));
     all.extend(members(status));
+    all.extend(clocks(status));
     all
 }
 
@@ -70,6 +71,7 @@ fn state(status: &Status) -> Vec<MetricFamily> {
         Alarm::RollbackWritten,
         Alarm::StateMismatch,
         Alarm::AddressUnknown,
+        Alarm::ClockSkew,
     ];
     vec![
         gauges(
@@ -215,6 +217,23 @@ fn totals(status: &Status) -> Vec<MetricFamily> {
             totals.garbage_links as f64,
         ),
         counter("synap_snapshots_total", "Snapshots made durable", totals.snapshots as f64),
+    ]
+}
+
+fn clocks(status: &Status) -> [MetricFamily; 2] {
+    let own = status.wall_ahead_ms.map(|ahead| ahead as f64);
+    let ahead = per_replica(status, own, |member| member.wall_ahead_ms.map(|ahead| ahead as f64));
+    [
+        gauge(
+            "synap_log_time_seconds",
+            "Log time, by which keys expire, in seconds since the Unix epoch",
+            status.log_time.0 as f64 / 1000.0,
+        ),
+        by_replica(
+            "synap_clock_ahead_ms",
+            "How far the wall clock is ahead of log time, or the named replica's of the master's, in milliseconds",
+            &ahead,
+        ),
     ]
 }
 

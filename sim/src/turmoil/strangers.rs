@@ -11,6 +11,7 @@ use synap_core::history::History;
 use synap_core::ids::NodeId;
 use synap_core::message::{Hello, Intent, Message, PROTOCOL_VERSION, Reason, Standing, Verdict};
 use synap_core::position::{Epoch, Index, Position};
+use synap_core::time::WallMs;
 use synap_core::wire::{self, FRAME_BYTES_MAX};
 use synap_runtime::net::Net;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -105,6 +106,8 @@ fn hello(protocol: u16) -> Message {
         leads: false,
         last: Position::ZERO,
         committed: Index::ZERO,
+        log_time: WallMs(0),
+        log_time_known: false,
         history: History::default(),
         heartbeat_ms: 1_000,
     };

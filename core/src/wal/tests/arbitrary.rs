@@ -123,15 +123,16 @@ pub(crate) fn entry() -> impl Strategy<Value = Entry> {
 
 pub(crate) fn record() -> impl Strategy<Value = Record> {
     let role = prop::sample::select(Vec::from([RoleHint::Master, RoleHint::Replica, RoleHint::Standalone]));
-    let needs = (any::<bool>(), prop::option::of(any::<u64>()));
+    let needs = (any::<bool>(), prop::option::of(any::<u64>()), any::<i64>());
     let hard_state = (any::<u128>(), prop::option::of(any::<u128>()), epoch(), role, needs).prop_map(
-        |(node, cluster, promised, role, (needs_snapshot, rolled_back))| HardState {
+        |(node, cluster, promised, role, (needs_snapshot, rolled_back, wall_ahead_ms))| HardState {
             node: NodeId(node),
             cluster: cluster.map(ClusterId),
             promised,
             role,
             needs_snapshot,
             rolled_back_after: rolled_back.map(Index),
+            wall_ahead_ms,
         },
     );
     prop_oneof![

@@ -105,7 +105,8 @@ fn records() -> Vec<(String, Record)> {
         promised: EPOCH,
         ..HardState::new(NodeId(0xA1), RoleHint::Replica)
     };
-    let rolled_back = HardState { needs_snapshot: true, rolled_back_after: Some(Index(3)), ..state };
+    let rolled_back =
+        HardState { needs_snapshot: true, rolled_back_after: Some(Index(3)), wall_ahead_ms: -3, ..state };
     let mut records = Vec::from([
         ("hard_state".into(), Record::HardState(HardState { cluster: None, role: RoleHint::Master, ..state })),
         ("hard_state".into(), Record::HardState(state)),
