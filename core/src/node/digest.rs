@@ -45,6 +45,7 @@ impl Node {
             timekeeping: _,
             sweeping,
             marks,
+            contacts: _,
             proofs,
             waiters,
             reads,

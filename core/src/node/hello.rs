@@ -90,6 +90,7 @@ impl Node {
         }
         self.place(link, &mut hello.standing);
         self.learn_address(hello.standing.node, link, hello.dialled.as_deref(), None);
+        self.note_contact(hello.standing.node);
         match &mut self.role {
             Role::Founding(_) => self.hello_while_founding(link, hello, out),
             Role::Asking(asking) => {
@@ -109,6 +110,7 @@ impl Node {
         }
         self.place(link, &mut welcome.standing);
         self.learn_address(welcome.standing.node, link, None, welcome.seen_at.as_deref());
+        self.note_contact(welcome.standing.node);
         match &mut self.role {
             Role::Founding(_) => {}
             Role::Asking(asking) => asking.heard(link, &welcome.standing),

@@ -138,6 +138,8 @@ pub struct Node {
     sweeping: Sweeping,
     marks: Marks,
     proofs: Proofs,
+    /// When each other member was last heard from.
+    contacts: BTreeMap<NodeId, Time>,
     waiters: Waiters,
     reads: Reads,
     linearizing: Linearizing,
@@ -240,6 +242,7 @@ impl Node {
             sweeping: Sweeping::default(),
             marks: Marks::default(),
             proofs: Proofs::default(),
+            contacts: BTreeMap::new(),
             waiters: Waiters::default(),
             reads: Reads::default(),
             linearizing: Linearizing::default(),

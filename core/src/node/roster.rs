@@ -1,5 +1,5 @@
 //! What a node says of the members. A master knows what each holds and why it could not take over; a replica knows that of
-//! itself alone, and says nothing of the others rather than something that may be false.
+//! itself alone, and of the others only when it last heard from them.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -7,6 +7,7 @@ use core::time::Duration;
 use super::mastery::{FeedMode, Master, Progress};
 use super::{Node, Role};
 use crate::command::Member;
+use crate::ids::NodeId;
 use crate::position::Index;
 use crate::status::MemberStatus;
 use crate::time::Time;
@@ -40,9 +41,32 @@ impl Node {
         match &self.role {
             _ if member.id == self.id => self.tell_of_itself(&mut status, now),
             Role::Master(master) => self.tell_of_replica(master, &mut status, now),
-            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => {}
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => {
+                status.last_contact = self.contact_with(member.id).map(|at| now.since(at));
+            }
         }
         status
+    }
+
+    /// A member has said who it is. As many are remembered as there are members.
+    pub(super) fn note_contact(&mut self, node: NodeId) {
+        let members = self.log.membership().1;
+        if members.get(node).is_some() {
+            self.contacts.retain(|known, _| members.get(*known).is_some());
+            self.contacts.insert(node, self.now.mono);
+        }
+    }
+
+    /// When another member was last heard from: the master that is followed with every message, others when they say hello.
+    fn contact_with(&self, node: NodeId) -> Option<Time> {
+        let replica = match &self.role {
+            Role::Replica(replica) => Some(replica),
+            Role::Candidate(candidate) => Some(candidate.replica()),
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => None,
+        };
+        let master = replica.filter(|it| it.last_leader.as_ref().is_some_and(|leader| leader.node == node));
+        let as_master = master.and_then(|replica| replica.last_contact);
+        self.contacts.get(&node).copied().max(as_master)
     }
 
     fn tell_of_itself(&self, status: &mut MemberStatus, now: Time) {

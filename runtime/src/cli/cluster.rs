@@ -1,5 +1,6 @@
 //! A cluster as its nodes describe themselves: one node is asked, then every other that it names.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -29,6 +30,8 @@ pub(super) enum Seen {
     Silent {
         /// What people call it.
         name: String,
+        /// Its id.
+        node: String,
         /// Where it was asked, if an address is known.
         client: Option<Client>,
         /// Why there is no answer.
@@ -36,24 +39,33 @@ pub(super) enum Seen {
     },
 }
 
-/// Asks `first`, then everyone whom it names, in the order of the names. Fails if `first` does not answer.
+/// Asks `first`, then everyone whom it or a later one names, in the order of the names. Fails if `first` does not answer.
 pub(super) async fn look_around(first: &Client) -> Result<Vec<Seen>, Failed> {
     let status = status_of(first).await.map_err(|failed| {
         Failed::new(failed.exit, format!("{}\nAnother node can be asked with --url or SYNAP_URL.", failed.message))
     })?;
-    let me = text(&status, "/node_id").unwrap_or_default().to_owned();
-    let others: Vec<Value> = match status.pointer("/members") {
-        Some(Value::Array(members)) => members.clone(),
-        _ => Vec::new(),
-    };
+    let mut known: BTreeSet<String> = text(&status, "/node_id").map(str::to_owned).into_iter().collect();
+    let mut named = new_names(&status, &mut known);
     let mut seen = vec![answered(first.clone(), status).await];
-    let mut looks = JoinSet::new();
-    for member in others.into_iter().filter(|member| text(member, "/node_id") != Some(&me)) {
-        looks.spawn(look_at(member));
+    while !named.is_empty() {
+        let looks: JoinSet<Seen> = named.drain(..).map(look_at).collect();
+        for node in looks.join_all().await {
+            if let Seen::Answered { status, .. } = &node {
+                named.extend(new_names(status, &mut known));
+            }
+            seen.push(node);
+        }
     }
-    seen.extend(looks.join_all().await);
     seen.sort_by_key(Seen::name);
     Ok(seen)
+}
+
+/// The nodes that a status names and that are not known yet: the members, and whom it follows.
+fn new_names(status: &Value, known: &mut BTreeSet<String>) -> Vec<Value> {
+    let members = status.pointer("/members").and_then(Value::as_array).into_iter().flatten();
+    let leader = status.pointer("/leader").filter(|leader| leader.is_object());
+    let new = |node: &&Value| text(node, "/node_id").is_some_and(|id| known.insert(id.to_owned()));
+    members.chain(leader).filter(new).cloned().collect()
 }
 
 /// `/replication/status` of one node.
@@ -68,7 +80,7 @@ impl Seen {
             Self::Answered { client, status, ready: _ } => {
                 text(status, "/node_name").map_or_else(|| client.to_string(), str::to_owned)
             }
-            Self::Silent { name, client: _, why: _ } => name.clone(),
+            Self::Silent { name, .. } => name.clone(),
         }
     }
 }
@@ -89,9 +101,10 @@ pub(super) fn last_position(status: &Value) -> Option<String> {
 }
 
 async fn look_at(member: Value) -> Seen {
+    let node = text(&member, "/node_id").unwrap_or_default().to_owned();
     let name = text(&member, "/node_name").unwrap_or("unnamed").to_owned();
     let Some(client) = text(&member, "/http").and_then(|address| Client::new(address).ok()) else {
-        return Seen::Silent { name, client: None, why: "address not known".to_owned() };
+        return Seen::Silent { name, node, client: None, why: "address not known".to_owned() };
     };
     let look = async {
         let status = status_of(&client).await?;
@@ -102,7 +115,7 @@ async fn look_at(member: Value) -> Seen {
         Ok(Err(failed)) => failed.message,
         Err(_) => format!("{client}: no answer within {} s", LOOK_TIMEOUT.as_secs()),
     };
-    Seen::Silent { name, client: Some(client), why }
+    Seen::Silent { name, node, client: Some(client), why }
 }
 
 async fn answered(client: Client, status: Value) -> Seen {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+mod advice;
 mod blob;
 mod check_config;
 mod client;
@@ -18,7 +19,6 @@ mod kv;
 mod members;
 mod offline;
 mod out;
-mod outage;
 mod promote;
 mod rollback;
 mod serve;

@@ -3,10 +3,11 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::advice::Followed;
 use super::client::{Client, Target};
 use super::cluster::{Seen, last_position, look_around, number, text};
 use super::exit::{Exit, Outcome};
-use super::{out, outage, table};
+use super::{advice, out, table};
 
 /// What is shown.
 #[derive(Args, Debug)]
@@ -28,7 +29,8 @@ pub(super) async fn run(asked: Status) -> Outcome {
         let all: Vec<Value> = seen.iter().map(as_json).collect();
         out::line(serde_json::to_string_pretty(&all).unwrap_or_default())?;
     } else {
-        let rows: Vec<Vec<String>> = seen.iter().map(row).collect();
+        let followed = advice::followed(&seen);
+        let rows: Vec<Vec<String>> = seen.iter().map(|node| row(node, followed.as_ref())).collect();
         out::text(table::layout(&HEAD, &rows))?;
         for remark in remarks(&seen) {
             out::line(remark)?;
@@ -37,7 +39,7 @@ pub(super) async fn run(asked: Status) -> Outcome {
     Ok(Exit::Good)
 }
 
-fn row(seen: &Seen) -> Vec<String> {
+fn row(seen: &Seen, followed: Option<&Followed>) -> Vec<String> {
     let cell = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     match seen {
         Seen::Answered { client, status, ready } => vec![
@@ -50,10 +52,12 @@ fn row(seen: &Seen) -> Vec<String> {
             if *ready { "ready" } else { "not ready" }.to_owned(),
             client.to_string(),
         ],
-        Seen::Silent { name, client, why: _ } => {
+        Seen::Silent { name, node, client, why: _ } => {
             let blank = || "-".to_owned();
             let url = cell(client.as_ref().map(Client::to_string));
-            vec![name.clone(), blank(), blank(), blank(), blank(), blank(), "no answer".to_owned(), url]
+            // Those that follow it know better than this command, which does not reach it.
+            let role = if followed.is_some_and(|master| master.node == *node) { "master" } else { "-" };
+            vec![name.clone(), role.to_owned(), blank(), blank(), blank(), blank(), "no answer".to_owned(), url]
         }
     }
 }
@@ -92,13 +96,13 @@ fn remarks(seen: &[Seen]) -> Vec<String> {
                     remarks.push(format!("{}: {usual}", node.name()));
                 }
             }
-            Seen::Silent { name, client: _, why } => remarks.push(format!("{name}: {why}")),
+            Seen::Silent { name, node: _, client: _, why } => remarks.push(format!("{name}: {why}")),
         }
     }
     remarks.extend(seen.iter().find_map(failover));
     if !seen.iter().any(|node| matches!(node, Seen::Answered { status, .. } if is_leading(status))) {
         remarks.extend(seen.iter().filter_map(why_not));
-        remarks.push(outage::way_out(seen));
+        remarks.push(advice::next_step(seen));
     }
     remarks
 }
@@ -164,8 +168,10 @@ fn as_json(seen: &Seen) -> Value {
         Seen::Answered { client, status, ready } => {
             json!({ "url": client.to_string(), "ready": ready, "status": status })
         }
-        Seen::Silent { name, client, why } => {
-            json!({ "url": client.as_ref().map(Client::to_string), "node_name": name, "error": why })
+        Seen::Silent { name, node, client, why } => {
+            json!({
+                "url": client.as_ref().map(Client::to_string), "node_name": name, "node_id": node, "error": why,
+            })
         }
     }
 }
@@ -183,14 +189,14 @@ mod tests {
         let master = answered(json!({
             "node_name": "n1", "role": "master", "state": "serving", "epoch": 2, "positions": { "epoch": 2, "last": 17 },
         }));
-        assert_eq!(row(&master), ["n1", "master", "2", "2:17", "-", "-", "ready", "http://a:1"]);
+        assert_eq!(row(&master, None), ["n1", "master", "2", "2:17", "-", "-", "ready", "http://a:1"]);
         let replica = answered(json!({
             "node_name": "n2", "role": "replica", "state": "syncing", "epoch": 2, "positions": { "epoch": 2, "last": 15 },
             "lag_operations": 2, "lag_ms": 40, "link": { "state": "connected" },
         }));
         let expected =
             ["n2", "replica (syncing)", "2", "2:15", "2 ops, 40 ms", "connected", "ready", "http://a:1"];
-        assert_eq!(row(&replica), expected);
+        assert_eq!(row(&replica, None), expected);
     }
 
     #[test]
@@ -216,7 +222,8 @@ mod tests {
 
     #[test]
     fn what_deserves_a_look_is_said() {
-        let silent = Seen::Silent { name: "n3".into(), client: None, why: "address not known".into() };
+        let silent =
+            Seen::Silent { name: "n3".into(), node: "3".into(), client: None, why: "address not known".into() };
         let replica = answered(json!({
             "node_name": "n2", "role": "replica", "cluster_id": "c", "alarms": ["master_down"],
         }));
