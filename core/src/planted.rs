@@ -53,6 +53,8 @@ pub enum Bug {
     ZerosTakenForEmpty,
     /// A rebuilt replica drops entries that it shares with its master.
     SharedEntriesDropped,
+    /// A candidate that lost waits for many election timeouts before it tries again.
+    LoserWaitsLong,
     /// A voter goes on taking entries of the master whose successor it votes for.
     StaleEpochFollowed,
     /// A master that hears of a higher epoch leads on.
@@ -208,6 +210,7 @@ impl Planted {
     question!(proof_outlives_mastership, ProofOutlivesMastership);
     question!(zeros_taken_for_empty, ZerosTakenForEmpty);
     question!(shared_entries_dropped, SharedEntriesDropped);
+    question!(loser_waits_long, LoserWaitsLong);
     question!(stale_epoch_followed, StaleEpochFollowed);
     question!(no_step_down_on_higher_epoch, NoStepDownOnHigherEpoch);
     question!(word_forgotten_at_start, WordForgottenAtStart);

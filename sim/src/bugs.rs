@@ -132,6 +132,7 @@ pub const PLANTS: &[Plant] = &[
         plan: Some(include_str!("../hunts/more-than-the-replicas-take.yaml")),
         ..plant("unsettled_unbounded", Bug::UnsettledUnbounded, 20)
     },
+    plant("loser_waits_long", Bug::LoserWaitsLong, 300),
 ];
 
 const fn plant(name: &'static str, bug: Bug, seeds_max: u64) -> Plant {

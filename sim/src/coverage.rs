@@ -36,7 +36,7 @@ const MESSAGES: [&str; 16] = [
 ];
 
 /// The kinds of faults, as scripts name them.
-const FAULTS: [&str; 28] = [
+const FAULTS: [&str; 36] = [
     "kill",
     "power_cut",
     "power_cut_all",
@@ -65,6 +65,14 @@ const FAULTS: [&str; 28] = [
     "pause_elections",
     "skew",
     "garble",
+    "crash_loop",
+    "kill_candidate",
+    "kill_promoting",
+    "kill_opening",
+    "kill_rolling_back",
+    "kill_syncing",
+    "reset_syncing",
+    "flood",
 ];
 
 /// Marks that no campaign need meet. An operator of these plans makes a replica of a node whose disk was replaced, so that
@@ -119,6 +127,14 @@ impl Coverage {
             What::PauseElections => "pause_elections",
             What::Skew(..) => "skew",
             What::Garble(_) => "garble",
+            What::CrashLoop(..) => "crash_loop",
+            What::KillCandidate => "kill_candidate",
+            What::KillPromoting => "kill_promoting",
+            What::KillOpening => "kill_opening",
+            What::KillRollingBack => "kill_rolling_back",
+            What::KillSyncing => "kill_syncing",
+            What::ResetSyncing => "reset_syncing",
+            What::Flood(_) => "flood",
         };
         self.faults |= FAULTS.iter().position(|known| *known == name).map_or(0, |at| 1 << at);
     }

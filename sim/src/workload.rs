@@ -9,9 +9,9 @@ use synap_core::config::Concern;
 use synap_core::output::{Refusal, Reply};
 use synap_core::position::Index;
 
-use crate::dice::Dice;
+use crate::dice::{Dice, mix};
 use crate::model::Look;
-use crate::plan::{Ask, PAD, Plan, ZERO, concern_of, once};
+use crate::plan::{Ask, Flood, PAD, Plan, ZERO, concern_of, once};
 use crate::trace::Answer;
 
 /// Thinks of one client's questions.
@@ -217,6 +217,35 @@ impl Mind {
 
 /// Times to live: a moment, a while, days.
 const LIVES_MS: &[u64] = &[1, 5, 40, 300, 2_000, 60_000, 90_000_000];
+
+/// Keys of a flood that are written over and over, pairs of one of its batches, and the length of their values.
+const RUSH_KEYS: u64 = 64;
+const RUSH_PAIRS: u64 = 16;
+const RUSH_BYTES: usize = 400;
+
+/// The so manieth write of a flood.
+pub(crate) fn rushing(plan: &Plan, flood: Flood, nth: u64) -> (Command, Concern) {
+    let drawn = mix(&[plan.seed, nth, 14]);
+    let value = format!("f{nth}").into_bytes();
+    match flood {
+        Flood::Async => {
+            (set(format!("f{}", drawn % RUSH_KEYS).as_bytes(), value, None, Condition::Always), Concern::Async)
+        }
+        Flood::Ttl => {
+            let ttl_ms = 1 + drawn % 2_000;
+            (set(format!("t{nth}").as_bytes(), value, Some(ttl_ms), Condition::Always), Concern::Async)
+        }
+        Flood::Batches => {
+            let pair = |at: u64| {
+                let mut value = format!("f{nth}.{at}").into_bytes();
+                value.resize(RUSH_BYTES, PAD);
+                let key = Bytes::from(format!("b{}", (drawn + at) % RUSH_KEYS));
+                Pair { key, value: bytes_value(value), ttl_ms: None }
+            };
+            (Command::Batch { pairs: (0..RUSH_PAIRS).map(pair).collect() }, Concern::Quorum)
+        }
+    }
+}
 
 /// A set of bytes.
 pub(crate) fn set(key: &[u8], value: Vec<u8>, ttl_ms: Option<u64>, condition: Condition) -> Command {

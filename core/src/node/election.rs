@@ -547,7 +547,8 @@ impl Node {
     /// known to be dead.
     fn retry_delay(&mut self) -> Duration {
         let part = if self.ballot.has_evidence() { 40 } else { 4 };
-        let spread = self.election_timeout() / part * self.ballot.slack();
+        let longer = if self.config.planted.loser_waits_long() { 400 } else { 1 };
+        let spread = self.election_timeout() / part * self.ballot.slack() * longer;
         spread / 4 + Duration::from_micros(self.draw() % micros(spread).max(1))
     }
 

@@ -148,7 +148,7 @@ impl Files {
         let names: Vec<String> = self.0.keys().cloned().collect();
         let read = |name: &str| self.0.get(name).map(|bytes| Bytes::from(bytes.clone())).ok_or("no such file");
         let recovery =
-            recover(plan.journal(), &names, Draw::default(), read).map_err(|error| error.to_string())?;
+            recover(plan.journal(0), &names, Draw::default(), read).map_err(|error| error.to_string())?;
         recovery.repairs.iter().try_for_each(|op| self.apply(op))?;
         Ok((recovery.journal, recovery.recovered))
     }

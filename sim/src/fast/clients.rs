@@ -19,18 +19,21 @@ use super::{Event, World};
 use crate::dice::mix;
 use crate::model::Look;
 use crate::operator::Site;
-use crate::oracle::Fact;
-use crate::plan::{Ask, Plan, once};
+use crate::oracle::{Fact, counts_votes};
+use crate::plan::{Ask, Flood, Plan, once};
 use crate::trace::{Answer, Step};
-use crate::workload::{Mind, said, set, shown};
+use crate::workload::{Mind, rushing, said, set, shown};
 
 /// All clients, and every request that they made.
 #[derive(Debug)]
 pub(super) struct Clients {
     clients: Vec<Client>,
     ops: Vec<Op>,
-    /// The last write was answered.
+    /// The last write, and whether it was answered.
+    last_write: Option<usize>,
     pub(super) probed: bool,
+    /// When a write was last answered that a majority holds.
+    pub(super) served_at: u64,
 }
 
 #[derive(Debug)]
@@ -78,7 +81,7 @@ impl Clients {
         };
         let named = plan.operations.iter().map(|operation| operation.client + 1).max().unwrap_or(0);
         let clients = (0..plan.workload.clients.max(named)).map(client).collect();
-        Self { clients, ops: Vec::new(), probed: false }
+        Self { clients, ops: Vec::new(), last_write: None, probed: false, served_at: 0 }
     }
 }
 
@@ -183,6 +186,22 @@ impl World<'_> {
         let command = set(b"probe", format!("probe {}", self.now).into_bytes(), None, Condition::Always);
         let concern = if replicas == 0 { Concern::Quorum } else { Concern::Replicas(replicas) };
         let op = self.open(None, host, Want::Write { command, concern }, "the last write".to_owned());
+        self.clients.last_write = Some(op);
+        self.after(200, Event::Request { op });
+    }
+
+    /// A write for a majority, since nobody else had one answered.
+    pub(super) fn knock(&mut self, host: usize) {
+        let command = set(b"knock", format!("knock n{host} {}", self.now).into_bytes(), None, Condition::Always);
+        let want = Want::Write { command, concern: Concern::Quorum };
+        let op = self.open(None, host, want, "does anybody take writes?".to_owned());
+        self.after(200, Event::Request { op });
+    }
+
+    /// A write of a flood.
+    pub(super) fn rush(&mut self, host: usize, flood: Flood, nth: u64) {
+        let (command, concern) = rushing(self.plan, flood, nth);
+        let op = self.open(None, host, Want::Write { command, concern }, format!("{flood:?} {nth} of a flood"));
         self.after(200, Event::Request { op });
     }
 
@@ -230,7 +249,9 @@ impl World<'_> {
         let Some(to) = host_of(leader) else { return };
         let epoch = |world: &Self, number: usize| world.status(number).map(|status| status.epoch);
         let begins = self.hosts[to].process.as_ref().is_some_and(|it| it.node.view().state == State::Opening);
-        let opens = begins && epoch(self, host) == epoch(self, to);
+        // Who opens a mastership anew tells of its epoch once that is on its disk; until then, of the one before its start.
+        let before = self.hosts[to].process.as_ref().map(|it| it.promised_at_start);
+        let opens = begins && epoch(self, host) == epoch(self, to) && epoch(self, to) != before;
         self.see(&Fact::SentOn { node: host, to, opens });
     }
 
@@ -293,9 +314,12 @@ impl World<'_> {
                     self.clients.clients[client].mind.saw(&pair.key, version.0);
                 }
                 self.tally.writes += 1;
+                if counts_votes(written.concern) {
+                    self.clients.served_at = self.now;
+                }
                 match client {
                     Some(client) => self.clients.clients[client].last = Some(written.position),
-                    None => self.clients.probed = true,
+                    None => self.clients.probed |= self.clients.last_write == Some(op),
                 }
                 self.next_after(op, true);
             }

@@ -9,7 +9,7 @@ use synap_core::input::{Input, LinkChange};
 use synap_core::message::Message;
 use synap_core::node::Node;
 use synap_core::output::{LinkAction, Output};
-use synap_core::position::Index;
+use synap_core::position::{Epoch, Index};
 use synap_core::recovered::Recovered;
 use synap_core::time::{Now, Time, WallMs};
 use synap_core::view::Proof;
@@ -21,7 +21,7 @@ use super::{Event, World};
 use crate::clock::Clock;
 use crate::dice::mix;
 use crate::disk::{Handle, ModelDisk};
-use crate::operator::{Setup, Site, unrecoverable};
+use crate::operator::{Setup, Site, state_changed, unrecoverable};
 use crate::oracle::Fact;
 use crate::plan::Plan;
 use crate::trace::{Standing, Step, fingerprint};
@@ -43,6 +43,8 @@ pub(super) struct Host {
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) node: Node,
+    /// The epoch that its disk had promised when it started.
+    pub(super) promised_at_start: Epoch,
     pub(super) handle: Handle,
     pub(super) journal: Journal,
     pub(super) log: Lane,
@@ -116,7 +118,7 @@ impl World<'_> {
         let (handle, recovery) = {
             let mut disk = host.disk();
             let handle = disk.attach();
-            (handle, recover(self.plan.journal(), &disk.list(), draw, |name| disk.read(name)))
+            (handle, recover(self.plan.journal(number), &disk.list(), draw, |name| disk.read(name)))
         };
         let recovery = match recovery {
             Ok(recovery) => recovery,
@@ -133,9 +135,11 @@ impl World<'_> {
             return;
         }
         let recovered = recovery.recovered.unwrap_or_else(|| Recovered::empty(draw.node, config.role));
+        let promised_at_start = recovered.hard_state.promised;
         let node = Node::new(config, recovered, seed, now);
         host.process = Some(Process {
             node,
+            promised_at_start,
             handle,
             journal: recovery.journal,
             log: Lane::default(),
@@ -266,6 +270,7 @@ impl World<'_> {
                 text: event.to_string(),
             });
             match event {
+                CoreEvent::State { to, .. } => state_changed(self, number, *to),
                 CoreEvent::SnapshotInstalled { .. } => self.tally.full_syncs += 1,
                 CoreEvent::RolledBack { .. } => self.tally.rollbacks += 1,
                 _ => {}

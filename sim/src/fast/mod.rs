@@ -69,6 +69,8 @@ enum Event {
     GiveUp { op: usize },
     /// A fault begins.
     Begin(usize),
+    /// A fault that has begun goes on.
+    Again(usize),
     /// A fault ends.
     End(usize),
     /// A look at everything.
@@ -178,6 +180,7 @@ impl<'p> World<'p> {
             Event::Request { op } => self.request_arrives(op),
             Event::GiveUp { op } => self.give_up(op),
             Event::Begin(number) => operator::fault_begins(self, number),
+            Event::Again(number) => operator::fault_goes_on(self, number),
             Event::End(number) => operator::fault_ends(self, number),
             Event::Watch => {
                 self.after(WATCH_US, Event::Watch);

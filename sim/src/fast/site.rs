@@ -11,6 +11,7 @@ use super::{Event, World};
 use crate::disk::ModelDisk;
 use crate::operator::{Operator, Order, Setup, Site};
 use crate::oracle::{Fact, Platter};
+use crate::plan::Flood;
 use crate::run::{Tally, Verdict};
 use crate::trace::Step;
 
@@ -36,6 +37,10 @@ impl Site for World<'_> {
 
     fn count(&mut self, what: impl FnOnce(&mut Tally)) {
         what(&mut self.tally);
+    }
+
+    fn served_at(&self) -> u64 {
+        self.clients.served_at
     }
 
     fn writes(&self) -> u64 {
@@ -81,6 +86,10 @@ impl Site for World<'_> {
         self.after(us, Event::Start { host: node });
     }
 
+    fn again_after(&mut self, us: u64, fault: usize) {
+        self.after(us, Event::Again(fault));
+    }
+
     fn pause(&mut self, node: usize, us: u64) {
         let until = self.now + us;
         let host = &mut self.hosts[node];
@@ -91,6 +100,10 @@ impl Site for World<'_> {
     fn go_on(&mut self, _: usize) {}
 
     fn stop(&mut self, _: usize) {}
+
+    fn is_open(&self, from: usize, to: usize) -> bool {
+        !self.network.is_blocked(from, to)
+    }
 
     fn block(&mut self, from: usize, to: usize) {
         self.network.block(from, to);
@@ -133,6 +146,14 @@ impl Site for World<'_> {
             Order::PauseElections(length) => Request::Pause(length),
         };
         self.operate(node, request);
+    }
+
+    fn rush(&mut self, node: usize, flood: Flood, nth: u64) {
+        Self::rush(self, node, flood, nth);
+    }
+
+    fn knock(&mut self, node: usize) {
+        Self::knock(self, node);
     }
 
     fn probe(&mut self, master: usize, replicas: u32) {

@@ -5,13 +5,20 @@ use std::time::Duration;
 use synap_core::config::RoleHint;
 
 use super::disks::{damage, may_lead, new_disk, older_disk, swap_disks};
-use super::{Order, Site, hold, leads, plan_of, release};
+use super::steering::{begin_loop, end_loop, loop_goes_on, stop_waiting, strike_aimed};
+use super::{Operator, Order, Site, hold, leads, plan_of, release};
 use crate::dice::mix;
 use crate::plan::What;
 use crate::trace::Step;
 
 /// How long it takes to start another version in the place of one.
 const REVERSION_US: u64 = 100_000;
+
+/// Between two writes of a flood.
+const FLOOD_US: u64 = 1_000;
+
+/// More than one flood sends.
+const FLOOD_WRITES_MAX: u64 = 1_000_000;
 
 /// How much later than the first a machine may be back after all have lost their power.
 const LATE_US_MAX: u64 = 400_000;
@@ -26,14 +33,34 @@ pub(crate) fn fault_begins(site: &mut impl Site, number: usize) {
         text: format!("{:?}", fault.what),
     });
     let took_effect = begin(site, number, &fault.what, Duration::from_millis(fault.for_ms));
+    ails(site, number, true);
     site.count(|tally| match took_effect {
         Effect::Took => {
             tally.faults += 1;
             tally.coverage.began(&fault.what);
         }
-        Effect::NobodyLed => {}
+        Effect::NobodyLed | Effect::Waits => {}
         Effect::Skipped => tally.skipped += 1,
     });
+}
+
+/// Something that goes on while fault `number` lasts.
+pub(crate) fn fault_goes_on(site: &mut impl Site, number: usize) {
+    let plan = plan_of(site);
+    match plan.faults[number].what {
+        What::CrashLoop(node, _) => loop_goes_on(site, number, node.into()),
+        What::Flood(_) => {
+            flood(site, number);
+        }
+        ref what => {
+            let Some(node) = strike_aimed(site, number, what) else { return };
+            site.operator().touched[node] = true;
+            site.count(|tally| {
+                tally.faults += 1;
+                tally.coverage.began(what);
+            });
+        }
+    }
 }
 
 /// Whether a fault took effect.
@@ -42,6 +69,8 @@ enum Effect {
     Took,
     /// It hits whoever leads, and nobody does.
     NobodyLed,
+    /// It hits whoever comes into a state, and nobody has yet.
+    Waits,
     /// This level cannot express it.
     Skipped,
 }
@@ -101,6 +130,17 @@ fn begin<S: Site>(site: &mut S, number: usize, what: &What, lasts: Duration) -> 
         What::PauseElections => return order_master(site, number, Order::PauseElections(lasts)),
         What::Skew(node, versions) => reversion(site, node.into(), versions),
         What::Garble(node) => site.garble(node.into(), true),
+        What::CrashLoop(node, times) => begin_loop(site, number, node.into(), times),
+        What::Flood(_) => return flood(site, number),
+        What::KillCandidate
+        | What::KillPromoting
+        | What::KillOpening
+        | What::KillRollingBack
+        | What::KillSyncing
+        | What::ResetSyncing => {
+            site.operator().awaiting.insert(number);
+            return Effect::Waits;
+        }
     }
     Effect::Took
 }
@@ -109,6 +149,7 @@ fn begin<S: Site>(site: &mut S, number: usize, what: &What, lasts: Duration) -> 
 pub(crate) fn fault_ends<S: Site>(site: &mut S, number: usize) {
     let plan = plan_of(site);
     site.note(&[41, number as u64], || Step::FaultEnded { fault: number });
+    ails(site, number, false);
     match plan.faults[number].what {
         What::Stop(_) if !S::HAS_FRONT => {}
         What::Kill(node) | What::PowerCut(node) | What::Wipe(node) | What::EditRole(node) | What::Stop(node) => {
@@ -118,13 +159,24 @@ pub(crate) fn fault_ends<S: Site>(site: &mut S, number: usize) {
             release(site, one.into(), 0);
             release(site, other.into(), 0);
         }
-        What::KillMaster => {
-            if let Some(node) = site.operator().masters_hit.remove(&number) {
+        What::KillMaster
+        | What::KillCandidate
+        | What::KillPromoting
+        | What::KillOpening
+        | What::KillRollingBack
+        | What::KillSyncing => {
+            stop_waiting(site, number);
+            if let Some(node) = site.operator().hit.remove(&number) {
                 release(site, node, 0);
             }
         }
+        What::ResetSyncing => stop_waiting(site, number),
+        What::CrashLoop(node, _) => end_loop(site, number, node.into()),
+        What::Flood(_) => {
+            site.operator().floods.remove(&number);
+        }
         What::CutMaster => {
-            if let Some(node) = site.operator().masters_hit.remove(&number) {
+            if let Some(node) = site.operator().hit.remove(&number) {
                 rejoin(site, &[node as u8]);
             }
         }
@@ -162,10 +214,51 @@ pub(crate) fn fault_ends<S: Site>(site: &mut S, number: usize) {
     }
 }
 
+/// A fault is at work on the nodes that it names, on the master that it hit, or on all where it names none, until it ends.
+fn ails(site: &mut impl Site, number: usize, begins: bool) {
+    let plan = plan_of(site);
+    let named = plan.faults[number].what.nodes(plan.nodes());
+    let hit = match plan.faults[number].what {
+        ref what if what.chooses() => site.operator().hit.get(&number).copied().into_iter().collect(),
+        What::Flood(_) => Vec::new(),
+        // Writes wait for a handover, whoever it was asked of.
+        What::Switchover(_) => (0..plan.nodes()).collect(),
+        _ if named.is_empty() => (0..plan.nodes()).collect(),
+        _ => named,
+    };
+    let lasts = plan.faults[number].what.lasts();
+    let Operator { ailing, touched, .. } = site.operator();
+    for node in hit {
+        touched[node] = true;
+        match (lasts, begins) {
+            (true, true) => ailing[node] += 1,
+            (true, false) => ailing[node] -= 1,
+            (false, _) => {}
+        }
+    }
+}
+
+/// The next writes of a flood, if anybody leads.
+fn flood(site: &mut impl Site, number: usize) -> Effect {
+    let plan = plan_of(site);
+    let What::Flood(flood) = plan.faults[number].what else { return Effect::Skipped };
+    let ended = site.now() >= (plan.faults[number].at_ms + plan.faults[number].for_ms) * 1000;
+    if ended {
+        return Effect::Took;
+    }
+    site.again_after(FLOOD_US, number);
+    let Some(node) = leads(site) else { return Effect::NobodyLed };
+    let nth = site.operator().floods.entry(number).or_default();
+    *nth += 1;
+    let nth = *nth;
+    site.rush(node, flood, number as u64 * FLOOD_WRITES_MAX + nth);
+    Effect::Took
+}
+
 /// A fault that hits whoever leads; without effect if nobody does.
 fn strike<S: Site>(site: &mut S, number: usize, hit: impl FnOnce(&mut S, usize)) -> Effect {
     let Some(node) = leads(site) else { return Effect::NobodyLed };
-    site.operator().masters_hit.insert(number, node);
+    site.operator().hit.insert(number, node);
     hit(site, node);
     Effect::Took
 }

@@ -7,10 +7,12 @@
 mod converged;
 mod disks;
 mod faults;
+mod looking;
+mod steering;
 mod steward;
 mod watching;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
@@ -21,11 +23,13 @@ use synap_core::status::Status;
 use crate::dice::mix;
 use crate::disk::ModelDisk;
 use crate::oracle::{Fact, Platter};
-use crate::plan::Plan;
+use crate::plan::{Flood, Plan};
 use crate::run::{Tally, Verdict};
 use crate::trace::Step;
 pub(crate) use disks::unrecoverable;
-pub(crate) use faults::{fault_begins, fault_ends};
+pub(crate) use faults::{fault_begins, fault_ends, fault_goes_on};
+use steering::CrashLoop;
+pub(crate) use steering::state_changed;
 use steward::Steward;
 pub(crate) use watching::{WATCH_US, standing, watch};
 
@@ -35,8 +39,22 @@ pub(crate) struct Operator {
     plan: Arc<Plan>,
     steward: Steward,
     probing_since: Option<u64>,
-    /// The master that a fault has hit, by the fault's number.
-    masters_hit: BTreeMap<usize, usize>,
+    /// The node that a fault has hit which chooses, by the fault's number.
+    hit: BTreeMap<usize, usize>,
+    /// Faults that wait for a node to come into a state.
+    awaiting: BTreeSet<usize>,
+    /// The node that such a fault will hit in a moment.
+    aimed: BTreeMap<usize, usize>,
+    /// Crash loops, by the fault's number.
+    loops: BTreeMap<usize, CrashLoop>,
+    /// Floods: how many writes each has sent.
+    floods: BTreeMap<usize, u64>,
+    /// How many faults are at work on each node.
+    ailing: Vec<u32>,
+    /// Nodes that a fault has hit since the last look.
+    touched: Vec<bool>,
+    /// When the cluster was last asked for a write because nobody else had one answered.
+    knocked_at: u64,
     /// Copies of disks, by the number of the fault that puts them back.
     copies: BTreeMap<usize, ModelDisk>,
 }
@@ -85,6 +103,8 @@ pub(crate) trait Site {
     fn note(&mut self, parts: &[u64], step: impl FnOnce() -> Step);
     fn see(&mut self, fact: &Fact<'_>);
     fn count(&mut self, what: impl FnOnce(&mut Tally));
+    /// When a write was last answered that a majority holds.
+    fn served_at(&self) -> u64;
     /// The writes that were answered so far.
     fn writes(&self) -> u64;
     /// Ends the run, unless it has ended already.
@@ -104,6 +124,8 @@ pub(crate) trait Site {
     fn end(&mut self, node: usize, power: bool, why: &str);
     /// The process starts after so long, if none runs and nothing holds it down.
     fn start_after(&mut self, us: u64, node: usize);
+    /// A fault that has begun goes on after so long.
+    fn again_after(&mut self, us: u64, fault: usize);
     /// The process stands still for so long.
     fn pause(&mut self, node: usize, us: u64);
     /// One pause is over.
@@ -111,6 +133,8 @@ pub(crate) trait Site {
     /// The process is asked to end in good order.
     fn stop(&mut self, node: usize);
 
+    /// Whether anything gets from one node to another.
+    fn is_open(&self, from: usize, to: usize) -> bool;
     fn block(&mut self, from: usize, to: usize);
     fn unblock(&mut self, from: usize, to: usize);
     /// Ways are open again: what waited goes on.
@@ -126,6 +150,10 @@ pub(crate) trait Site {
 
     /// Asks a node; the answer goes to the trace alone.
     fn order(&mut self, node: usize, order: Order);
+    /// A write of a flood, the so manieth; nobody waits for its answer.
+    fn rush(&mut self, node: usize, flood: Flood, nth: u64);
+    /// A write for a majority, to see whether it is answered.
+    fn knock(&mut self, node: usize);
     /// A last write, on so many replicas besides the master: it shows that the cluster serves.
     fn probe(&mut self, master: usize, replicas: u32);
     /// Whether the last write was answered.
@@ -138,7 +166,14 @@ impl Operator {
             plan: Arc::new(plan.clone()),
             steward: Steward::default(),
             probing_since: None,
-            masters_hit: BTreeMap::new(),
+            hit: BTreeMap::new(),
+            awaiting: BTreeSet::new(),
+            aimed: BTreeMap::new(),
+            loops: BTreeMap::new(),
+            floods: BTreeMap::new(),
+            ailing: vec![0; plan.nodes()],
+            touched: vec![false; plan.nodes()],
+            knocked_at: 0,
             copies: BTreeMap::new(),
         }
     }

@@ -4,7 +4,7 @@ use synap_core::status::Status;
 
 use super::converged::{converged, members_up, owe_service};
 use super::steward::{Bury, Promote, Repoint};
-use super::{Operator, Order, Setup, Site, plan_of};
+use super::{Operator, Order, Setup, Site, looking, plan_of};
 use crate::oracle::Fact;
 use crate::run::Verdict;
 use synap_core::config::RoleHint;
@@ -28,6 +28,7 @@ const ANSWERS_MIN: u64 = 5;
 pub(crate) fn watch(site: &mut impl Site) {
     let plan = plan_of(site);
     let (now, calm_at) = (site.now(), plan.calm_at_ms * 1000);
+    looking::look(site);
     if now < calm_at {
         return;
     }

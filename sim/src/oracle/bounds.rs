@@ -28,7 +28,8 @@ impl Oracle for Bounds {
         // rest has gone.
         let positions = &status.positions;
         let unsettled = positions.last.index.ahead_of(positions.applied.index.min(positions.durable));
-        let tail_bytes_max = ground.plan.knobs.tail_bytes_max + unsettled * ground.log.record_bytes_max();
+        let tail_bytes_max =
+            ground.plan.knobs_of(*node).tail_bytes_max + unsettled * ground.log.record_bytes_max();
         if status.tail_bytes > tail_bytes_max {
             return Err(format!("n{node} keeps {} bytes of log in memory", status.tail_bytes));
         }

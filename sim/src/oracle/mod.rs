@@ -4,6 +4,7 @@
 //! [`Oracles`] hands every fact to every oracle and keeps the first violation.
 
 mod applied_once;
+mod available;
 mod bounds;
 mod by_the_model;
 mod commits;
@@ -47,8 +48,10 @@ use synap_core::view::View;
 use crate::disk::ModelDisk;
 use crate::model::Fronted;
 use crate::plan::Plan;
+pub use available::Look;
 pub use front_tells::Shown;
 pub use platter::Platter;
+pub(crate) use quorum_durable::counts_votes;
 pub use world_log::WorldLog;
 
 /// Something that happened in a run. `node` counts from 0; `life` counts the starts of its process.
@@ -220,6 +223,8 @@ pub enum Fact<'a> {
         /// When it was asked, if it demanded everything that was answered before.
         linearizable_since: Option<u64>,
     },
+    /// Whoever runs the machines has looked at them.
+    Looked(Look<'a>),
     /// The run is over and the cluster has converged on this master.
     Converged {
         /// The master.
@@ -349,6 +354,7 @@ impl Oracles {
             Box::new(pauses::Pauses::new(nodes)),
             Box::new(sent_on::SentOn::default()),
             Box::new(bounds::Bounds),
+            Box::new(available::Available::new(nodes)),
         ];
         Self {
             oracles,

@@ -70,7 +70,7 @@ fn holders(ground: &Ground<'_>, node: usize, position: Position) -> u32 {
 }
 
 /// Whether an answer of this concern says that the write is committed.
-pub(super) fn counts_votes(concern: Concern) -> bool {
+pub(crate) fn counts_votes(concern: Concern) -> bool {
     match concern {
         Concern::Async | Concern::Local => false,
         Concern::Quorum | Concern::Replicas(_) => true,

@@ -73,6 +73,9 @@ impl Plan {
         for (number, operation) in self.operations.iter().enumerate() {
             is_there(vec![usize::from(operation.node)], nodes, || format!("operation {number}"))?;
         }
+        for own in &self.knobs.own {
+            is_there(vec![usize::from(own.node)], nodes, || "a node's own settings".to_owned())?;
+        }
         let workload = &self.workload;
         if workload.clients > 0 && (workload.keys == 0 || workload.concerns.is_empty()) {
             return Err(PlanError::IdleWorkload);

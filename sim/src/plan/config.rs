@@ -7,7 +7,7 @@ use synap_core::ids::NodeId;
 use synap_core::message::PROTOCOL_VERSION;
 use synap_core::wal::JournalConfig;
 
-use super::Plan;
+use super::{Knobs, Own, Plan};
 use crate::bugs;
 use crate::dice::mix;
 
@@ -17,10 +17,41 @@ pub(crate) const HTTP_PORT: u16 = 15500;
 /// Where other nodes reach it.
 pub(crate) const REPLICATION_PORT: u16 = 15501;
 
+impl Knobs {
+    fn election_timeout_ms(&self) -> u64 {
+        if self.election_ms == 0 { self.heartbeat_ms * 2 } else { self.election_ms }
+    }
+}
+
 impl Plan {
+    /// What a node is configured with, its own settings included.
+    pub(crate) fn knobs_of(&self, number: usize) -> Knobs {
+        let all = self.knobs.clone();
+        let Some(own) = self.own(number) else { return all };
+        Knobs {
+            reconnect_ms: own.reconnect_ms.unwrap_or(all.reconnect_ms),
+            tail_bytes_max: own.tail_bytes_max.unwrap_or(all.tail_bytes_max),
+            segment_bytes_max: own.segment_bytes_max.unwrap_or(all.segment_bytes_max),
+            snapshot_wal_bytes: own.snapshot_wal_bytes.unwrap_or(all.snapshot_wal_bytes),
+            max_lag_ms: own.max_lag_ms.unwrap_or(all.max_lag_ms),
+            crash_evidence: own.crash_evidence.unwrap_or(all.crash_evidence),
+            automatic: all.automatic && own.manual != Some(true),
+            ..all
+        }
+    }
+
+    fn own(&self, number: usize) -> Option<&Own> {
+        self.knobs.own.iter().find(|own| usize::from(own.node) == number)
+    }
+
+    /// The longest election timeout that a node is configured with, in microseconds.
+    pub(crate) fn election_timeout_us(&self) -> u64 {
+        (0..self.nodes()).map(|node| self.knobs_of(node).election_timeout_ms()).max().unwrap_or(0) * 1000
+    }
+
     /// The configuration of node `number`, in whose file stand this role and node `master` as the master.
     pub(crate) fn config(&self, number: usize, role: RoleHint, master: usize) -> Config {
-        let knobs = &self.knobs;
+        let knobs = &self.knobs_of(number);
         let here = |port| Address { host: Some(format!("n{number}")), port };
         Config {
             node_name: format!("n{number}"),
@@ -30,19 +61,19 @@ impl Plan {
             replication: Some(here(REPLICATION_PORT)),
             master_address: (role == RoleHint::Replica).then(|| format!("n{master}:{REPLICATION_PORT}")),
             heartbeat_interval: Duration::from_millis(knobs.heartbeat_ms),
-            max_lag: Duration::from_secs(10),
+            max_lag: Duration::from_millis(knobs.max_lag_ms),
             auto_reconnect: true,
             reconnect_delay_max: Duration::from_millis(knobs.reconnect_ms),
             write_concern: Concern::Quorum,
             tail_bytes_max: knobs.tail_bytes_max,
             uncommitted_bytes_max: knobs.uncommitted_bytes_max,
             failover_mode: if knobs.automatic { FailoverMode::Auto } else { FailoverMode::Manual },
-            election_timeout: Duration::from_millis(knobs.heartbeat_ms * 2),
+            election_timeout: Duration::from_millis(knobs.election_timeout_ms()),
+            crash_evidence: knobs.crash_evidence,
+            voters_max: knobs.voters_max,
             disk_timeout: None,
-            crash_evidence: true,
-            voters_max: 5,
             catch_up: Duration::from_millis(500),
-            priority: 100,
+            priority: self.own(number).and_then(|own| own.priority).unwrap_or(100),
             persistent: true,
             fsync: FsyncMode::Always,
             snapshot: Some(SnapshotPolicy {
@@ -63,12 +94,13 @@ impl Plan {
     }
 
     /// The configuration of a node's journal.
-    pub(crate) fn journal(&self) -> JournalConfig {
+    pub(crate) fn journal(&self, number: usize) -> JournalConfig {
+        let knobs = self.knobs_of(number);
         JournalConfig {
             wal: true,
-            segment_bytes_max: self.knobs.segment_bytes_max,
+            segment_bytes_max: knobs.segment_bytes_max,
             fsync: FsyncMode::Always,
-            tail_bytes_max: self.knobs.tail_bytes_max,
+            tail_bytes_max: knobs.tail_bytes_max,
             planted: bugs::planted(self.planted.as_deref()),
         }
     }

@@ -3,6 +3,7 @@
 
 use synap_core::config::APPLIES_PER_TURN_MAX;
 
+use super::wider::widen;
 use crate::dice::Dice;
 use crate::disk::{DiskProfile, FailedSync};
 use crate::plan::{Fault, Knobs, Network, PLAN_VERSION, Plan, What, Workload, ruins_disk};
@@ -25,7 +26,7 @@ pub fn draw(seed: u64) -> Plan {
         faults.extend(lasting(&mut dice, &broken, replicas + 1, calm_at_ms));
         faults.sort_by_key(|fault| fault.at_ms);
     }
-    Plan {
+    let mut plan = Plan {
         version: PLAN_VERSION,
         seed,
         replicas,
@@ -40,7 +41,9 @@ pub fn draw(seed: u64) -> Plan {
         calm_at_ms,
         converge_within_ms: 60_000,
         knobs,
-    }
+    };
+    widen(&mut plan);
+    plan
 }
 
 /// Most runs are long and at ease, so that timeouts, snapshots and repairs come to their end between faults; some are
@@ -83,6 +86,7 @@ fn knobs(dice: &mut Dice, busy_ms: u64) -> Knobs {
         automatic: false,
         // Rarely more than the lease allows for: then mastership is no proof, and what needs none must hold all the same.
         drift_ppm_max: *dice.pick(&[0, 0, 100, 100, 100, 10_000, 10_000, 10_000, 200_000]),
+        ..Knobs::default()
     }
 }
 

@@ -9,8 +9,11 @@ pub(crate) mod config;
 mod draw;
 mod text;
 mod usual;
+mod wider;
 
 use serde::{Deserialize, Serialize};
+
+use synap_core::status::State;
 
 use crate::disk::DiskProfile;
 pub use ask::{Ask, AskError, PAD, ZERO, concern_of, once};
@@ -19,7 +22,7 @@ pub use draw::{draw, with_front};
 pub use text::to_text;
 
 /// The version of this format, and of what a bare seed means.
-pub const PLAN_VERSION: u32 = 6;
+pub const PLAN_VERSION: u32 = 7;
 
 /// What a run does. Everything may be left out of a script: [`usual`] says what then holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +88,48 @@ pub struct Knobs {
     pub automatic: bool,
     /// How far a node's clock may gain or lose, in millionths; each node's is drawn.
     pub drift_ppm_max: u32,
+    /// `failover.election_timeout_ms`; 0: twice the heartbeat.
+    pub election_ms: u64,
+    /// `max_lag_ms`.
+    pub max_lag_ms: u64,
+    /// `failover.voters_max`.
+    pub voters_max: u32,
+    /// `failover.crash_evidence`.
+    pub crash_evidence: bool,
+    /// What single nodes are configured with instead.
+    pub own: Vec<Own>,
+}
+
+/// What one node is configured with, where it is not what the others are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Own {
+    /// Which.
+    pub node: u8,
+    /// As in [`Knobs`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconnect_ms: Option<u64>,
+    /// As in [`Knobs`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tail_bytes_max: Option<u64>,
+    /// As in [`Knobs`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment_bytes_max: Option<u64>,
+    /// As in [`Knobs`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_wal_bytes: Option<u64>,
+    /// As in [`Knobs`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_lag_ms: Option<u64>,
+    /// As in [`Knobs`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crash_evidence: Option<bool>,
+    /// `failover.mode: manual`: it never votes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manual: Option<bool>,
+    /// `failover.priority`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u32>,
 }
 
 /// How the network behaves when nothing is wrong with it.
@@ -230,9 +275,62 @@ pub enum What {
     Skew(u8, i16),
     /// Some of what the node sends to other nodes arrives with a flipped bit.
     Garble(u8),
+    /// The process is killed and started again so often, mostly as soon as it serves, until the fault ends.
+    CrashLoop(u8, u16),
+    /// The first node that asks for votes is killed within the next moments, and started again when the fault ends.
+    KillCandidate,
+    /// As [`What::KillCandidate`], for who asks the others what they hold, before it leads without being elected.
+    KillPromoting,
+    /// As [`What::KillCandidate`], for who opens its mastership.
+    KillOpening,
+    /// As [`What::KillCandidate`], for who writes what its master does not have to a rollback file.
+    KillRollingBack,
+    /// As [`What::KillCandidate`], for who takes a snapshot from its master.
+    KillSyncing,
+    /// The connections of the first node that takes a snapshot from its master break within the next moments.
+    ResetSyncing,
+    /// Writes rush in at whoever leads, without waiting for answers.
+    Flood(Flood),
+}
+
+/// What rushes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flood {
+    /// Plain sets that are answered once they are ordered.
+    Async,
+    /// Keys that nobody else uses, with a short time to live.
+    Ttl,
+    /// Batches of many long values.
+    Batches,
 }
 
 impl What {
+    /// Whether it holds on until it ends, rather than being over in an instant.
+    pub fn lasts(&self) -> bool {
+        !matches!(
+            self,
+            Self::Reset(_)
+                | Self::Rot(_)
+                | Self::Spoil(_)
+                | Self::Misdirect(_)
+                | Self::OldDisk(_)
+                | Self::WallJump(..)
+                | Self::Promote(..)
+                | Self::Snapshot(_)
+                | Self::Strangers(_)
+                | Self::Switchover(_)
+                | Self::Remove(_)
+                | Self::Priority(..)
+                | Self::PauseElections
+                | Self::Partition(_)
+                | Self::OneWay(..)
+                | Self::KillMaster
+                | Self::CutMaster
+                | Self::Flood(_)
+        ) && self.awaits().is_none()
+    }
+
     /// The nodes that it hits, of so many; none where it hits the network as a whole.
     pub fn nodes(&self, nodes: usize) -> Vec<usize> {
         match self {
@@ -258,12 +356,40 @@ impl What {
             | Self::Remove(node)
             | Self::Priority(node, _)
             | Self::Skew(node, _)
-            | Self::Garble(node) => vec![usize::from(*node)],
+            | Self::Garble(node)
+            | Self::CrashLoop(node, _) => vec![usize::from(*node)],
             Self::OneWay(from, to) | Self::SwapDisks(from, to) => vec![usize::from(*from), usize::from(*to)],
             Self::Partition(side) => side.iter().copied().map(usize::from).collect(),
             Self::PowerCutAll => (0..nodes).collect(),
-            Self::KillMaster | Self::CutMaster | Self::SlowNetwork(_) | Self::PauseElections => Vec::new(),
+            Self::KillMaster
+            | Self::CutMaster
+            | Self::SlowNetwork(_)
+            | Self::PauseElections
+            | Self::KillCandidate
+            | Self::KillPromoting
+            | Self::KillOpening
+            | Self::KillRollingBack
+            | Self::KillSyncing
+            | Self::ResetSyncing
+            | Self::Flood(_) => Vec::new(),
         }
+    }
+
+    /// The state of a node that it waits for.
+    pub fn awaits(&self) -> Option<State> {
+        match self {
+            Self::KillCandidate => Some(State::Campaigning),
+            Self::KillPromoting => Some(State::CatchingUp),
+            Self::KillOpening => Some(State::Opening),
+            Self::KillRollingBack => Some(State::RollingBack),
+            Self::KillSyncing | Self::ResetSyncing => Some(State::Syncing),
+            _ => None,
+        }
+    }
+
+    /// Whether it hits a node that is known only when it does.
+    pub fn chooses(&self) -> bool {
+        matches!(self, Self::KillMaster | Self::CutMaster) || self.awaits().is_some()
     }
 }
 

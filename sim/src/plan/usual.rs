@@ -63,6 +63,11 @@ impl Default for Knobs {
             through_codec: false,
             automatic: false,
             drift_ppm_max: 0,
+            election_ms: 0,
+            max_lag_ms: 10_000,
+            voters_max: 5,
+            crash_evidence: true,
+            own: Vec::new(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A plan without one of its nodes: what hits only that node goes with it, and the nodes after it move up.
 
-use crate::plan::{Fault, Plan, What};
+use crate::plan::{Fault, Knobs, Own, Plan, What};
 
 /// The plan without `node`; none where it is the first master, or the only replica.
 pub(super) fn without(plan: &Plan, node: usize) -> Option<Plan> {
@@ -18,7 +18,9 @@ pub(super) fn without(plan: &Plan, node: usize) -> Option<Plan> {
         operation.node = moved(operation.node).unwrap_or(0);
         operation
     });
+    let own = plan.knobs.own.iter().filter_map(|own| Some(Own { node: moved(own.node)?, ..own.clone() }));
     Some(Plan {
+        knobs: Knobs { own: own.collect(), ..plan.knobs.clone() },
         replicas: plan.replicas - 1,
         faults: faults.collect(),
         operations: operations.collect(),
@@ -58,7 +60,17 @@ fn without_in(what: &What, moved: impl Fn(u8) -> Option<u8>) -> Option<What> {
         What::Skew(node, versions) => What::Skew(moved(*node)?, *versions),
         What::Garble(node) => What::Garble(moved(*node)?),
         What::Priority(node, priority) => What::Priority(moved(*node)?, *priority),
-        What::KillMaster | What::CutMaster | What::PauseElections => what.clone(),
+        What::CrashLoop(node, times) => What::CrashLoop(moved(*node)?, *times),
+        What::KillMaster
+        | What::CutMaster
+        | What::PauseElections
+        | What::KillCandidate
+        | What::KillPromoting
+        | What::KillOpening
+        | What::KillRollingBack
+        | What::KillSyncing
+        | What::ResetSyncing
+        | What::Flood(_) => what.clone(),
     })
 }
 

@@ -66,7 +66,17 @@ pub(super) fn plainer(what: &What, nodes: usize) -> Vec<What> {
             .flat_map(|node| each().filter(move |other| other != node).map(move |other| (*node, other)))
             .flat_map(|(node, other)| [What::OneWay(node, other), What::OneWay(other, node)])
             .collect(),
-        What::KillMaster => each().map(What::Kill).collect(),
+        What::KillMaster
+        | What::KillCandidate
+        | What::KillPromoting
+        | What::KillOpening
+        | What::KillRollingBack
+        | What::KillSyncing => each().map(What::Kill).collect(),
+        What::ResetSyncing => each().map(What::Reset).collect(),
+        What::CrashLoop(node, times) if *times > 1 => {
+            vec![What::Kill(*node), What::CrashLoop(*node, times / 2), What::CrashLoop(*node, times - 1)]
+        }
+        What::CrashLoop(node, _) => vec![What::Kill(*node)],
         What::CutMaster => each().map(|node| What::Partition(vec![node])).collect(),
         What::Promote(node, true) => vec![What::Promote(*node, false)],
         What::Skew(node, _) => vec![What::Kill(*node)],
@@ -96,7 +106,8 @@ pub(super) fn plainer(what: &What, nodes: usize) -> Vec<What> {
         | What::Switchover(_)
         | What::Remove(_)
         | What::Priority(..)
-        | What::PauseElections => Vec::new(),
+        | What::PauseElections
+        | What::Flood(_) => Vec::new(),
     }
 }
 

@@ -84,7 +84,7 @@ fn prepare(stage: &Arc<Stage>, node: usize) -> Prepared {
         persistence: Some(PersistenceSettings {
             data_dir: PathBuf::new(),
             wal: true,
-            segment_bytes_max: plan.knobs.segment_bytes_max,
+            segment_bytes_max: plan.knobs_of(node).segment_bytes_max,
         }),
         http_bind: format!("0.0.0.0:{HTTP_PORT}"),
         replication_bind: Some(format!("0.0.0.0:{REPLICATION_PORT}")),

@@ -9,7 +9,7 @@ use synap_core::ids::{LinkId, RequestId};
 use synap_core::message::Message;
 use synap_core::output::Written;
 use synap_core::position::{Index, Position};
-use synap_core::status::Status;
+use synap_core::status::{State, Status};
 use synap_core::view::Outline;
 
 use crate::disk::ModelDisk;
@@ -28,6 +28,10 @@ pub(super) struct Ledger {
     /// The first thing that ends the run.
     pub(super) verdict: Option<Verdict>,
     pub(super) nodes: Vec<Seen>,
+    /// When a write was last answered that a majority holds.
+    pub(super) served_at: u64,
+    /// Nodes that came into another state since the last step.
+    pub(super) changes: Vec<(usize, State)>,
     /// The last write was answered.
     pub(super) probed: bool,
     /// Every life that is over, where records are kept.
@@ -82,6 +86,8 @@ impl Ledger {
             trace: Trace::new(keeps_trace),
             tally: Tally::default(),
             verdict: None,
+            served_at: 0,
+            changes: Vec::new(),
             probed: false,
             lives: Vec::new(),
             ops: 0,

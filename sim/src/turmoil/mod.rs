@@ -95,6 +95,8 @@ enum Due {
     Start(usize),
     /// A fault begins.
     Begin(usize),
+    /// A fault that has begun goes on.
+    Again(usize),
     /// A fault ends.
     End(usize),
     /// A look at everything.
@@ -155,6 +157,10 @@ impl Run {
                 return Verdict::Panic { cause: panics::first().unwrap_or_else(|| error.to_string()) };
             }
             self.supervise();
+            let changes = std::mem::take(&mut self.stage.ledger().changes);
+            for (node, to) in changes {
+                operator::state_changed(self, node, to);
+            }
             let now = self.now();
             while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= now) {
                 let due = entry.remove();
@@ -172,6 +178,7 @@ impl Run {
         match due {
             Due::Start(node) => self.start(node),
             Due::Begin(number) => operator::fault_begins(self, number),
+            Due::Again(number) => operator::fault_goes_on(self, number),
             Due::End(number) => operator::fault_ends(self, number),
             Due::Watch => {
                 self.after(WATCH_US, Due::Watch);

@@ -10,12 +10,15 @@ use synap_core::status::{Role, State, Status};
 
 use super::clients::Order as ToClients;
 use super::http::Call;
+use super::requests;
 use super::{Due, Run};
 use crate::disk::ModelDisk;
 use crate::operator::{Operator, Order, Setup, Site};
 use crate::oracle::{Fact, Platter};
+use crate::plan::Flood;
 use crate::run::{Tally, Verdict};
 use crate::trace::Step;
+use crate::workload::rushing;
 
 impl Site for Run {
     const HAS_FRONT: bool = true;
@@ -38,6 +41,10 @@ impl Site for Run {
 
     fn count(&mut self, what: impl FnOnce(&mut Tally)) {
         what(&mut self.stage.ledger().tally);
+    }
+
+    fn served_at(&self) -> u64 {
+        self.stage.ledger().served_at
     }
 
     fn writes(&self) -> u64 {
@@ -83,6 +90,10 @@ impl Site for Run {
         self.after(us, Due::Start(node));
     }
 
+    fn again_after(&mut self, us: u64, fault: usize) {
+        self.after(us, Due::Again(fault));
+    }
+
     fn pause(&mut self, node: usize, _: u64) {
         self.machine(node, |machine| machine.paused += 1);
     }
@@ -99,6 +110,10 @@ impl Site for Run {
     fn stop(&mut self, node: usize) {
         let stop = self.machine(node, |machine| machine.stop.clone());
         stop.cancel();
+    }
+
+    fn is_open(&self, from: usize, to: usize) -> bool {
+        self.stage.roads().is_open(from, to)
     }
 
     fn block(&mut self, from: usize, to: usize) {
@@ -150,6 +165,17 @@ impl Site for Run {
             }
         };
         self.give(ToClients::Call(node, Call::post(path, body.to_string())));
+    }
+
+    fn rush(&mut self, node: usize, flood: Flood, nth: u64) {
+        let (command, concern) = rushing(&self.stage.plan, flood, nth);
+        let call = requests::write(&command, concern, self.stage.plan.workload.timeout_ms, false);
+        self.give(ToClients::Call(node, call));
+    }
+
+    fn knock(&mut self, node: usize) {
+        let body = json!({ "key": "knock", "value": format!("knock n{node} {}", self.now()) });
+        self.give(ToClients::Call(node, Call::post("/kv/set?concern=quorum", body.to_string())));
     }
 
     fn probe(&mut self, master: usize, replicas: u32) {

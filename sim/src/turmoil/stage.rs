@@ -178,6 +178,11 @@ impl Roads {
         self.blocked[from][to] == 0
     }
 
+    /// Whether anything gets from one machine to another.
+    pub(super) fn is_open(&self, from: usize, to: usize) -> bool {
+        self.blocked[from][to] == 0
+    }
+
     /// Whether two machines can talk with each other.
     pub(super) fn are_open(&self, one: usize, other: usize) -> bool {
         self.blocked[one][other] == 0 && self.blocked[other][one] == 0

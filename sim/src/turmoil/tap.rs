@@ -20,7 +20,7 @@ use super::ledger::{Ledger, Life};
 use super::stage::{Stage, now_us};
 use crate::clock::Clock;
 use crate::dice::mix;
-use crate::oracle::Fact;
+use crate::oracle::{Fact, counts_votes};
 use crate::recording::{Print, Recording};
 use crate::run::Verdict;
 use crate::trace::{Step, fingerprint};
@@ -113,6 +113,7 @@ impl Tap {
             text: event.to_string(),
         });
         match event {
+            Event::State { to, .. } => ledger.changes.push((node, *to)),
             Event::SnapshotInstalled { .. } => ledger.tally.full_syncs += 1,
             Event::RolledBack { .. } => ledger.tally.rollbacks += 1,
             _ => {}
@@ -128,6 +129,9 @@ impl Tap {
                 (Ok(Reply::Written(written)), Some((command, asked_at))) => {
                     let position = (written.position.epoch.number, written.position.index);
                     ledger.nodes[node].written.entry(position).or_default().push(written.clone());
+                    if counts_votes(written.concern) {
+                        ledger.served_at = at;
+                    }
                     let voters = voters.clone().filter(|_| written.position.index > self.applied_alone);
                     let fact = Fact::Written { node, life, command: &command, asked_at, written, voters };
                     ledger.see(&self.stage.plan, at, &fact);
