@@ -86,6 +86,7 @@ impl goldenscript::Runner for Script {
                 }
                 cluster.configure_mode(node()?, args.take_key("failover"));
                 cluster.configure_priority(node()?, args.take_key("priority").map(str::parse).transpose()?);
+                cluster.keep_snapshots(node()?, args.take_key("snapshots").map(str::parse).transpose()?);
                 cluster.spoil(node()?, args.take_key("spoilt"));
                 cluster.start(node()?, args.take_key("role"));
             }

@@ -7,9 +7,10 @@ mod print;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
-use synap_core::config::{FailoverMode, FsyncMode, RoleHint};
+use synap_core::config::{FailoverMode, FsyncMode, RoleHint, SnapshotPolicy};
 use synap_core::ids::{LinkId, NodeId};
 use synap_core::input::{Input, LinkChange, LinkLoss};
 use synap_core::message::Message;
@@ -23,6 +24,9 @@ use synap_core::wal::{Draw, JournalConfig, Lane, recover};
 use asking::set;
 use network::Addresses;
 use server::{Server, config};
+
+/// Beyond the end of every script.
+const FAR: Duration = Duration::from_secs(1_000_000);
 
 /// Nodes, pipes and disks.
 #[derive(Default)]
@@ -119,6 +123,9 @@ impl Cluster {
         }
         config.priority = server.priority;
         config.crash_evidence = self.evidence;
+        // Taken when a script asks for one alone.
+        let policy = |max_snapshots| SnapshotPolicy { interval: FAR, wal_bytes: u64::MAX, max_snapshots };
+        config.snapshot = server.max_snapshots.map(policy);
         config.planted = self.planted;
         config.uncommitted_bytes_max = self.uncommitted_bytes_max;
         if !server.name.is_empty() {
@@ -166,6 +173,13 @@ impl Cluster {
     pub(crate) fn configure_priority(&mut self, number: u32, priority: Option<u32>) {
         if let Some(server) = self.servers.get_mut(&number) {
             server.priority = priority.unwrap_or(server.priority);
+        }
+    }
+
+    /// How many snapshots it keeps from its next start on.
+    pub(crate) fn keep_snapshots(&mut self, number: u32, max: Option<u32>) {
+        if let Some(server) = self.servers.get_mut(&number) {
+            server.max_snapshots = max.or(server.max_snapshots);
         }
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Server {
     pub(super) priority: u32,
     /// Is configured with `failover.mode: manual`, whatever the others are.
     pub(super) manual: bool,
+    /// Snapshots it keeps, from its next start on; none: as many as a node without a policy.
+    pub(super) max_snapshots: Option<u32>,
     /// The key in which the state of its next start differs.
     pub(super) spoilt: Option<String>,
 }
@@ -67,6 +69,7 @@ impl Server {
             logless: false,
             priority: 100,
             manual: false,
+            max_snapshots: None,
             spoilt: None,
         }
     }
