@@ -104,6 +104,15 @@ pub enum Event {
         /// At which index.
         at: Index,
     },
+    /// A node was met whose log and ours both go on beyond what they share, and neither may take the other's place.
+    AtOdds {
+        /// Which node.
+        node: NodeId,
+        /// What people call it.
+        name: String,
+        /// The newest position that both are known to hold.
+        after: Position,
+    },
     /// An alarm went on or off.
     Alarm {
         /// Which.
@@ -194,7 +203,7 @@ impl Event {
                     Level::Info
                 }
             }
-            Self::HashMismatch { .. } => Level::Error,
+            Self::HashMismatch { .. } | Self::AtOdds { .. } => Level::Error,
         }
     }
 }
@@ -232,6 +241,11 @@ impl fmt::Display for Event {
             Self::HashMismatch { node, at } => {
                 write!(f, "state of {node} differs from ours at index {at}: it is quarantined and synced anew")
             }
+            Self::AtOdds { node, name, after } => write!(
+                f,
+                "{name} ({node}) and this node each went on after {after}, and neither log may take the other's place: keep one \
+                 (docs/failover.md, \"Two lines at odds\")"
+            ),
             Self::Alarm { alarm, on } => write!(f, "alarm {alarm} is {}", if *on { "on" } else { "off" }),
             Self::DiskHangs { alarm, silent, on: true } => {
                 write!(f, "alarm {alarm} is on: nothing has reached the disk for {} ms", silent.as_millis())

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use crate::command::StartKind;
-use crate::position::{Epoch, Index, Position};
+use crate::position::{Epoch, Index};
 
 /// One mastership within a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,10 +17,58 @@ pub struct Reign {
     pub kind: StartKind,
 }
 
-/// The reigns of one log, oldest first; at most [`REIGNS_MAX`], the oldest are forgotten.
+/// A stretch of the log whose reigns are forgotten: the first of them began at `from`, the last ended at `upto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Gap {
+    /// Where the first forgotten reign began.
+    pub from: Index,
+    /// The last index before the next reign that is remembered.
+    pub upto: Index,
+    /// What began in it.
+    pub lost: Lost,
+}
+
+/// What kinds of reigns a gap stands for; each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lost {
+    /// Restarts of the master that led before the gap.
+    Restarts,
+    /// Reigns that a majority of voters was for.
+    ByVoters,
+    /// Any, promotions and foundings included.
+    Any,
+}
+
+impl Lost {
+    /// The gap in which a reign of this kind would be.
+    pub const fn of(kind: StartKind) -> Self {
+        match kind {
+            StartKind::Restart => Self::Restarts,
+            StartKind::Election | StartKind::Switchover => Self::ByVoters,
+            StartKind::Founding | StartKind::Promotion | StartKind::Forced => Self::Any,
+        }
+    }
+}
+
+/// From this entry on an armed membership is in force, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Arming {
+    /// The `Config` entry.
+    pub at: Index,
+    /// Whether it arms; each differs from the one before.
+    pub armed: bool,
+}
+
+/// The reigns of one log, oldest first, and from when to when it was armed. At most [`REIGNS_MAX`] are remembered, and what
+/// is forgotten is a known [`Gap`].
+///
+/// Restarts are forgotten first, then what voters began: what an operator did is what the guards between two logs ask for
+/// (see [`crate::lines`]), and no number of restarts may push it out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct History {
     reigns: Vec<Reign>,
+    gaps: Vec<Gap>,
+    arming: Vec<Arming>,
 }
 
 /// What a history says of a position that people name by its epoch's number and its index.
@@ -37,22 +85,61 @@ pub enum Holding {
     Unknown,
 }
 
-/// How many reigns are remembered. A log that shares none of them catches up by snapshot.
+/// How many reigns are remembered, and how many changes of arming.
 pub const REIGNS_MAX: usize = 256;
 
+/// How many gaps there can be: one before each reign, and one after the last.
+pub const GAPS_MAX: usize = REIGNS_MAX + 1;
+
 impl History {
-    /// A history of these reigns, or none if their starts or epochs do not ascend or they are too many.
-    pub fn from_reigns(reigns: Vec<Reign>) -> Option<Self> {
-        let ascends = reigns.windows(2).all(|pair| match pair {
+    /// A history of these, or none if they do not ascend, overlap, or are too many.
+    pub fn from_parts(reigns: Vec<Reign>, gaps: Vec<Gap>, arming: Vec<Arming>) -> Option<Self> {
+        let few = reigns.len() <= REIGNS_MAX && gaps.len() <= GAPS_MAX && arming.len() <= REIGNS_MAX;
+        let history = Self { reigns, gaps, arming };
+        (few && history.is_sound()).then_some(history)
+    }
+
+    /// A history as it was written before gaps and arming were: what came before its first reign is forgotten.
+    pub(crate) fn from_reigns(reigns: Vec<Reign>, armed: bool) -> Option<Self> {
+        let first = reigns.first().map_or(Index(1), |first| first.start);
+        let forgotten = (first > Index(1)).then(|| Gap { from: Index(1), upto: first.prev(), lost: Lost::Any });
+        let arming = armed.then_some(Arming { at: Index(1), armed: true });
+        Self::from_parts(reigns, forgotten.into_iter().collect(), arming.into_iter().collect())
+    }
+
+    fn is_sound(&self) -> bool {
+        let reigns = self.reigns.windows(2).all(|pair| match pair {
             [a, b] => a.start < b.start && a.epoch < b.epoch,
             _ => true,
         });
-        (ascends && reigns.len() <= REIGNS_MAX).then_some(Self { reigns })
+        let gaps = self.gaps.windows(2).all(|pair| match pair {
+            [a, b] => a.upto < b.from,
+            _ => true,
+        });
+        let apart = |gap: &Gap| {
+            gap.from <= gap.upto
+                && self.reigns.iter().all(|reign| reign.start < gap.from || reign.start > gap.upto)
+        };
+        let arming = self.arming.windows(2).all(|pair| match pair {
+            [a, b] => a.at < b.at && a.armed != b.armed,
+            _ => true,
+        });
+        reigns && gaps && arming && self.gaps.iter().all(apart)
     }
 
     /// The reigns, oldest first.
     pub fn reigns(&self) -> &[Reign] {
         &self.reigns
+    }
+
+    /// What is forgotten between them, oldest first.
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// When it was armed and disarmed, oldest first.
+    pub fn arming(&self) -> &[Arming] {
+        &self.arming
     }
 
     /// The reign that is open.
@@ -67,20 +154,71 @@ impl History {
             assert!(last.start < reign.start, "INV-5: start {:?} after {:?}", reign.start, last.start);
         }
         if self.reigns.len() == REIGNS_MAX {
-            self.reigns.remove(0);
+            self.forget_one(reign.start);
         }
         self.reigns.push(reign);
     }
 
-    /// Forgets the reigns that begin after `index`, as a truncation to it does.
-    pub fn truncate(&mut self, index: Index) {
-        self.reigns.retain(|reign| reign.start <= index);
+    /// Forgets the oldest of the reigns that matter least, before one begins at `next`.
+    fn forget_one(&mut self, next: Index) {
+        let least = self.reigns.iter().enumerate().min_by_key(|(_, reign)| worth(reign.kind)).map(|(at, _)| at);
+        let Some(at) = least.filter(|at| *at < self.reigns.len()) else { return };
+        let forgotten = self.reigns.remove(at);
+        let ends = self.reigns.get(at).map_or(next, |reign| reign.start).prev();
+        let mut gap = Gap { from: forgotten.start, upto: ends, lost: Lost::of(forgotten.kind) };
+        self.gaps.retain(|other| {
+            // Between two reigns that are remembered one gap is enough.
+            let beside = other.upto.next() == gap.from || gap.from <= other.from && other.upto <= gap.upto;
+            if beside {
+                gap.from = gap.from.min(other.from);
+                gap.lost = gap.lost.max(other.lost);
+            }
+            !beside
+        });
+        let place = self.gaps.partition_point(|other| other.from < gap.from);
+        self.gaps.insert(place, gap);
+        debug_assert!(self.is_sound(), "{self:?}");
     }
 
-    /// The epoch that wrote `index`, if the log reaches that far and it is remembered.
+    /// Notes the membership at `at`, armed or not.
+    pub fn note_membership(&mut self, at: Index, armed: bool) {
+        if self.arming.last().map_or(armed, |last| last.armed != armed) {
+            if self.arming.len() == REIGNS_MAX {
+                self.arming.remove(0);
+            }
+            self.arming.push(Arming { at, armed });
+        }
+    }
+
+    /// Forgets what begins after `index`, as a truncation to it does.
+    pub fn truncate(&mut self, index: Index) {
+        self.reigns.retain(|reign| reign.start <= index);
+        self.gaps.retain(|gap| gap.from <= index);
+        if let Some(gap) = self.gaps.last_mut() {
+            gap.upto = gap.upto.min(index);
+        }
+        self.arming.retain(|arming| arming.at <= index);
+    }
+
+    /// The epoch that wrote `index`, in a log that reaches that far, if it is remembered.
     pub fn epoch_at(&self, index: Index) -> Option<Epoch> {
+        self.reign_at(index).map(|reign| reign.epoch)
+    }
+
+    /// The reign that wrote `index`, likewise.
+    pub fn reign_at(&self, index: Index) -> Option<&Reign> {
+        if self.gap_at(index).is_some() {
+            return None;
+        }
         let after = self.reigns.partition_point(|reign| reign.start <= index);
-        after.checked_sub(1).and_then(|at| self.reigns.get(at)).map(|reign| reign.epoch)
+        after.checked_sub(1).and_then(|at| self.reigns.get(at))
+    }
+
+    /// The gap that `index` is in.
+    pub fn gap_at(&self, index: Index) -> Option<&Gap> {
+        let after = self.gaps.partition_point(|gap| gap.from <= index);
+        let gap = after.checked_sub(1).and_then(|at| self.gaps.get(at));
+        gap.filter(|gap| index <= gap.upto)
     }
 
     /// Whether the epoch of this number wrote `index`, in a log that is known to reach that far.
@@ -96,44 +234,129 @@ impl History {
     /// The last index of `epoch` in a log that ends at `last`; none if it is unknown here.
     pub fn end_of(&self, epoch: Epoch, last: Index) -> Option<Index> {
         let at = self.reigns.iter().position(|reign| reign.epoch == epoch)?;
-        Some(self.reigns.get(at + 1).map_or(last, |next| next.start.prev()))
-    }
-
-    /// The newest position that both logs hold, each given by its history and last index.
-    ///
-    /// Safety: only its leader writes in an epoch, only forwards, and never in an epoch from before a restart
-    /// (INV-6). So two logs that both have entries of an epoch agree up to the shorter one's end of it.
-    pub fn common(&self, last: Index, other: &Self, other_last: Index) -> Option<Position> {
-        self.reigns.iter().rev().find_map(|reign| {
-            let here = self.end_of(reign.epoch, last)?;
-            let there = other.end_of(reign.epoch, other_last)?;
-            Some(Position { epoch: reign.epoch, index: here.min(there) })
-        })
-    }
-
-    /// Whether this history has forgotten all that a log which ends at `last` could share with it.
-    pub fn has_forgotten(&self, last: Position) -> bool {
-        let first = self.reigns.first().filter(|_| self.reigns.len() == REIGNS_MAX);
-        first.is_some_and(|first| first.epoch > last.epoch && first.start > last.index)
+        let start = self.reigns.get(at)?.start;
+        let next = self.reigns.get(at + 1).map(|next| next.start);
+        let gap = self.gaps.iter().map(|gap| gap.from).find(|from| *from > start);
+        Some(next.into_iter().chain(gap).min().map_or(last, Index::prev))
     }
 
     /// Whether an operator's promotion opened a reign after `index`.
     pub fn promoted_after(&self, index: Index) -> bool {
-        self.after(index).any(StartKind::is_by_operator)
+        self.after(index).any(|reign| reign.kind.is_by_operator())
     }
 
     /// Whether an operator's promotion by force opened a reign after `index`.
     pub fn forced_after(&self, index: Index) -> bool {
-        self.after(index).any(StartKind::is_by_force)
+        self.after(index).any(|reign| reign.kind.is_by_force())
     }
 
-    /// Whether a majority of voters opened a reign after `index`: what it lacks was never committed by them.
+    /// Whether a majority of voters opened a reign after `index`.
     pub fn elected_after(&self, index: Index) -> bool {
-        self.after(index).any(StartKind::is_by_voters)
+        self.after(index).any(|reign| reign.kind.is_by_voters())
     }
 
-    /// How the reigns began that were opened after `index`.
-    fn after(&self, index: Index) -> impl Iterator<Item = StartKind> {
-        self.reigns.iter().filter(move |reign| reign.start > index).map(|reign| reign.kind)
+    /// Whether voters may have committed anything after `index`: an armed membership was in force.
+    pub fn armed_after(&self, index: Index) -> bool {
+        self.armed_at(index) || self.arming.iter().any(|arming| arming.at > index && arming.armed)
+    }
+
+    /// Whether an armed membership was in force at `index`.
+    pub fn armed_at(&self, index: Index) -> bool {
+        let before = self.arming.iter().rev().find(|arming| arming.at <= index).map(|arming| arming.armed);
+        // Each differs from the one before, a forgotten one too.
+        before.or_else(|| self.arming.first().map(|first| !first.armed)).unwrap_or(false)
+    }
+
+    /// The reigns that are remembered and were opened after `index`.
+    pub fn after(&self, index: Index) -> impl Iterator<Item = &Reign> {
+        self.reigns.iter().filter(move |reign| reign.start > index)
+    }
+}
+
+/// What is forgotten first has the least.
+const fn worth(kind: StartKind) -> u8 {
+    match kind {
+        StartKind::Restart => 0,
+        StartKind::Election | StartKind::Switchover => 1,
+        StartKind::Promotion | StartKind::Forced => 2,
+        StartKind::Founding => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::NodeId;
+
+    fn reign(number: u64, kind: StartKind) -> Reign {
+        Reign { epoch: Epoch { number, leader: NodeId(1) }, start: Index(number * 3), kind }
+    }
+
+    /// Each 100th is a promotion, each 10th an election, all others are restarts.
+    fn long() -> (History, Vec<Reign>) {
+        let (mut history, mut all) = (History::default(), Vec::new());
+        for number in 1..=2000 {
+            let kind = match number {
+                1 => StartKind::Founding,
+                _ if number % 100 == 0 => StartKind::Promotion,
+                _ if number % 10 == 0 => StartKind::Election,
+                _ => StartKind::Restart,
+            };
+            all.push(reign(number, kind));
+            history.push(reign(number, kind));
+        }
+        (history, all)
+    }
+
+    #[test]
+    fn restarts_are_forgotten_first_and_what_is_forgotten_is_a_known_gap() {
+        let (history, all) = long();
+        assert_eq!(history.reigns().len(), REIGNS_MAX);
+        let stays = |kind: StartKind| {
+            all.iter().filter(|reign| reign.kind == kind).all(|it| history.reigns().contains(it))
+        };
+        assert!(stays(StartKind::Founding) && stays(StartKind::Promotion) && stays(StartKind::Election));
+        for reign in &all {
+            for index in [reign.start, Index(reign.start.0 + 2)] {
+                let known = history.epoch_at(index);
+                let forgotten = history.gap_at(index).is_some_and(|gap| gap.lost == Lost::Restarts);
+                assert!(known == Some(reign.epoch) || known.is_none() && forgotten, "{index} of {reign:?}");
+            }
+        }
+        assert!(History::from_parts(history.reigns.clone(), history.gaps.clone(), Vec::new()).is_some());
+    }
+
+    #[test]
+    fn elections_go_before_promotions_and_a_gap_says_so() {
+        let mut history = History::default();
+        for number in 1..=400 {
+            let kind = if number == 2 { StartKind::Forced } else { StartKind::Election };
+            history.push(reign(number, kind));
+        }
+        assert_eq!(history.reigns().first(), Some(&reign(2, StartKind::Forced)));
+        assert_eq!(history.gaps().iter().map(|gap| gap.lost).max(), Some(Lost::ByVoters));
+    }
+
+    #[test]
+    fn a_truncation_into_a_gap_leaves_its_beginning() {
+        let (mut history, _) = long();
+        let gap = *history.gaps().first().unwrap();
+        history.truncate(gap.from);
+        assert_eq!(history.gaps().last(), Some(&Gap { upto: gap.from, ..gap }));
+        assert_eq!((history.epoch_at(gap.from), history.is_sound()), (None, true));
+        history.push(reign(3000, StartKind::Restart));
+        assert!(history.is_sound());
+    }
+
+    #[test]
+    fn it_was_armed_from_when_to_when() {
+        let mut history = History::default();
+        for (at, armed) in [(2, false), (5, true), (6, true), (9, false)] {
+            history.note_membership(Index(at), armed);
+        }
+        assert_eq!(history.arming().len(), 2);
+        let armed: Vec<u64> = (1..12).filter(|at| history.armed_at(Index(*at))).collect();
+        assert_eq!(armed, [5, 6, 7, 8]);
+        assert!(history.armed_after(Index(1)) && history.armed_after(Index(8)) && !history.armed_after(Index(9)));
     }
 }

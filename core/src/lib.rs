@@ -20,6 +20,7 @@ mod golden;
 pub mod history;
 pub mod ids;
 pub mod input;
+pub mod lines;
 pub mod log;
 pub mod message;
 pub mod node;

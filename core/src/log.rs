@@ -90,11 +90,6 @@ impl Log {
         self.memberships.get(after.saturating_sub(1)).map_or(self.membership().1, |(_, membership)| membership)
     }
 
-    /// Whether any of the entries after `index` may have been committed by a majority: an armed membership was in force there.
-    pub fn is_armed_after(&self, index: Index) -> bool {
-        self.membership_at(index).armed || self.memberships.iter().any(|(at, it)| *at > index && it.armed)
-    }
-
     /// The stamp of the last entry: no later entry is stamped earlier.
     pub fn log_time(&self) -> WallMs {
         self.log_time
@@ -181,7 +176,10 @@ impl Log {
                 let Position { epoch, index } = entry.position;
                 self.history.push(Reign { epoch, start: index, kind: *kind });
             }
-            Command::Config(membership) => self.memberships.push((entry.position.index, membership.clone())),
+            Command::Config(membership) => {
+                self.history.note_membership(entry.position.index, membership.armed);
+                self.memberships.push((entry.position.index, membership.clone()));
+            }
             _ => {}
         }
         self.offset += entry.record.len() as u64;

@@ -210,6 +210,12 @@ pub enum Reason {
     /// Its mastership is over, and with it its lease: nobody's word to it counts any more.
     #[error("its mastership is over")]
     Resigned,
+    /// Both logs go on beyond what they share, and neither may take the other's place.
+    #[error(
+        "both logs go on beyond what they share, and neither may take the other's place: an operator says which one stays \
+         (docs/failover.md, \"Two lines at odds\")"
+    )]
+    AtOdds,
 }
 
 /// Entries for a replica; a heartbeat if there are none.

@@ -149,6 +149,10 @@ pub enum Bug {
     SweepStarved,
     /// One turn sweeps all that has expired.
     SweepUnbounded,
+    /// What another log has forgotten is taken for shared, whatever was promoted since.
+    ForgottenTakenForShared,
+    /// Voters of a membership that came after a fork decide over what voters on the other side have committed.
+    LaterVotersCount,
 }
 
 /// Which bug is planted in this node, if any.
@@ -258,4 +262,6 @@ impl Planted {
     question!(log_time_waits, LogTimeWaits);
     question!(sweep_starved, SweepStarved);
     question!(sweep_unbounded, SweepUnbounded);
+    question!(forgotten_taken_for_shared, ForgottenTakenForShared);
+    question!(later_voters_count, LaterVotersCount);
 }

@@ -38,10 +38,12 @@ pub enum Mark {
     StoodIn,
     /// A replica was told that its state is not its master's.
     Quarantined,
+    /// A node was met whose line and ours may not take each other's place.
+    LinesAtOdds,
 }
 
 /// All marks, in order.
-pub const MARKS: [Mark; 16] = [
+pub const MARKS: [Mark; 17] = [
     Mark::DivergentTailCut,
     Mark::AppliedTailRolledBack,
     Mark::SnapshotResumed,
@@ -58,6 +60,7 @@ pub const MARKS: [Mark; 16] = [
     Mark::HandedOver,
     Mark::StoodIn,
     Mark::Quarantined,
+    Mark::LinesAtOdds,
 ];
 
 /// What a node has met since it started. It is no part of the node's state: two nodes that differ in it only are equal,

@@ -84,6 +84,8 @@ pub enum Alarm {
     AddressUnknown,
     /// The wall clock of this node, or of a member that it leads, is off by more than a second.
     ClockSkew,
+    /// Another node's log and ours both go on beyond what they share, and an operator must say which one stays.
+    LinesAtOdds,
 }
 
 /// How a node's disk does.
@@ -355,6 +357,7 @@ impl Alarm {
             Self::StateMismatch => "state_mismatch",
             Self::AddressUnknown => "address_unknown",
             Self::ClockSkew => "clock_skew",
+            Self::LinesAtOdds => "lines_at_odds",
         }
     }
 }

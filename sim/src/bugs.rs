@@ -96,6 +96,14 @@ pub const PLANTS: &[Plant] = &[
         ..plant("promotion_over_majority", Bug::PromotionOverMajority, 100)
     },
     Plant {
+        plan: Some(include_str!("../hunts/restarts-beside-an-armed-cluster.yaml")),
+        ..plant("forgotten_taken_for_shared", Bug::ForgottenTakenForShared, 20)
+    },
+    Plant {
+        plan: Some(include_str!("../hunts/two-parts-arm-apart.yaml")),
+        ..plant("later_voters_count", Bug::LaterVotersCount, 100)
+    },
+    Plant {
         plan: Some(include_str!("../hunts/a-pause-beside-wall-clocks.yaml")),
         ..plant("pause_by_wall_clock", Bug::PauseByWallClock, 100)
     },

@@ -17,7 +17,7 @@ impl Node {
             self.promised
         );
         assert!(
-            history.last().is_none_or(|reign| reign.epoch == last.epoch),
+            history.gap_at(last.index).is_some() || history.last().is_none_or(|reign| reign.epoch == last.epoch),
             "INV-5: the log ends in {last}, its history in {:?}",
             history.last()
         );

@@ -248,11 +248,18 @@ impl Node {
         asked.node = welcome.standing.node;
         let (leads, promised) = (welcome.standing.leads, welcome.standing.promised);
         asked.standing = Some(welcome.standing.clone());
-        asked.leader = match &welcome.verdict {
-            Verdict::Noted(leader) => leader.clone(),
+        // A line of its own that may not take the place of ours has a master of its own, too.
+        let follows = self.may_follow(&welcome.standing);
+        let elsewhere = !follows && welcome.standing.last.index > self.common_with(&welcome.standing).index;
+        let followed = match &welcome.verdict {
+            Verdict::Noted(leader) => leader.clone().filter(|_| !elsewhere),
             _ => None,
         };
-        let may_follow = leads && self.may_follow(&welcome.standing);
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        if let Some(asked) = candidate.asked.get_mut(&link) {
+            asked.leader.clone_from(&followed);
+        }
+        let may_follow = leads && follows;
         let Role::Candidate(candidate) = &mut self.role else { return };
         if leads && !may_follow && promised >= candidate.epoch && candidate.stage == Stage::Trial {
             // Nobody elected it, and it lacks what a majority may hold. It is no reason to wait, but its number is taken.
@@ -266,11 +273,8 @@ impl Node {
             self.hint_at(&welcome.standing);
             return;
         }
-        if let Verdict::Noted(Some(leader)) = &welcome.verdict
-            && !leads
-            && self.is_news(leader, promised)
-        {
-            let address = leader.replication.clone();
+        if let Some(leader) = followed.filter(|leader| !leads && self.is_news(leader, promised)) {
+            let address = leader.replication;
             self.wait_for_master();
             self.end_campaign("a voter follows another master", out);
             self.seek_at(address, self.now.mono);

@@ -1,18 +1,81 @@
 //! What becomes of two masters that meet. Unarmed, nothing stops a master that was cut off from starting again while
 //! an operator promotes another. A fork is seen, never merged; the higher epoch wins, except that an operator's
-//! promotion outranks restarts (docs/adr/0006).
+//! promotion outranks restarts (docs/adr/0006). Where both lines may hold what a majority has committed, neither yields and an
+//! operator decides (docs/adr/0017).
+
+use alloc::collections::BTreeMap;
+use core::time::Duration;
 
 use super::hello::address_text;
 use super::{Node, Role};
 use crate::command::StartKind;
+use crate::event::Event;
+use crate::ids::NodeId;
+use crate::lines::Line;
 use crate::message::Standing;
 use crate::output::Output;
-use crate::position::{Index, Position};
+use crate::position::Position;
 use crate::seen::Mark;
+use crate::time::Time;
+
+/// How long a node that was met at odds counts as one that is.
+const AT_ODDS_FOR: Duration = Duration::from_secs(60);
+
+/// Nodes whose line and ours are at odds, and when each was last met.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Odds(BTreeMap<NodeId, Time>);
+
+impl Odds {
+    /// Whether such a node was met lately.
+    pub(super) fn are_known(&self, now: Time) -> bool {
+        self.0.values().any(|at| now < *at + AT_ODDS_FOR)
+    }
+}
 
 impl Node {
+    /// This node's log, as another one sees it.
+    pub(super) fn line(&self) -> Line<'_> {
+        Line {
+            history: self.log.history(),
+            last: self.log.last().index,
+            committed: self.committed,
+            planted: self.config.planted,
+        }
+    }
+
+    /// A peer's log, as it said in the handshake.
+    pub(super) fn line_of<'a>(&self, peer: &'a Standing) -> Line<'a> {
+        Line {
+            history: &peer.history,
+            last: peer.last.index,
+            committed: peer.committed,
+            planted: self.config.planted,
+        }
+    }
+
+    /// Whether neither line may take the other's place. Each side says so once, for as long as it lasts.
+    pub(super) fn is_at_odds_with(&mut self, peer: &Standing, out: &mut Output) -> bool {
+        let same = peer.cluster.is_some() && peer.cluster == self.cluster;
+        if !same || !self.line().is_at_odds_with(&self.line_of(peer)) {
+            self.odds.0.remove(&peer.node);
+            return false;
+        }
+        let now = self.now.mono;
+        self.odds.0.retain(|_, at| now < *at + AT_ODDS_FOR);
+        if self.odds.0.insert(peer.node, now).is_none() {
+            self.seen.mark(Mark::LinesAtOdds);
+            let after = self.common_with(peer);
+            out.events.push(Event::AtOdds { node: peer.node, name: peer.name.clone(), after });
+        }
+        true
+    }
+
     /// Meets a node that may have promised a higher epoch; gives whether this mastership ended or began anew.
     pub(super) fn on_rival(&mut self, peer: &Standing, out: &mut Output) -> bool {
+        // It will not follow this master, whatever epoch that leads in, and must not make it step down for nothing.
+        if self.is_at_odds_with(peer, out) {
+            return false;
+        }
         if peer.promised <= self.promised || peer.cluster != self.cluster {
             return false;
         }
@@ -42,16 +105,19 @@ impl Node {
     }
 
     /// Whether an operator's promotion stands in our log after the last position that both share, and none in
-    /// theirs. Over a line that voters have elected only force counts.
+    /// theirs. Over a line that voters have elected only force counts, and that counts over a promotion without force too.
     pub(super) fn our_line_was_promoted(&self, peer: &Standing) -> bool {
-        let after = self.common_with(peer).map_or(Index::ZERO, |common| common.index);
+        let after = self.common_with(peer).index;
         let ours = self.log.history();
-        let counts = !peer.history.elected_after(after) || ours.forced_after(after);
-        counts && ours.promoted_after(after) && !peer.history.promoted_after(after)
+        if ours.forced_after(after) && !peer.history.forced_after(after) {
+            return true;
+        }
+        let ours_alone = ours.promoted_after(after) && !peer.history.promoted_after(after);
+        ours_alone && (!peer.history.elected_after(after) || ours.forced_after(after))
     }
 
     /// The newest position that our log and a peer's share.
-    pub(super) fn common_with(&self, peer: &Standing) -> Option<Position> {
-        self.log.history().common(self.log.last().index, &peer.history, peer.last.index)
+    pub(super) fn common_with(&self, peer: &Standing) -> Position {
+        self.line().common(&self.line_of(peer))
     }
 }

@@ -13,7 +13,6 @@ use crate::event::Event;
 use crate::ids::{LinkId, NodeId};
 use crate::message::{Hello, Intent, Leader, Message, Pull, Pulled, Reason, Resume, Standing, Verdict, Welcome};
 use crate::output::Output;
-use crate::position::Position;
 
 /// Most bytes of records that one answer to a pull carries.
 const PULLED_BYTES_MAX: usize = 256 << 10;
@@ -217,11 +216,13 @@ impl Node {
     /// How far a peer's log agrees with ours, and so what is to become of it.
     pub(super) fn verdict(&mut self, hello: &Hello) -> Verdict {
         let theirs = &hello.standing;
-        let last = self.log.last().index;
-        let common = self.log.history().common(last, &theirs.history, theirs.last.index).unwrap_or(Position::ZERO);
-        if hello.needs_snapshot || self.log.history().has_forgotten(theirs.last) {
+        // Of what the history has forgotten the log may still tell.
+        let holds = self.log.epoch_at(theirs.last.index) == Some(theirs.last.epoch);
+        let common = if holds { theirs.last } else { self.common_with(theirs) };
+        let shared = self.line_of(theirs).shared_with(&self.line()).max(common.index);
+        if hello.needs_snapshot || shared > common.index {
             // What both hold has been acked and must stay: an older snapshot would take it off the replica's disk.
-            self.snapshots.forget_transfer_before(common.index);
+            self.snapshots.forget_transfer_before(shared);
             return self.snapshot_verdict(hello.resume);
         }
         if theirs.last.index > common.index {

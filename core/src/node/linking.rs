@@ -161,6 +161,7 @@ impl Node {
             | Reason::SameNode
             | Reason::Full
             | Reason::SourceBehind
+            | Reason::AtOdds
             | Reason::ShuttingDown => {}
         }
         self.forget_link(link, why, out);

@@ -74,7 +74,7 @@ pub(super) struct Promoting {
 }
 
 impl Promoting {
-    /// Of a promotion that the voters have granted.
+    /// Of a promotion that the voters have granted, or that leaves nothing behind.
     pub(super) fn without_loss(request: RequestId, took_over: Position) -> Self {
         Self { request: Some(request), took_over, loss: None, unreached: Vec::new() }
     }
@@ -263,6 +263,10 @@ impl Node {
         let (_, membership) = self.log.membership();
         if membership.get(node).is_none() && membership.members.len() >= MEMBERS_MAX {
             self.decline(link, &hello.standing, Reason::Full, out);
+            return;
+        }
+        if self.is_at_odds_with(&hello.standing, out) {
+            self.decline(link, &hello.standing, Reason::AtOdds, out);
             return;
         }
         self.drop_older_feed(node, link, out);

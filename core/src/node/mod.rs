@@ -118,6 +118,7 @@ pub struct Node {
     draft: Draft,
     role: Role,
     ballot: Ballot,
+    odds: forks::Odds,
     pausing: Option<Pausing>,
     /// When masters changed of late.
     changes: Vec<Time>,
@@ -228,6 +229,7 @@ impl Node {
             draft: Draft::default(),
             role: Role::Replica(Replica::new(None)),
             ballot: Ballot::default(),
+            odds: forks::Odds::default(),
             pausing: None,
             changes: Vec::new(),
             switching: Switching::default(),

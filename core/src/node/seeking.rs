@@ -303,12 +303,13 @@ impl Node {
             self.turn_away(link, out);
             return;
         }
-        let common = self.common_with(source).map_or(Index::ZERO, |common| common.index);
         if !self.may_follow(source) {
-            self.refuse(link, Some(source.node), Reason::SourceBehind, out);
+            let at_odds = self.is_at_odds_with(source, out);
+            let reason = if at_odds { Reason::AtOdds } else { Reason::SourceBehind };
+            self.refuse(link, Some(source.node), reason, out);
             return;
         }
-        if self.would_lose_shared(&welcome.verdict, common) {
+        if self.would_lose_shared(&welcome.verdict, self.line().shared_with(&self.line_of(source))) {
             self.lose_source(link, "its snapshot ends before what both hold", out);
             self.close(link, out);
             return;
@@ -317,24 +318,8 @@ impl Node {
     }
 
     /// Whether a node's line may take the place of ours beyond what both share.
-    ///
-    /// Safety: an entry that was committed here may go only if an operator's promotion explains that. Where an armed membership is
-    /// in force, every entry that was acked may have been committed by a majority and answered. Whoever lacks it can have
-    /// been elected by none (see [`super::voting`]), so that it may go only for one that was elected, or promoted by force,
-    /// which accepts the loss. A promotion without force asked nobody: its node had not heard of the arming.
     pub(super) fn may_follow(&self, source: &Standing) -> bool {
-        let common = self.common_with(source).map_or(Index::ZERO, |common| common.index);
-        let history = &source.history;
-        let last = self.log.last();
-        if history.has_forgotten(last) {
-            return true;
-        }
-        let by_majority = self.log.is_armed_after(common) && !self.config.planted.promotion_over_majority();
-        if common < last.index && by_majority {
-            return history.elected_after(common) || history.forced_after(common);
-        }
-        let ours_was_promoted = history.elected_after(common) && self.log.history().promoted_after(common);
-        common >= self.committed || history.promoted_after(common) || ours_was_promoted
+        self.line().may_give_way_to(&self.line_of(source))
     }
 
     fn follow(&mut self, link: LinkId, welcome: Welcome, out: &mut Output) {
@@ -353,7 +338,7 @@ impl Node {
         if older && !self.tainted {
             self.need_snapshot();
         }
-        let after = self.common_with(&source).unwrap_or(Position::ZERO);
+        let after = self.common_with(&source);
         let save = self.to_be_saved(&verdict, after, &source);
         // Both ends name the same address, so nobody stands between them.
         let direct = reached_at.filter(|at| link.is_dialled() && self.links.reached(link) == Some(at));
@@ -400,10 +385,10 @@ impl Node {
 
     /// INV-2: whether a snapshot would take entries off this disk that both hold and that were acked: those after it that are
     /// not at hand to be written again behind it. The source will have a newer one soon.
-    fn would_lose_shared(&self, verdict: &Verdict, common: Index) -> bool {
+    fn would_lose_shared(&self, verdict: &Verdict, shared: Index) -> bool {
         match verdict {
             Verdict::Snapshot { position, .. } => {
-                position.index < common && position.index < self.log.base().index
+                position.index < shared && position.index < self.log.base().index
             }
             Verdict::Continue { .. }
             | Verdict::Truncate { .. }
@@ -414,15 +399,14 @@ impl Node {
     }
 
     /// INV-10: what the source lacks and no rollback file holds yet: everything after the first, up to the second. A log that
-    /// a snapshot is to replace may hold such entries too: after a rollback that another source began, or if the source has
-    /// forgotten what both share; then all that was committed here is taken for shared.
+    /// a snapshot is to replace may hold such entries too: after a rollback that another source began, or if one of both has
+    /// forgotten what they share.
     fn to_be_saved(&self, verdict: &Verdict, after: Position, source: &Standing) -> Option<(Position, Index)> {
         let last = self.log.last().index;
         match verdict {
             Verdict::Truncate { .. } => Some((after, last)),
             Verdict::Snapshot { .. } => {
-                let forgotten = source.history.has_forgotten(self.log.last());
-                let shared = if forgotten { self.committed.max(after.index) } else { after.index };
+                let shared = self.line().shared_with(&self.line_of(source));
                 let upto = self.saved_beyond.unwrap_or(last);
                 let epoch = self.log.epoch_at(shared).unwrap_or(after.epoch);
                 (shared < upto).then_some((Position { epoch, index: shared }, upto))

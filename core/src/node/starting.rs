@@ -278,7 +278,15 @@ impl Node {
         let pullable =
             heard.iter().filter(|_| !too_late).filter(|(_, standing)| self.may_pull_from(&purpose, standing));
         let pullable = pullable.max_by_key(|(_, standing)| standing.last).map(|(link, _)| *link);
-        let rival = heard.iter().find(|(_, standing)| self.outranks(standing));
+        let at_odds: Vec<NodeId> = heard
+            .iter()
+            .filter(|(_, standing)| self.is_at_odds_with(standing, out))
+            .map(|(_, standing)| standing.node)
+            .collect();
+        let rival = heard
+            .iter()
+            .filter(|(_, standing)| !at_odds.contains(&standing.node))
+            .find(|(_, standing)| self.outranks(standing));
         let master = heard.iter().find(|(_, standing)| standing.leads && standing.promised >= self.promised);
         if let (Purpose::Promotion { force: false, .. }, Some((_, master))) = (&purpose, master) {
             let why = alloc::format!("{} is master of epoch {} and answers", master.name, master.promised);
@@ -309,7 +317,7 @@ impl Node {
     fn may_pull_from(&self, purpose: &Purpose, peer: &Standing) -> bool {
         let (last, theirs) = (self.log.last(), peer.last.epoch);
         let ours = theirs.leader == self.id && theirs <= self.promised;
-        let across = purpose.takes_later_epochs() && self.common_with(peer) == Some(last);
+        let across = purpose.takes_later_epochs() && self.common_with(peer) == last;
         peer.last > last && (theirs == last.epoch || ours || across)
     }
 
@@ -493,6 +501,10 @@ impl Node {
             return;
         }
         if let Some(position) = self.reigns_since() {
+            if ask.force && self.odds.are_known(self.now.mono) {
+                self.keep_this_line(id, out);
+                return;
+            }
             let promoted = super::mastery::promoted_already(position);
             out.replies.push((id, Ok(Reply::Promoted(promoted))));
             return;
@@ -513,6 +525,14 @@ impl Node {
         self.leave_role(out);
         self.role = Role::Asking(Asking::new(purpose, until));
         self.tell("an operator promotes this node");
+    }
+
+    /// Of two lines at odds the operator keeps this master's: a start by force says so in its log, and the other one yields.
+    fn keep_this_line(&mut self, id: RequestId, out: &mut Output) {
+        let took_over = self.log.last();
+        let promoting = super::mastery::Promoting::without_loss(id, took_over);
+        self.open_epoch(StartKind::Forced, Some(promoting), out);
+        self.tell("an operator keeps this line by force");
     }
 
     fn may_promote(&self, ask: &Promotion) -> Result<(), Refusal> {

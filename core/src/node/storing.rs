@@ -223,6 +223,7 @@ impl Node {
             (Alarm::StateMismatch, self.flags.state_mismatch),
             (Alarm::AddressUnknown, self.lacks_addresses()),
             (Alarm::ClockSkew, self.clock_alarm()),
+            (Alarm::LinesAtOdds, self.odds.are_known(self.now.mono)),
         ];
         all.into_iter().filter_map(|(alarm, on)| on.then_some(alarm)).collect()
     }

@@ -16,8 +16,10 @@ use crate::wal::record::RECORD_BYTES_MAX;
 /// The longest chunk: one item of the longest record. Longer ones are refused before anything is allocated.
 pub const CHUNK_BYTES_MAX: usize = RECORD_BYTES_MAX + (1 << 10);
 
-/// The format that this build writes, and the only one that it reads.
-pub const FORMAT_VERSION: u16 = 2;
+/// The format that this build writes.
+pub const FORMAT_VERSION: u16 = 3;
+/// The oldest that it reads; its history tells nothing of gaps and arming.
+pub(super) const FORMAT_VERSION_MIN: u16 = 2;
 
 /// `len`, `crc32c` and `number`.
 const FRAME_BYTES: usize = 12;

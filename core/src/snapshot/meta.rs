@@ -4,14 +4,15 @@ use alloc::vec::Vec;
 
 use bytes::BufMut;
 
-use super::chunk::FORMAT_VERSION;
+use super::chunk::{FORMAT_VERSION, FORMAT_VERSION_MIN};
 use super::{SnapshotError, SnapshotMeta};
 use crate::codec::{Malformed, Reader, Writer};
+use crate::history::History;
 use crate::ids::ClusterId;
 use crate::store::StateHash;
 use crate::time::WallMs;
 use crate::wal::command::{put_membership, take_membership};
-use crate::wire::body::{put_history, take_history};
+use crate::wire::body::{put_history, take_history, take_reigns};
 
 const MAGIC: [u8; 8] = *b"SYNAPSNP";
 
@@ -35,10 +36,10 @@ pub(super) fn take_meta(content: &[u8]) -> Result<SnapshotMeta, SnapshotError> {
         return Err(SnapshotError::Damaged(0));
     }
     let version = reader.u16().map_err(damaged)?;
-    if version != FORMAT_VERSION {
+    if !(FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&version) {
         return Err(SnapshotError::Version(version));
     }
-    take_fields(reader).map_err(damaged)
+    take_fields(reader, version).map_err(damaged)
 }
 
 /// How many items and results there are, and their hash: promised in the first chunk, repeated in the last.
@@ -55,13 +56,23 @@ pub(super) fn take_totals(content: &[u8]) -> Result<(u64, u64, StateHash), Malfo
     Ok(totals)
 }
 
-fn take_fields(mut reader: Reader<'_>) -> Result<SnapshotMeta, Malformed> {
+fn take_fields(mut reader: Reader<'_>, version: u16) -> Result<SnapshotMeta, Malformed> {
+    let (cluster, position) = (ClusterId(reader.u128()?), reader.position()?);
+    let log_time = WallMs(reader.u64()?);
+    let (history, membership) = if version == FORMAT_VERSION {
+        (take_history(&mut reader)?, take_membership(&mut reader)?)
+    } else {
+        let reigns = take_reigns(&mut reader)?;
+        let membership = take_membership(&mut reader)?;
+        let history = History::from_reigns(reigns, membership.armed).ok_or(Malformed("reigns out of order"))?;
+        (history, membership)
+    };
     let meta = SnapshotMeta {
-        cluster: ClusterId(reader.u128()?),
-        position: reader.position()?,
-        log_time: WallMs(reader.u64()?),
-        history: take_history(&mut reader)?,
-        membership: take_membership(&mut reader)?,
+        cluster,
+        position,
+        log_time,
+        history,
+        membership,
         keys: reader.u64()?,
         results: reader.u64()?,
         hash: StateHash(reader.u64()?),

@@ -11,7 +11,7 @@ use bytes::{Buf, BufMut, Bytes};
 
 use crate::codec::{Malformed, Reader, Writer, count_u32};
 use crate::config::Address;
-use crate::history::{History, REIGNS_MAX, Reign};
+use crate::history::{Arming, GAPS_MAX, Gap, History, Lost, REIGNS_MAX, Reign};
 use crate::ids::{ClusterId, NodeId};
 use crate::message::{
     Ack, Append, Canvass, Chunk, Handover, Hello, Intent, Leader, Message, PROTOCOL_VERSION, Pull, Pulled,
@@ -254,6 +254,7 @@ const fn reason_code(reason: Reason) -> u8 {
         Reason::Quarantined => 6,
         Reason::ShuttingDown => 7,
         Reason::Resigned => 8,
+        Reason::AtOdds => 9,
     }
 }
 
@@ -268,6 +269,7 @@ fn take_reason(reader: &mut Reader<'_>) -> Result<Reason, Malformed> {
         6 => Ok(Reason::Quarantined),
         7 => Ok(Reason::ShuttingDown),
         8 => Ok(Reason::Resigned),
+        9 => Ok(Reason::AtOdds),
         _ => Err(Malformed("no such reason")),
     }
 }
@@ -344,19 +346,63 @@ pub(crate) fn put_history(out: &mut Vec<u8>, history: &History) {
         out.index(reign.start);
         out.put_u8(start_kind_code(reign.kind));
     }
+    out.put_u32_le(count_u32(history.gaps().len()));
+    for gap in history.gaps() {
+        out.index(gap.from);
+        out.index(gap.upto);
+        out.put_u8(match gap.lost {
+            Lost::Restarts => 0,
+            Lost::ByVoters => 1,
+            Lost::Any => 2,
+        });
+    }
+    out.put_u32_le(count_u32(history.arming().len()));
+    for arming in history.arming() {
+        out.index(arming.at);
+        out.bool(arming.armed);
+    }
 }
 
 /// Reads a history.
 pub(crate) fn take_history(reader: &mut Reader<'_>) -> Result<History, Malformed> {
+    let reigns = take_reigns(reader)?;
+    let gaps = take_some(reader, GAPS_MAX, |reader| {
+        let (from, upto) = (reader.index()?, reader.index()?);
+        let lost = match reader.u8()? {
+            0 => Lost::Restarts,
+            1 => Lost::ByVoters,
+            2 => Lost::Any,
+            _ => return Err(Malformed("no such gap")),
+        };
+        Ok(Gap { from, upto, lost })
+    })?;
+    let arming =
+        take_some(reader, REIGNS_MAX, |reader| Ok(Arming { at: reader.index()?, armed: reader.bool()? }))?;
+    History::from_parts(reigns, gaps, arming).ok_or(Malformed("reigns out of order"))
+}
+
+/// Reads the reigns of a history.
+pub(crate) fn take_reigns(reader: &mut Reader<'_>) -> Result<Vec<Reign>, Malformed> {
+    take_some(reader, REIGNS_MAX, |reader| {
+        Ok(Reign { epoch: reader.epoch()?, start: reader.index()?, kind: take_start_kind(reader)? })
+    })
+}
+
+/// Reads a count, which is bounded before anything is allocated, and as many things.
+fn take_some<T>(
+    reader: &mut Reader<'_>,
+    max: usize,
+    take: impl Fn(&mut Reader<'_>) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
     let count = usize::try_from(reader.u32()?).unwrap_or(usize::MAX);
-    if count > REIGNS_MAX {
-        return Err(Malformed("too many reigns"));
+    if count > max {
+        return Err(Malformed("a history is too long"));
     }
-    let mut reigns = Vec::with_capacity(count);
+    let mut things = Vec::with_capacity(count);
     for _ in 0..count {
-        reigns.push(Reign { epoch: reader.epoch()?, start: reader.index()?, kind: take_start_kind(reader)? });
+        things.push(take(reader)?);
     }
-    History::from_reigns(reigns).ok_or(Malformed("reigns out of order"))
+    Ok(things)
 }
 
 fn put_address(out: &mut Vec<u8>, address: &Address) {

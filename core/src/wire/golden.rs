@@ -11,7 +11,7 @@ use super::{FRAME_BYTES_MAX, decode, encode};
 use crate::command::StartKind;
 use crate::config::Address;
 use crate::golden;
-use crate::history::{History, Reign};
+use crate::history::{Arming, Gap, History, Lost, Reign};
 use crate::ids::{ClusterId, NodeId};
 use crate::message::*;
 use crate::position::{Epoch, Index};
@@ -43,10 +43,13 @@ fn name(message: &Message) -> &'static str {
 }
 
 fn standing(fresh: bool) -> Standing {
-    let history = History::from_reigns(Vec::from([
+    let reigns = Vec::from([
         Reign { epoch: Epoch { number: 1, leader: NodeId(0xA1) }, start: Index(1), kind: StartKind::Founding },
-        Reign { epoch: EPOCH, start: Index(4), kind: StartKind::Election },
-    ]));
+        Reign { epoch: EPOCH, start: Index(6), kind: StartKind::Election },
+    ]);
+    let gaps = Vec::from([Gap { from: Index(4), upto: Index(5), lost: Lost::Restarts }]);
+    let arming = Vec::from([Arming { at: Index(3), armed: true }]);
+    let history = History::from_parts(reigns, gaps, arming);
     Standing {
         node: NodeId(0xA1),
         cluster: (!fresh).then_some(ClusterId(0xC1)),

@@ -100,6 +100,7 @@ fn reason() -> impl Strategy<Value = Reason> {
         Reason::SameNode,
         Reason::Full,
         Reason::SourceBehind,
+        Reason::AtOdds,
         Reason::Quarantined,
         Reason::ShuttingDown,
         Reason::Resigned,

@@ -129,6 +129,9 @@ fn in_words(alarm: &str, node: &Client) -> String {
         "clock_skew" => {
             "its wall clock, or a replica's, is off by more than a second: look at NTP; nothing expires by it"
         }
+        "lines_at_odds" => {
+            "another node went on apart, and both logs may hold what a majority has: see docs/failover.md, \"Two lines at odds\""
+        }
         _ => "see docs/monitoring.md",
     };
     words.to_owned()

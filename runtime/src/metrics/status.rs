@@ -72,6 +72,7 @@ fn state(status: &Status) -> Vec<MetricFamily> {
         Alarm::StateMismatch,
         Alarm::AddressUnknown,
         Alarm::ClockSkew,
+        Alarm::LinesAtOdds,
     ];
     vec![
         gauges(
