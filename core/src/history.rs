@@ -2,9 +2,11 @@
 //! far two logs agree (the idea of Kafka's KIP-101 and KIP-279: compare epochs, not lengths).
 
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use crate::command::StartKind;
-use crate::position::{Epoch, Index};
+use crate::planted::Planted;
+use crate::position::{Epoch, Index, Named};
 
 /// One mastership within a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,7 +73,7 @@ pub struct History {
     arming: Vec<Arming>,
 }
 
-/// What a history says of a position that people name by its epoch's number and its index.
+/// What a history says of a position that people name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Holding {
     /// An entry of that epoch stands there.
@@ -83,6 +85,8 @@ pub enum Holding {
     Later,
     /// The log does not reach that far, or its epoch there is forgotten.
     Unknown,
+    /// Only the leader tells which entry is meant, and is not named.
+    Ambiguous,
 }
 
 /// How many reigns are remembered, and how many changes of arming.
@@ -221,13 +225,26 @@ impl History {
         gap.filter(|gap| index <= gap.upto)
     }
 
-    /// Whether the epoch of this number wrote `index`, in a log that is known to reach that far.
-    pub fn holds(&self, number: u64, index: Index) -> Holding {
-        match (self.epoch_at(index), self.last()) {
-            (Some(holder), _) if holder.number == number => Holding::This,
-            (Some(_), Some(last)) if last.epoch.number < number => Holding::Later,
-            (Some(_), _) => Holding::Other,
-            (None, _) => Holding::Unknown,
+    /// Whether the entry of this name stands in a log that is known to reach that far.
+    pub fn holds(&self, named: &Named, planted: Planted) -> Holding {
+        let (Some(holder), Some(last)) = (self.reign_at(named.index), self.last()) else {
+            return Holding::Unknown;
+        };
+        let any = planted.position_by_number_alone();
+        let order = |reign: &Reign| match (named.number.cmp(&reign.epoch.number), named.compare(reign.epoch)) {
+            (by_number, _) if any => Some(by_number),
+            // Nobody but the founder has its number, and of masters that voters elected each has one of its own; what nodes
+            // begin by themselves may have a number that another one has, in a line apart.
+            (Ordering::Equal, None) if reign.kind.is_by_voters() || reign.kind == StartKind::Founding => {
+                Some(Ordering::Equal)
+            }
+            (_, order) => order,
+        };
+        match (order(holder), order(last)) {
+            (Some(Ordering::Equal), _) => Holding::This,
+            (_, Some(Ordering::Greater)) => Holding::Later,
+            (Some(_), Some(_)) => Holding::Other,
+            (None, _) | (_, None) => Holding::Ambiguous,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::command::Command;
 use crate::config::Concern;
 use crate::ids::{LinkId, RequestId};
 use crate::message::Message;
-use crate::position::Index;
+use crate::position::Named;
 use crate::wal::Durable;
 
 /// One thing that happened.
@@ -114,12 +114,7 @@ pub enum Request {
     /// [`crate::status::Status`].
     Status,
     /// What became of the write at this position.
-    Outcome {
-        /// The epoch's number, as people are shown it.
-        epoch: u64,
-        /// The index.
-        index: Index,
-    },
+    Outcome(Named),
 }
 
 /// What a read demands of the state that it sees.
@@ -127,8 +122,8 @@ pub enum Request {
 pub struct ReadDemand {
     /// Proof of holding everything, no older than this.
     pub max_staleness: Option<Duration>,
-    /// At least this far applied: epoch's number and index, as replies tell them.
-    pub min_position: Option<(u64, Index)>,
+    /// At least this far applied, as replies tell positions.
+    pub min_position: Option<Named>,
     /// Everything that was answered before the read began.
     pub linearizable: bool,
 }
@@ -169,6 +164,6 @@ pub struct Promotion {
     pub force: bool,
     /// The operator knows that writes may be lost.
     pub accept_data_loss: bool,
-    /// Only if this is the last position (epoch's number and index).
-    pub expect_last: Option<(u64, Index)>,
+    /// Only if this is the last position.
+    pub expect_last: Option<Named>,
 }

@@ -117,6 +117,8 @@ pub enum Fate {
     RolledBack,
     /// Not known yet.
     Pending,
+    /// Without its leader the position may name two entries, of lines apart: which one is meant is not known.
+    Unknown,
 }
 
 /// Why a request is not done. None of these says that a write failed when it may still take effect: that is
@@ -162,6 +164,14 @@ pub enum Refusal {
     /// `min_position` names a write that a failover discarded.
     #[error("that position was rolled back")]
     RolledBack {
+        /// What is known of it.
+        index: Index,
+    },
+    /// `min_position` does not say which leader's entry it means, and there may be two.
+    #[error(
+        "that position may name two entries: send it as it was answered, with its leader (EPOCH:INDEX-LEADER)"
+    )]
+    AmbiguousPosition {
         /// What is known of it.
         index: Index,
     },

@@ -153,6 +153,8 @@ pub enum Bug {
     ForgottenTakenForShared,
     /// Voters of a membership that came after a fork decide over what voters on the other side have committed.
     LaterVotersCount,
+    /// A position is known by its epoch's number, whoever is named as the leader.
+    PositionByNumberAlone,
 }
 
 /// Which bug is planted in this node, if any.
@@ -264,4 +266,5 @@ impl Planted {
     question!(sweep_unbounded, SweepUnbounded);
     question!(forgotten_taken_for_shared, ForgottenTakenForShared);
     question!(later_voters_count, LaterVotersCount);
+    question!(position_by_number_alone, PositionByNumberAlone);
 }

@@ -9,6 +9,7 @@ use crate::history::{History, Holding};
 use crate::input::ReadDemand;
 use crate::message::Leader;
 use crate::output::Refusal;
+use crate::planted::Planted;
 use crate::position::{Index, Position};
 use crate::status::{Role, State};
 use crate::store::StoreView;
@@ -40,6 +41,8 @@ pub struct Outline {
     pub void_beyond: Option<Index>,
     /// When it last had proof of holding everything; none if it never had. See [`Outline::staleness`].
     pub proof: Option<Proof>,
+    /// The bug that is planted in this node, if any.
+    pub planted: Planted,
 }
 
 /// Proof that a node holds everything.
@@ -90,17 +93,19 @@ impl Outline {
         if demand.linearizable {
             return Ok(false);
         }
-        if let Some((number, index)) = demand.min_position {
+        if let Some(named) = demand.min_position {
+            let index = named.index;
             if index > self.applied.index {
                 return Ok(false);
             }
-            match self.history.holds(number, index) {
+            match self.history.holds(&named, self.planted) {
                 Holding::This if self.void_beyond.is_some_and(|kept| index > kept) => {
                     return Err(Refusal::RolledBack { index });
                 }
                 Holding::Other => return Err(Refusal::RolledBack { index }),
                 // This state may be the one that is taken back.
                 Holding::Later => return Ok(false),
+                Holding::Ambiguous => return Err(Refusal::AmbiguousPosition { index }),
                 Holding::This | Holding::Unknown => {}
             }
         }

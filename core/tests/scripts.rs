@@ -9,7 +9,9 @@ use std::error::Error;
 use cluster::Cluster;
 use cluster::network::Addresses;
 use goldenscript::{Argument, Command, Context};
+use synap_core::ids::NodeId;
 use synap_core::planted::Planted;
+use synap_core::position::{LeaderDigits, Named};
 use synap_core::wal::Lane;
 
 /// Runs the commands of one script.
@@ -148,10 +150,14 @@ impl goldenscript::Runner for Script {
     }
 }
 
-/// `EPOCH:INDEX`, as people are told it.
-fn position(text: &str) -> Result<(u64, u64), Box<dyn Error>> {
-    let (epoch, index) = text.split_once(':').ok_or("EPOCH:INDEX")?;
-    Ok((epoch.parse()?, index.parse()?))
+/// `EPOCH:INDEX`, or `EPOCH:INDEX-NODE` with the number of the node that leads the epoch.
+fn position(text: &str) -> Result<Named, Box<dyn Error>> {
+    let (bare, node) = text.split_once('-').unwrap_or((text, ""));
+    let named = Named::parse(bare).ok_or("EPOCH:INDEX")?;
+    if node.is_empty() {
+        return Ok(named);
+    }
+    Ok(Named { leader: Some(LeaderDigits::whole(NodeId(node.parse()?))), ..named })
 }
 
 #[test]

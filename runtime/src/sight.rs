@@ -127,6 +127,7 @@ mod tests {
             history: Arc::default(),
             void_beyond: None,
             proof: None,
+            planted: synap_core::planted::Planted::default(),
         })
     }
 

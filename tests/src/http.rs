@@ -181,10 +181,11 @@ impl Response {
     }
 }
 
-/// `EPOCH:INDEX` as two numbers.
+/// `EPOCH:INDEX-LEADER` as two numbers.
 #[track_caller]
 pub fn position(text: &str) -> (u64, u64) {
-    let parts = text.split_once(':').and_then(|(epoch, index)| Some((epoch.parse().ok()?, index.parse().ok()?)));
+    let bare = text.split_once('-').map_or(text, |(bare, _)| bare);
+    let parts = bare.split_once(':').and_then(|(epoch, index)| Some((epoch.parse().ok()?, index.parse().ok()?)));
     parts.unwrap_or_else(|| panic!("no position: {text:?}"))
 }
 

@@ -189,14 +189,27 @@ fn without_a_master_writes_are_told_to_come_again() {
 fn a_client_reads_its_own_write_anywhere() {
     let cluster = Cluster::start(2);
     for number in 0..50 {
-        let (epoch, index) = cluster.servers[0].set("counter", &number.to_string());
+        let body = json!({ "key": "counter", "value": number.to_string() });
+        let written = cluster.servers[0].post("/kv/set", &body).with(200);
+        let position = written.header("synap-position").expect("a position").to_owned();
+        assert_eq!(written.json()["position"], json!(position));
         for replica in &cluster.servers[1..] {
-            let read = replica.get(&format!("/kv/get/counter?min_position={epoch}:{index}")).with(200);
+            let read = replica.get(&format!("/kv/get/counter?min_position={position}")).with(200);
             assert_eq!(read.json(), json!(number.to_string()), "on {}", replica.name);
             assert!(read.header("synap-staleness-ms").is_some(), "{read:?}");
         }
     }
     let (epoch, index) = cluster.servers[0].applied();
+    // The founder's number has nobody else: without its leader it is clear too.
+    cluster.servers[1].get(&format!("/kv/get/counter?min_position={epoch}:{index}")).with(200);
+    let outcome = |query: &str| cluster.servers[1].get(&format!("/replication/outcome?{query}")).with(200).json();
+    assert_eq!(outcome(&format!("epoch={epoch}&index={index}"))["outcome"], "committed");
+    let status = cluster.servers[0].get("/replication/status").with(200).json();
+    let leader = status["positions"]["leader"].as_str().expect("a leader").to_owned();
+    assert_eq!(outcome(&format!("epoch={epoch}&index={index}&leader={leader}"))["outcome"], "committed");
+    assert_eq!(outcome(&format!("position={epoch}:{index}-{}", &leader[..8]))["outcome"], "committed");
+    assert_ne!(outcome(&format!("position={epoch}:{index}-ffffffffffffffff"))["outcome"], "committed");
+    cluster.servers[1].get("/replication/outcome?position=1:1&epoch=1").problem(400, "bad_request");
     let future = format!("/kv/get/counter?min_position={epoch}:{}&timeout_ms=100", index + 1_000);
     cluster.servers[1].get(&future).with(503);
 }

@@ -169,7 +169,7 @@ impl Reads {
 
     /// The read waits for a state that it may see, with everything up to `least` in it.
     pub(super) fn wait(&mut self, id: RequestId, demand: ReadDemand, least: Index, deadline: Time) {
-        let index = demand.min_position.map_or(least, |(_, index)| index.max(least));
+        let index = demand.min_position.map_or(least, |named| named.index.max(least));
         self.waiting.insert((index, id), (demand, deadline));
         self.by_request.insert(id, index);
         self.deadlines.insert((deadline, id));

@@ -1,7 +1,7 @@
 //! What becomes of two masters that meet. Unarmed, nothing stops a master that was cut off from starting again while
 //! an operator promotes another. A fork is seen, never merged; the higher epoch wins, except that an operator's
 //! promotion outranks restarts (docs/adr/0006). Where both lines may hold what a majority has committed, neither yields and an
-//! operator decides (docs/adr/0017).
+//! operator decides (docs/adr/0022).
 
 use alloc::collections::BTreeMap;
 use core::time::Duration;

@@ -14,6 +14,7 @@ use crate::config::FailoverMode;
 use crate::event::Event;
 use crate::history::History;
 use crate::output::Output;
+use crate::planted::Planted;
 use crate::position::{Index, Position};
 use crate::seen::Seen;
 use crate::status::{self, Change, Failover, LinkStatus, Positions, State, Status};
@@ -267,6 +268,7 @@ impl Node {
             history,
             void_beyond: self.saved_beyond,
             proof: self.view_proof(),
+            planted: self.config.planted,
         }
     }
 
@@ -399,5 +401,6 @@ pub(super) fn empty_outline() -> Outline {
         history: Arc::new(History::default()),
         void_beyond: None,
         proof: None,
+        planted: Planted::default(),
     }
 }

@@ -19,7 +19,7 @@ use crate::input::Promotion;
 use crate::log::Answered;
 use crate::message::{Hello, Message, Pull, Pulled, Reason, Standing};
 use crate::output::{Output, Refusal, Reply};
-use crate::position::{Epoch, Index, Position};
+use crate::position::{Epoch, Full, Index, Position};
 use crate::seen::Mark;
 use crate::time::Time;
 use crate::wal::{HardState, Record};
@@ -564,9 +564,9 @@ impl Node {
             return conflict("this node's failover.priority is 0: promote another, or force it");
         }
         let last = self.log.last();
-        if ask.expect_last.is_some_and(|(number, index)| (number, index) != (last.epoch.number, last.index)) {
+        if ask.expect_last.is_some_and(|named| !named.may_be(last)) {
             return Err(Refusal::Conflict {
-                why: alloc::format!("the last position is {last}, not the one expected"),
+                why: alloc::format!("the last position is {}, not the one expected", Full(last)),
             });
         }
         if !ask.force && replica.is_following() {

@@ -10,7 +10,7 @@ use crate::ids::RequestId;
 use crate::input::{ReadDemand, Request};
 use crate::log::Answered;
 use crate::output::{Fate, Output, Refusal, Reply, Written};
-use crate::position::Index;
+use crate::position::{Index, Named};
 use crate::wal::{BATCH_PAIRS_MAX, Entry, RECORD_BYTES_MAX};
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -41,8 +41,8 @@ impl Node {
                 let status = self.status(self.now.mono);
                 out.replies.push((id, Ok(Reply::Status(Box::new(status)))));
             }
-            Request::Outcome { epoch, index } => {
-                out.replies.push((id, Ok(Reply::Outcome(self.fate(epoch, index)))));
+            Request::Outcome(named) => {
+                out.replies.push((id, Ok(Reply::Outcome(self.fate(&named)))));
             }
         }
     }
@@ -215,17 +215,19 @@ impl Node {
     }
 
     /// What became of a write. History tells whose entry holds a committed place.
-    fn fate(&self, epoch: u64, index: Index) -> Fate {
+    fn fate(&self, named: &Named) -> Fate {
+        let index = named.index;
         if index == Index::ZERO || index > self.committed {
             return Fate::Pending;
         }
-        match self.log.history().holds(epoch, index) {
+        match self.log.history().holds(named, self.config.planted) {
             // What an unarmed master had committed and a promotion left behind is on its way out.
             Holding::This if self.saved_beyond.is_some_and(|common| index > common) => Fate::RolledBack,
             Holding::This if self.is_repairing() && index > self.agreed() => Fate::Pending,
             Holding::This => Fate::Committed,
             Holding::Other => Fate::RolledBack,
             Holding::Later | Holding::Unknown => Fate::Pending,
+            Holding::Ambiguous => Fate::Unknown,
         }
     }
 }

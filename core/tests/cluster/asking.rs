@@ -7,7 +7,7 @@ use synap_core::command::{Command, Condition, Fingerprint, Pair, Ticket, Value, 
 use synap_core::config::Concern;
 use synap_core::ids::RequestId;
 use synap_core::input::{Input, MemberChange, Promotion, ReadDemand, Request};
-use synap_core::position::Index;
+use synap_core::position::Named;
 
 use super::Cluster;
 
@@ -98,14 +98,14 @@ impl Cluster {
     }
 
     /// A read that waits for a position.
-    pub(crate) fn read_after(&mut self, number: u32, (epoch, index): (u64, u64)) {
-        let demand = ReadDemand { min_position: Some((epoch, Index(index))), ..ReadDemand::default() };
+    pub(crate) fn read_after(&mut self, number: u32, position: Named) {
+        let demand = ReadDemand { min_position: Some(position), ..ReadDemand::default() };
         self.ask(number, Request::Read { demand, timeout: Duration::from_secs(5) });
     }
 
     /// What became of a write.
-    pub(crate) fn outcome(&mut self, number: u32, (epoch, index): (u64, u64)) {
-        self.ask(number, Request::Outcome { epoch, index: Index(index) });
+    pub(crate) fn outcome(&mut self, number: u32, position: Named) {
+        self.ask(number, Request::Outcome(position));
     }
 
     pub(crate) fn snapshot(&mut self, number: u32) {

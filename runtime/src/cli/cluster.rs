@@ -95,9 +95,11 @@ pub(super) fn number(value: &Value, pointer: &str) -> Option<u64> {
     value.pointer(pointer)?.as_u64()
 }
 
-/// A node's last position as `EPOCH:INDEX`.
+/// A node's last position, as answers tell positions.
 pub(super) fn last_position(status: &Value) -> Option<String> {
-    Some(format!("{}:{}", number(status, "/positions/epoch")?, number(status, "/positions/last")?))
+    let leader = text(status, "/positions/leader").and_then(|id| id.get(..8)).map(|id| format!("-{id}"));
+    let (epoch, last) = (number(status, "/positions/epoch")?, number(status, "/positions/last")?);
+    Some(format!("{epoch}:{last}{}", leader.unwrap_or_default()))
 }
 
 async fn look_at(member: Value) -> Seen {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use serde_json::{Map, Value, json};
+use synap_core::position::Named;
 
 use super::client::{Asked, Client, Target};
 use super::cluster::{last_position, number, status_of, text};
@@ -19,7 +20,7 @@ pub(super) struct Promote {
     #[arg(long)]
     accept_data_loss: bool,
     /// Only if the node's last position is this
-    #[arg(long, value_name = "EPOCH:INDEX", value_parser = a_position)]
+    #[arg(long, value_name = "EPOCH:INDEX-LEADER", value_parser = a_position)]
     expect_last: Option<String>,
     /// Do not ask for confirmation
     #[arg(long, short)]
@@ -98,10 +99,9 @@ fn report(status: &Value, promoted: &Value) -> String {
 }
 
 fn a_position(text: &str) -> Result<String, String> {
-    let parts = text.split_once(':').map(|(epoch, index)| (epoch.parse::<u64>(), index.parse::<u64>()));
-    match parts {
-        Some((Ok(_), Ok(_))) => Ok(text.to_owned()),
-        _ => Err("EPOCH:INDEX is wanted, such as 3:1170".to_owned()),
+    match Named::parse(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("EPOCH:INDEX-LEADER or EPOCH:INDEX is wanted, such as 3:1170-149406d8".to_owned()),
     }
 }
 

@@ -16,7 +16,7 @@ use synap_core::view::Outline;
 
 use super::problem::{Problem, millis};
 
-/// `EPOCH:INDEX`: a write's own position, or how far this node has applied.
+/// `EPOCH:INDEX-LEADER`: a write's own position, or how far this node has applied.
 pub(crate) const POSITION: HeaderName = HeaderName::from_static("synap-position");
 /// `master`, `replica` or `standalone`.
 pub(crate) const ROLE: HeaderName = HeaderName::from_static("synap-role");
@@ -193,13 +193,23 @@ pub(crate) fn etag(version: Index) -> HeaderValue {
 }
 
 fn position_header(position: Position) -> HeaderValue {
-    let (mut epoch, mut index) = (itoa::Buffer::new(), itoa::Buffer::new());
-    let (epoch, index) = (epoch.format(position.epoch.number), index.format(position.index.0));
-    let mut text = Vec::with_capacity(epoch.len() + 1 + index.len());
-    text.extend_from_slice(epoch.as_bytes());
-    text.push(b':');
-    text.extend_from_slice(index.as_bytes());
+    let mut text = Vec::with_capacity(48);
+    push_position(&mut text, position);
     header_of(text)
+}
+
+/// `EPOCH:INDEX-LEADER`, as [`Full`] prints it.
+pub(crate) fn push_position(out: &mut Vec<u8>, position: Position) {
+    let (mut epoch, mut index) = (itoa::Buffer::new(), itoa::Buffer::new());
+    out.extend_from_slice(epoch.format(position.epoch.number).as_bytes());
+    out.push(b':');
+    out.extend_from_slice(index.format(position.index.0).as_bytes());
+    out.push(b'-');
+    let leader = position.epoch.leader.0 >> 96;
+    for nth in (0..8).rev() {
+        let digit = u8::try_from(leader >> (4 * nth) & 15).unwrap_or(0);
+        out.push(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
+    }
 }
 
 /// A header value of printable ASCII.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use synap_core::input::{MemberChange, Request as Ask};
 use synap_core::output::{Refusal, Reply};
-use synap_core::position::Position;
+use synap_core::position::{Full, Position};
 
 use super::Front;
 use super::answer::{Answer, Stamp};
@@ -173,7 +173,7 @@ async fn configured(front: &Front, head: &request::Parts, ask: Ask, told: Value)
         Reply::Configured(position) => position,
         other => return Err(Problem::mismatched(&other)),
     };
-    let mut answer = json!({ "success": true, "position": position.to_string() });
+    let mut answer = json!({ "success": true, "position": Full(position).to_string() });
     if let (Value::Object(answer), Value::Object(told)) = (&mut answer, told) {
         answer.extend(told);
     }

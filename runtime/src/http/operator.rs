@@ -9,13 +9,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use synap_core::input::{Promotion, Request as Ask};
 use synap_core::output::{Fate, Reply};
-use synap_core::position::{Index, Position};
+use synap_core::position::{Full, Index, Named, Position};
 use synap_core::status::Status;
 
 use super::Front;
 use super::answer::{Answer, Body, Content, Stamp};
 use super::problem::{Code, Problem};
-use super::query::{number, pairs, position, unknown};
+use super::query::{self, number, pairs, position, unknown};
 use super::rollbacks::RollbackSource;
 use super::route::{self};
 use super::status::StatusJson;
@@ -64,7 +64,7 @@ struct PromoteBody {
     force: Option<bool>,
     #[serde(default)]
     accept_data_loss: Option<bool>,
-    /// `EPOCH:INDEX`.
+    /// `EPOCH:INDEX-LEADER` or `EPOCH:INDEX`.
     #[serde(default)]
     expect_last: Option<String>,
 }
@@ -85,8 +85,9 @@ pub(crate) async fn promote(front: &Front, head: &request::Parts, body: Incoming
             Ok(json_answer(&json!({
                 "success": true,
                 "epoch": promoted.position.epoch.number,
-                "position": promoted.position.to_string(),
-                "took_over": promoted.took_over.to_string(),
+                "leader": promoted.position.epoch.leader.to_string(),
+                "position": Full(promoted.position).to_string(),
+                "took_over": Full(promoted.took_over).to_string(),
                 "possible_loss": loss.map(|(Index(from), Index(upto))| json!({"from": from, "upto": upto})),
                 "unreached": promoted.unreached,
             }))
@@ -100,25 +101,35 @@ pub(crate) async fn promote(front: &Front, head: &request::Parts, body: Incoming
 pub(crate) async fn snapshot(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
     no_query(head)?;
     match front.handle.act(Ask::Snapshot, LOOK_FOR_SNAPSHOT).await? {
-        Reply::Snapshot(position) => Ok(json_answer(&json!({"success": true, "position": position.to_string()}))),
+        Reply::Snapshot(position) => {
+            Ok(json_answer(&json!({"success": true, "position": Full(position).to_string()})))
+        }
         other => Err(Problem::mismatched(&other)),
     }
 }
 
-/// `GET /replication/outcome?epoch=&index=`.
+/// `GET /replication/outcome?position=`, or `?epoch=&index=&leader=`.
 pub(crate) async fn outcome(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
-    let (mut epoch, mut index) = (None, None);
+    let (mut epoch, mut index, mut leader, mut whole) = (None, None, None, None);
     for (name, value) in pairs(head.uri.query()) {
         match &*name {
             b"epoch" => epoch = Some(number("epoch", &value)?),
             b"index" => index = Some(number("index", &value)?),
+            b"leader" => leader = Some(query::leader(query::text("leader", &value)?)?),
+            b"position" => whole = Some(position(query::text("position", &value)?)?),
             _ => return Err(unknown(&name)),
         }
     }
-    let (Some(epoch), Some(index)) = (epoch, index) else {
-        return Err(Problem::bad("`epoch` and `index` are both needed"));
+    let named = match (whole, epoch, index) {
+        (Some(whole), None, None) if leader.is_none() => whole,
+        (None, Some(number), Some(index)) => Named { number, index: Index(index), leader },
+        _ => {
+            return Err(Problem::bad(
+                "`position` is needed, or `epoch` and `index`, and `leader` where it is known",
+            ));
+        }
     };
-    let fate = match front.handle.ask_patiently(Ask::Outcome { epoch, index: Index(index) }).await? {
+    let fate = match front.handle.ask_patiently(Ask::Outcome(named)).await? {
         Reply::Outcome(fate) => fate,
         other => return Err(Problem::mismatched(&other)),
     };
@@ -126,8 +137,15 @@ pub(crate) async fn outcome(front: &Front, head: &request::Parts) -> Result<Answ
         Fate::Committed => "committed",
         Fate::RolledBack => "rolled_back",
         Fate::Pending => "pending",
+        Fate::Unknown => "unknown",
     };
-    Ok(json_answer(&json!({"epoch": epoch, "index": index, "outcome": outcome})))
+    let mut answer = json!({"epoch": named.number, "index": named.index.0, "outcome": outcome});
+    if fate == Fate::Unknown {
+        answer["detail"] = json!(
+            "two entries may have that number: ask with the `leader` or the whole `position` that was answered"
+        );
+    }
+    Ok(json_answer(&answer))
 }
 
 /// `GET /replication/rollbacks`.

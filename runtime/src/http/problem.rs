@@ -8,7 +8,7 @@ use super::answer::Stamp;
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 use synap_core::output::{Refusal, Reply};
-use synap_core::position::Index;
+use synap_core::position::{Index, Position};
 
 /// Why not, as a program reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub(crate) enum Code {
     VersionMismatch,
     NotAnInteger,
     PositionRolledBack,
+    AmbiguousPosition,
     Conflict,
     BetterCandidate,
     TooLarge,
@@ -81,6 +82,9 @@ impl Code {
             Self::NotAnInteger => (StatusCode::CONFLICT, "not_an_integer", "The value is no integer that fits"),
             Self::PositionRolledBack => {
                 (StatusCode::CONFLICT, "position_rolled_back", "That position was rolled back")
+            }
+            Self::AmbiguousPosition => {
+                (StatusCode::CONFLICT, "ambiguous_position", "That position may name two entries")
             }
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "Not in this state"),
             Self::BetterCandidate => (StatusCode::CONFLICT, "better_candidate", "Another node holds more"),
@@ -170,6 +174,13 @@ impl Problem {
         self
     }
 
+    /// The same with a position.
+    fn at(self, position: Position) -> Self {
+        self.with("epoch", position.epoch.number)
+            .with("index", position.index.0)
+            .with("leader", position.epoch.leader.to_string())
+    }
+
     /// The same with `Retry-After`.
     pub(crate) fn retry_after(mut self, after: Duration) -> Self {
         self.0.retry_after = Some(after);
@@ -237,16 +248,17 @@ impl From<Refusal> for Problem {
                 .retry_after(RETRY_AFTER),
             Refusal::Stale { staleness, applied } => Self::new(Code::Stale, detail)
                 .with("staleness_ms", staleness.map(millis))
-                .with("epoch", applied.epoch.number)
-                .with("index", applied.index.0)
+                .at(applied)
                 .retry_after(RETRY_AFTER),
             Refusal::RolledBack { index: Index(index) } => {
                 Self::new(Code::PositionRolledBack, detail).with("index", index)
             }
-            Refusal::Pending { position } => Self::new(Code::Timeout, detail)
-                .with("outcome", "pending")
-                .with("epoch", position.epoch.number)
-                .with("index", position.index.0),
+            Refusal::AmbiguousPosition { index: Index(index) } => {
+                Self::new(Code::AmbiguousPosition, detail).with("index", index)
+            }
+            Refusal::Pending { position } => {
+                Self::new(Code::Timeout, detail).with("outcome", "pending").at(position)
+            }
             Refusal::Undecided { why: _ } => Self::new(Code::Timeout, detail).with("outcome", "pending"),
             Refusal::Busy => Self::new(Code::Busy, detail).retry_after(RETRY_AFTER),
             Refusal::TooLarge { what: _, bytes, bytes_max } => {
@@ -258,8 +270,7 @@ impl From<Refusal> for Problem {
             Refusal::Conflict { .. } => Self::new(Code::Conflict, detail),
             Refusal::BetterCandidate { node, name, last } => Self::new(Code::BetterCandidate, detail)
                 .with("better", json!({"node_id": node.to_string(), "node_name": name}))
-                .with("epoch", last.epoch.number)
-                .with("index", last.index.0),
+                .at(last),
             Refusal::BadRequest { .. } => Self::new(Code::BadRequest, detail),
             Refusal::ShuttingDown => Self::new(Code::ShuttingDown, detail).retry_after(RETRY_AFTER),
         }

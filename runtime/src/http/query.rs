@@ -7,7 +7,7 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use synap_core::config::Concern;
 use synap_core::input::ReadDemand;
-use synap_core::position::Index;
+use synap_core::position::{LeaderDigits, Named};
 
 use super::json;
 use super::problem::Problem;
@@ -156,14 +156,14 @@ pub(crate) fn text<'a>(name: &str, value: &'a [u8]) -> Result<&'a str, Problem> 
     std::str::from_utf8(value).map_err(|_| malformed(name, "UTF-8"))
 }
 
-/// `EPOCH:INDEX`.
-pub(crate) fn position(text: &str) -> Result<(u64, Index), Problem> {
-    let parsed = text.split_once(':').and_then(|(epoch, index)| {
-        let epoch = number("epoch", epoch.as_bytes()).ok()?;
-        let index = number("index", index.as_bytes()).ok()?;
-        Some((epoch, Index(index)))
-    });
-    parsed.ok_or_else(|| Problem::bad(format!("`{text}` is no position: it wants EPOCH:INDEX")))
+/// `EPOCH:INDEX-LEADER`, as answers tell it, or `EPOCH:INDEX`.
+pub(crate) fn position(text: &str) -> Result<Named, Problem> {
+    Named::parse(text).ok_or_else(|| Problem::bad(format!("`{text}` is no position: it wants EPOCH:INDEX-LEADER")))
+}
+
+/// The first 8 to 32 hexadecimal digits of a leader's id.
+pub(crate) fn leader(text: &str) -> Result<LeaderDigits, Problem> {
+    LeaderDigits::parse(text).ok_or_else(|| malformed("leader", "8 to 32 hexadecimal digits of a node's id"))
 }
 
 /// The key that a path names, decoded and within `bytes_max`.
@@ -269,7 +269,10 @@ mod tests {
     #[test]
     fn queries_are_read_strictly() {
         let read = ReadQuery::parse(Some("min_position=3:17&max_staleness_ms=5&timeout_ms=9"), false).unwrap();
-        assert_eq!(read.demand.min_position, Some((3, Index(17))));
+        assert_eq!(read.demand.min_position, Named::parse("3:17"));
+        let full = ReadQuery::parse(Some("min_position=3:17-149406d8"), false).unwrap();
+        assert_eq!(full.demand.min_position, Named::parse("3:17-149406d8"));
+        assert!(detail(ReadQuery::parse(Some("min_position=3:17-1494"), false)).contains("EPOCH:INDEX-LEADER"));
         assert_eq!(read.demand.max_staleness, Some(Duration::from_millis(5)));
         assert_eq!(read.timeout, Duration::from_millis(9));
         assert!(detail(ReadQuery::parse(Some("limit=3"), false)).contains("`limit`"));

@@ -60,11 +60,13 @@ struct LeaderJson<'a> {
 #[derive(Serialize)]
 struct PositionsJson {
     epoch: u64,
+    leader: String,
     first: u64,
     last: u64,
     durable: u64,
     committed: u64,
     applied_epoch: u64,
+    applied_leader: String,
     applied: u64,
 }
 
@@ -190,11 +192,13 @@ pub(crate) fn members_json(status: &Status) -> impl Serialize + '_ {
 fn positions(positions: &Positions) -> PositionsJson {
     PositionsJson {
         epoch: positions.last.epoch.number,
+        leader: positions.last.epoch.leader.to_string(),
         first: positions.first.0,
         last: positions.last.index.0,
         durable: positions.durable.0,
         committed: positions.committed.0,
         applied_epoch: positions.applied.epoch.number,
+        applied_leader: positions.applied.epoch.leader.to_string(),
         applied: positions.applied.index.0,
     }
 }

@@ -19,7 +19,7 @@ use synap_core::position::Index;
 use synap_core::status::Role;
 use tokio::time::Instant;
 
-use super::answer::{Answer, Body, Stamp};
+use super::answer::{Answer, Body, Stamp, push_position};
 use super::json::{key_in, push_fmt, push_key, push_u64, push_value, take, ttl_ms, value_in};
 use super::problem::{Code, Problem};
 use super::query::{WriteQuery, check_key, owned, path_key};
@@ -400,9 +400,7 @@ fn answer(
 /// What the answer promises, and the end of the object.
 fn push_promise(out: &mut Vec<u8>, written: &Written) {
     out.extend_from_slice(b",\"position\":\"");
-    push_u64(out, written.position.epoch.number);
-    out.push(b':');
-    push_u64(out, written.position.index.0);
+    push_position(out, written.position);
     out.extend_from_slice(b"\",\"concern\":\"");
     match written.concern {
         Concern::Async => out.extend_from_slice(b"async"),

@@ -11,7 +11,7 @@ use synap_core::ids::RequestId;
 use synap_core::input::{Input, ReadDemand, Request};
 use synap_core::message::Leader;
 use synap_core::output::{Refusal, Reply};
-use synap_core::position::Position;
+use synap_core::position::{Named, Position};
 use synap_core::status::{Role, State};
 use synap_core::view::View;
 
@@ -149,7 +149,7 @@ impl World<'_> {
                 let last = client.last.filter(|_| own);
                 let demand = ReadDemand {
                     max_staleness: age_ms.map(Duration::from_millis),
-                    min_position: last.map(|last| (last.epoch.number, last.index)),
+                    min_position: last.map(Named::exactly),
                     linearizable: false,
                 };
                 Want::Read { key, demand }
@@ -282,7 +282,7 @@ impl World<'_> {
         if let (Some(client), Some((_, version))) = (client, &value) {
             self.clients.clients[client].mind.saw(&key, *version);
         }
-        let min_index = demand.min_position.map(|(_, index)| index);
+        let min_index = demand.min_position.map(|named| named.index);
         let linearizable_since = demand.linearizable.then_some(asked_at);
         let applied = view.applied;
         self.see(&Fact::Read { node: host, key: &key, value, applied, min_index, linearizable_since });

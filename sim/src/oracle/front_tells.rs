@@ -93,11 +93,13 @@ fn compare_status(shown: &Value, status: &Status) -> Result<(), String> {
     same(shown, &said)?;
     let said = json!({
         "epoch": positions.last.epoch.number,
+        "leader": positions.last.epoch.leader.to_string(),
         "first": positions.first.0,
         "last": positions.last.index.0,
         "durable": positions.durable.0,
         "committed": positions.committed.0,
         "applied_epoch": positions.applied.epoch.number,
+        "applied_leader": positions.applied.epoch.leader.to_string(),
         "applied": positions.applied.index.0,
     });
     same(&shown["positions"], &said)?;

@@ -90,7 +90,8 @@ impl Plan {
     /// The id that node `number` takes when its data directory is made, on its disk of this number.
     pub(crate) fn node_id(&self, number: usize, disks: u64) -> NodeId {
         let disks = if bugs::planted(self.planted.as_deref()).wiped_node_keeps_its_id() { 0 } else { disks };
-        NodeId(u128::from(mix(&[self.seed, number as u64, disks, 4])))
+        // The first digits tell nodes apart, as those of ids that a server draws.
+        NodeId(u128::from(mix(&[self.seed, number as u64, disks, 4])) << 64)
     }
 
     /// The configuration of a node's journal.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use synap_core::command::{Command, Outcome};
 use synap_core::config::Concern;
-use synap_core::position::Index;
+use synap_core::position::{Index, Named};
 use tokio::sync::mpsc;
 
 use super::http::{Answered, Call, Caller, NoAnswer};
@@ -64,7 +64,7 @@ pub(super) struct Client {
     /// The node that it takes for the master.
     target: usize,
     /// Its own last write, for reading it back.
-    last: Option<(u64, Index)>,
+    last: Option<String>,
     /// What is safe to send again, and was not answered well.
     again: Option<Ask>,
     /// The plan's operations for it, by time.
@@ -248,7 +248,7 @@ impl Client {
         let told = ledger.nodes[node].written.get(&position).cloned().unwrap_or_default();
         let same = told.iter().any(|told| {
             answered.status != 200
-                || body["position"] == format!("{}:{}", position.0, position.1)
+                || body["position"] == position
                     && body["concern"] == requests::word_of(told.concern)
                     && body["durable_on"] == told.durable_on
                     && told.concern == concern
@@ -280,7 +280,8 @@ impl Client {
     }
 
     async fn read(&mut self, node: usize, key: &Bytes, age_ms: Option<u64>, own: bool) -> End {
-        let from = self.last.filter(|_| own);
+        let last = self.last.clone().filter(|_| own);
+        let from = last.as_deref();
         let raw = self.mind.dice.chance(300);
         let timeout_ms = self.stage.plan.workload.timeout_ms;
         // Where replicas elect: everything that was answered before it asks must be seen. Within a step, machine after
@@ -301,7 +302,7 @@ impl Client {
         if let Some((_, version)) = &value {
             self.mind.saw(key, *version);
         }
-        let min_index = from.map(|(_, index)| index);
+        let min_index = from.and_then(Named::parse).map(|named| named.index);
         let look = if raw { Look::Raw(key.clone()) } else { Look::Get(key.clone()) };
         if let Some(applied) = self.stood_at(node, &answered) {
             self.fronted(node, applied, Question::Look(look), &answered, self.stage.wall_ms(node));
@@ -320,7 +321,9 @@ impl Client {
             ledger.violated(FRONT_TELLS, at, cause);
         }
         let told = answered.position();
-        let Some(applied) = told.and_then(|told| ledger.nodes[node].applied.get(&told).copied()) else { return };
+        let Some(applied) = told.as_ref().and_then(|told| ledger.nodes[node].applied.get(told).copied()) else {
+            return;
+        };
         let value = read.value.clone();
         let fact = Fact::Read {
             node,

@@ -9,7 +9,6 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::HeaderMap;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
-use synap_core::position::Index;
 use synap_runtime::net::Net;
 
 use super::net::SimNet;
@@ -113,9 +112,8 @@ impl Answered {
     }
 
     /// `Synap-Position`, as clients are told positions.
-    pub(super) fn position(&self) -> Option<(u64, Index)> {
-        let (epoch, index) = self.header("synap-position")?.split_once(':')?;
-        Some((epoch.parse().ok()?, Index(index.parse().ok()?)))
+    pub(super) fn position(&self) -> Option<String> {
+        self.header("synap-position").map(str::to_owned)
     }
 
     /// `ETag`.

@@ -8,7 +8,7 @@ use synap_core::command::Command;
 use synap_core::ids::{LinkId, RequestId};
 use synap_core::message::Message;
 use synap_core::output::Written;
-use synap_core::position::{Index, Position};
+use synap_core::position::Position;
 use synap_core::status::{State, Status};
 use synap_core::view::Outline;
 
@@ -64,9 +64,9 @@ pub(super) struct Seen {
     /// Writes that wait for their answer, with the time when they came.
     pub(super) writes: BTreeMap<RequestId, (Command, u64)>,
     /// What it answered, by the position as clients are told it.
-    pub(super) written: BTreeMap<(u64, Index), Vec<Written>>,
+    pub(super) written: BTreeMap<String, Vec<Written>>,
     /// Each state that its front may have shown, by the position as clients are told it.
-    pub(super) applied: BTreeMap<(u64, Index), Position>,
+    pub(super) applied: BTreeMap<String, Position>,
     /// What it last told of itself when asked, and when: newest last.
     told: VecDeque<(u64, Status)>,
     shown: Option<Standing>,

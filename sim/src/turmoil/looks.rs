@@ -54,7 +54,7 @@ impl Client {
     pub(super) fn stood_at(&self, node: usize, answered: &Answered) -> Option<Position> {
         let told = answered.position();
         let mut ledger = self.stage.ledger();
-        let applied = told.and_then(|told| ledger.nodes[node].applied.get(&told).copied());
+        let applied = told.as_ref().and_then(|told| ledger.nodes[node].applied.get(told).copied());
         if applied.is_none() {
             let cause = format!("n{node} reads at {told:?}, where its core never stood");
             ledger.violated(FRONT_TELLS, now_us(), cause);

@@ -5,7 +5,6 @@ use hyper::Method;
 use serde_json::{Value, json};
 use synap_core::command::{Command, Condition, Pair, ValueKind};
 use synap_core::config::Concern;
-use synap_core::position::Index;
 
 use super::http::{Answered, Call};
 use crate::model::Look;
@@ -59,7 +58,8 @@ pub(super) struct Read<'a> {
     /// The value's bytes alone, instead of JSON.
     pub(super) raw: bool,
     pub(super) age_ms: Option<u64>,
-    pub(super) from: Option<(u64, Index)>,
+    /// As the client was told it.
+    pub(super) from: Option<&'a str>,
     pub(super) linearizable: bool,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Read<'a> {
 pub(super) fn read(read: &Read<'_>, timeout_ms: u64) -> Call {
     let route = if read.raw { "raw" } else { "get" };
     let age = read.age_ms.map(|ms| format!("&max_staleness_ms={ms}")).unwrap_or_default();
-    let from = read.from.map(|(epoch, index)| format!("&min_position={epoch}:{index}")).unwrap_or_default();
+    let from = read.from.map(|from| format!("&min_position={from}")).unwrap_or_default();
     let consistency = if read.linearizable { "&consistency=linearizable" } else { "" };
     Call::get(format!("/kv/{route}/{}?timeout_ms={timeout_ms}{age}{from}{consistency}", text(read.key)))
 }

@@ -9,7 +9,7 @@ use synap_core::ids::{LinkId, NodeId};
 use synap_core::input::{Input, LinkChange, Request};
 use synap_core::node::Node;
 use synap_core::output::{LinkAction, Output, Reply};
-use synap_core::position::{Index, Position};
+use synap_core::position::{Full, Index, Position};
 use synap_core::recovered::Recovered;
 use synap_core::time::{Now, Time};
 use synap_core::view::Proof;
@@ -127,7 +127,7 @@ impl Tap {
             let asked = ledger.nodes[node].writes.remove(id);
             match (reply, asked) {
                 (Ok(Reply::Written(written)), Some((command, asked_at))) => {
-                    let position = (written.position.epoch.number, written.position.index);
+                    let position = Full(written.position).to_string();
                     ledger.nodes[node].written.entry(position).or_default().push(written.clone());
                     if counts_votes(written.concern) {
                         ledger.served_at = at;
@@ -189,7 +189,7 @@ impl Tap {
     /// A look at how the node stands: always where it matters at once, now and then otherwise.
     fn look(&self, ledger: &mut Ledger, at: u64, now: Now, node: &Node) {
         let view = node.outline();
-        let position = (view.applied.epoch.number, view.applied.index);
+        let position = Full(view.applied).to_string();
         // A master whose lease has run out must not say that it serves.
         let lease_is_over = matches!(view.proof, Some(Proof::Lease { until, .. }) if until <= now.mono);
         let seen = &mut ledger.nodes[self.node];
@@ -225,7 +225,7 @@ impl Watch for Tap {
         ledger.starts(self.node);
         // What the front shows before the first turn.
         let applied = recovered.snapshot.as_ref().map_or(Position::ZERO, |(meta, _)| meta.position);
-        ledger.nodes[self.node].applied.insert((applied.epoch.number, applied.index), applied);
+        ledger.nodes[self.node].applied.insert(Full(applied).to_string(), applied);
         ledger.trace.note(at, &[1, self.node as u64, u64::from(self.life)], || Step::Started {
             node: self.node,
             life: self.life,
