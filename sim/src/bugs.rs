@@ -141,6 +141,14 @@ pub const PLANTS: &[Plant] = &[
         ..plant("unsettled_unbounded", Bug::UnsettledUnbounded, 20)
     },
     plant("loser_waits_long", Bug::LoserWaitsLong, 300),
+    Plant {
+        plan: Some(include_str!("../hunts/a-disk-that-hangs-for-good.yaml")),
+        ..plant("lease_kept_with_hanging_disk", Bug::LeaseKeptWithHangingDisk, 100)
+    },
+    Plant {
+        plan: Some(include_str!("../hunts/disks-that-hang-and-go-on.yaml")),
+        ..plant("eligible_with_hanging_disk", Bug::EligibleWithHangingDisk, 100)
+    },
 ];
 
 const fn plant(name: &'static str, bug: Bug, seeds_max: u64) -> Plant {

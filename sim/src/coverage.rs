@@ -105,6 +105,7 @@ impl Coverage {
             What::Reset(_) => "reset",
             What::SlowNetwork(_) => "slow_network",
             What::SlowDisk(..) => "slow_disk",
+            What::HangDisk(..) => "hang_disk",
             What::FullDisk(_) => "full_disk",
             What::FailSync(_) => "fail_sync",
             What::Rot(_) => "rot",

@@ -42,6 +42,12 @@ impl Cluster {
         Self::prepare_in(Some(networks), replicas, automatic(replicas)).started().once_armed()
     }
 
+    /// As prepared, all serving and caught up.
+    #[track_caller]
+    pub fn begun(self) -> Self {
+        self.started()
+    }
+
     #[track_caller]
     fn started(mut self) -> Self {
         for server in &mut self.servers {
@@ -54,8 +60,9 @@ impl Cluster {
         self
     }
 
+    /// All its servers know that it is armed.
     #[track_caller]
-    fn once_armed(self) -> Self {
+    pub fn once_armed(self) -> Self {
         let voters = voters(self.servers.len() - 1);
         wait::until_true("every server knows that the cluster is armed", || {
             self.servers.iter().all(|server| {

@@ -5,6 +5,7 @@
 pub mod binary;
 pub mod cluster;
 pub mod document;
+pub mod hanging;
 pub mod history;
 pub mod http;
 pub mod load;

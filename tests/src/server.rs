@@ -31,6 +31,8 @@ pub struct Server {
     pub replication: u16,
     /// More arguments for `synap serve`.
     pub arguments: Vec<String>,
+    /// What more stands in its environment.
+    pub environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -46,6 +48,7 @@ impl Server {
             http: ports::free(),
             replication: ports::free(),
             arguments: Vec::new(),
+            environment: Vec::new(),
             child: None,
         }
     }
@@ -82,6 +85,7 @@ impl Server {
             .args(["serve", "--config"])
             .arg(self.config_path())
             .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
             .current_dir(&self.directory)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file handle can be cloned"))

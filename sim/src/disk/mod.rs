@@ -116,6 +116,29 @@ struct Faults {
     full: bool,
     fail_syncs: u32,
     slow_factor: u64,
+    hanging: Hanging,
+}
+
+/// A hand on the disk: the two of a process never wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hand {
+    /// The one that writes the log.
+    Log,
+    /// The one that writes snapshots, and segments ahead.
+    Snapshot,
+    /// Each of them.
+    Both,
+}
+
+/// Which hands do nothing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hanging {
+    /// How many faults want it so.
+    log: u32,
+    snapshot: u32,
+    /// An operation of the log stands there.
+    log_is_stuck: bool,
 }
 
 /// What happened to a disk, so that a run can tell whether its faults took effect.
@@ -151,6 +174,7 @@ impl ModelDisk {
 
     /// A new process takes hold of the disk; every older hold is void.
     pub fn attach(&mut self) -> Handle {
+        self.faults.hanging.log_is_stuck = false;
         self.handle += 1;
         Handle(self.handle)
     }
@@ -237,6 +261,47 @@ impl ModelDisk {
     /// From now on everything takes so many times as long.
     pub fn set_slow(&mut self, factor: u64) {
         self.faults.slow_factor = factor.max(1);
+    }
+
+    /// From now on a hand does nothing: what it has begun does not end. Or it goes on.
+    pub fn set_hanging(&mut self, hand: Hand, hangs: bool) {
+        let hanging = &mut self.faults.hanging;
+        let change = |count: &mut u32| *count = if hangs { *count + 1 } else { count.saturating_sub(1) };
+        match hand {
+            Hand::Log => change(&mut hanging.log),
+            Hand::Snapshot => change(&mut hanging.snapshot),
+            Hand::Both => {
+                change(&mut hanging.log);
+                change(&mut hanging.snapshot);
+            }
+        }
+        if hanging.log == 0 {
+            hanging.log_is_stuck = false;
+        }
+    }
+
+    /// Whether a hand does nothing now; of both, whether one of them does.
+    pub fn hangs(&self, hand: Hand) -> bool {
+        let hanging = &self.faults.hanging;
+        match hand {
+            Hand::Log => hanging.log > 0,
+            Hand::Snapshot => hanging.snapshot > 0,
+            Hand::Both => hanging.log + hanging.snapshot > 0,
+        }
+    }
+
+    /// An operation of this hand would end now. True: it does not, and is to be asked again.
+    pub fn holds_up(&mut self, hand: Hand) -> bool {
+        let hangs = self.hangs(hand);
+        if hangs && hand == Hand::Log {
+            self.faults.hanging.log_is_stuck = true;
+        }
+        hangs
+    }
+
+    /// Whether something of the log has begun and does not end.
+    pub fn is_stuck(&self) -> bool {
+        self.faults.hanging.log_is_stuck
     }
 
     /// The next syncs of files fail.

@@ -8,7 +8,7 @@ use synap_core::wal::{FileOp, WriteBatch};
 
 use super::{Event, World};
 use crate::bugs;
-use crate::disk::{Begun, DiskError};
+use crate::disk::{Begun, DiskError, Hand};
 use crate::trace::{Step, is_sync, op_line};
 
 /// One queue of a process's disk.
@@ -36,6 +36,14 @@ pub(super) enum LaneName {
 }
 
 impl LaneName {
+    /// The hand that carries it out.
+    fn hand(self) -> Hand {
+        match self {
+            Self::Log => Hand::Log,
+            Self::Snapshot | Self::Spare => Hand::Snapshot,
+        }
+    }
+
     /// As the trace calls it.
     pub(super) fn word(self) -> &'static str {
         match self {
@@ -45,6 +53,9 @@ impl LaneName {
         }
     }
 }
+
+/// How often a hand that hangs is looked at.
+pub(crate) const HANG_LOOK_US: u64 = 5_000;
 
 /// How often a full disk is tried again.
 const ROOM_RETRY_US: u64 = 1_000_000;
@@ -109,6 +120,11 @@ impl World<'_> {
         }
         let Some(process) = &mut host.process else { return };
         let lane = process.lane(name);
+        if lane.begun.is_some()
+            && host.disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner).holds_up(name.hand())
+        {
+            return self.after(HANG_LOOK_US, Event::Disk { host: number, life, lane: name });
+        }
         let Some(begun) = lane.begun.take() else {
             // Waited for room: try the same operation again.
             return self.next_op(number, name);

@@ -88,6 +88,7 @@ fn begin<S: Site>(site: &mut S, number: usize, what: &What, lasts: Duration) -> 
         What::Reset(node) => site.reset(node.into()),
         What::SlowNetwork(factor) => site.slow_network(factor.max(1)),
         What::SlowDisk(node, factor) => site.disk(node.into()).set_slow(factor),
+        What::HangDisk(node, hand) => site.disk(node.into()).set_hanging(hand, true),
         What::FullDisk(node) => site.disk(node.into()).set_full(true),
         What::FailSync(node) => site.disk(node.into()).fail_syncs(1),
         What::Rot(node) => damage(site, node.into(), |disk| disk.rot("")),
@@ -193,6 +194,7 @@ pub(crate) fn fault_ends<S: Site>(site: &mut S, number: usize) {
         }
         What::SlowNetwork(_) => site.slow_network(1),
         What::SlowDisk(node, _) => site.disk(node.into()).set_slow(1),
+        What::HangDisk(node, hand) => site.disk(node.into()).set_hanging(hand, false),
         What::FullDisk(node) => site.disk(node.into()).set_full(false),
         What::FailSync(node) => site.disk(node.into()).fail_syncs(0),
         What::OldDisk(node) => older_disk(site, number, node.into()),

@@ -84,6 +84,7 @@ fn compare_status(shown: &Value, status: &Status) -> Result<(), String> {
         "state_hash": format!("{:016x}", status.hash.0),
         "ready": status.ready,
         "waiting": status.waiting,
+        "disk_waits_ms": whole_ms(status.disk_waits),
         "uncommitted_bytes": status.uncommitted_bytes,
         "held_writes": status.held_writes,
         "held_bytes": status.held_bytes,

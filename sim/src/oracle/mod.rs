@@ -9,6 +9,7 @@ mod bounds;
 mod by_the_model;
 mod commits;
 mod committed_never_changes;
+mod disk_tells;
 mod durable_ack;
 mod epochs;
 mod front_tells;
@@ -301,6 +302,12 @@ impl Ground<'_> {
         self.platters.read(node)
     }
 
+    /// Whether something of the log stands on the disk of `node` and does not end.
+    pub fn disk_is_stuck(&self, node: usize) -> bool {
+        let disk = &self.platters.disks[node];
+        disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_stuck()
+    }
+
     /// Whether a fact like this is to be looked at closely: reading a platter costs. Each of the first, then fewer and
     /// fewer, so that a long run looks about as often as a short one.
     pub fn sampled(&self, salt: u64) -> bool {
@@ -347,6 +354,7 @@ impl Oracles {
             Box::new(by_the_model::ByTheModel::default()),
             Box::new(rollback_reported::RollbackReported::new(nodes)),
             Box::new(lag_tells::LagTells::new(nodes)),
+            Box::new(disk_tells::DiskTells::new(nodes)),
             Box::new(leases::Leases::default()),
             Box::new(linearizable::Linearizable::default()),
             Box::new(one_order::OneOrder::default()),

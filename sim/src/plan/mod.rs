@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use synap_core::status::State;
 
-use crate::disk::DiskProfile;
+use crate::disk::{DiskProfile, Hand};
 pub use ask::{Ask, AskError, PAD, ZERO, concern_of, once};
 pub use check::PlanError;
 pub use draw::{draw, with_front};
@@ -233,6 +233,8 @@ pub enum What {
     SlowNetwork(u64),
     /// The disk takes so many times as long.
     SlowDisk(u8, u64),
+    /// A hand on the disk does nothing.
+    HangDisk(u8, Hand),
     /// Nothing new fits the disk.
     FullDisk(u8),
     /// The next sync of a file fails.
@@ -339,6 +341,7 @@ impl What {
             | Self::Pause(node)
             | Self::Reset(node)
             | Self::SlowDisk(node, _)
+            | Self::HangDisk(node, _)
             | Self::FullDisk(node)
             | Self::FailSync(node)
             | Self::Rot(node)

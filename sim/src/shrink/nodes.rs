@@ -41,6 +41,7 @@ fn without_in(what: &What, moved: impl Fn(u8) -> Option<u8>) -> Option<What> {
         What::Reset(node) => What::Reset(moved(*node)?),
         What::SlowNetwork(factor) => What::SlowNetwork(*factor),
         What::SlowDisk(node, factor) => What::SlowDisk(moved(*node)?, *factor),
+        What::HangDisk(node, hand) => What::HangDisk(moved(*node)?, *hand),
         What::FullDisk(node) => What::FullDisk(moved(*node)?),
         What::FailSync(node) => What::FailSync(moved(*node)?),
         What::Rot(node) => What::Rot(moved(*node)?),

@@ -2,6 +2,7 @@
 
 use serde_yaml::Value;
 
+use crate::disk::Hand;
 use crate::plan::{Ask, Fault, Operation, Plan, What};
 
 /// Settings that a shrinker may make usual, by the group that they stand in. Not among them: what says how long a run
@@ -86,7 +87,11 @@ pub(super) fn plainer(what: &What, nodes: usize) -> Vec<What> {
         What::SwapDisks(one, other) => vec![What::PowerCut(*one), What::PowerCut(*other)],
         What::SlowNetwork(factor) if *factor > 10 => vec![What::SlowNetwork(10)],
         What::SlowDisk(node, factor) if *factor > 10 => vec![What::SlowDisk(*node, 10)],
+        What::HangDisk(node, Hand::Both) => {
+            vec![What::HangDisk(*node, Hand::Log), What::HangDisk(*node, Hand::Snapshot)]
+        }
         What::Kill(_)
+        | What::HangDisk(..)
         | What::Pause(_)
         | What::OneWay(..)
         | What::Reset(_)

@@ -16,7 +16,7 @@ use synap_runtime::http::{BoxFuture, RollbackFile, RollbackSource};
 
 use super::stage::{Stage, now_us};
 use super::still::Stillness;
-use crate::disk::{DiskError, Handle};
+use crate::disk::{DiskError, Hand, Handle};
 use crate::trace::{Step, is_sync, op_line};
 
 /// One process's hold on its machine's disk.
@@ -41,6 +41,13 @@ impl SimDisk {
     pub(super) fn attach(stage: Arc<Stage>, node: usize) -> Self {
         let handle = stage.disk(node).attach();
         Self { stage, node, handle, lane: "log", owed_us: 0 }
+    }
+
+    fn hand(&self) -> Hand {
+        match self.lane {
+            "log" => Hand::Log,
+            _ => Hand::Snapshot,
+        }
     }
 
     async fn pass(&mut self, us: u64) {
@@ -81,6 +88,9 @@ impl Disk for SimDisk {
         let begun = self.stage.disk(self.node).begin(self.handle, op);
         let us = begun.us;
         self.pass(us).await;
+        while self.stage.disk(self.node).holds_up(self.hand()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let result = self.stage.disk(self.node).end(begun);
         self.tell(op, us, result);
         // The disk has done it; a process that stands still does not hear of it.
