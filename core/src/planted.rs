@@ -145,6 +145,8 @@ pub enum Bug {
     LogTimeJumpsAhead,
     /// Log time stands still until a wall clock that has jumped back has caught up.
     LogTimeWaits,
+    /// A replica shows keys whose time is up until its master says so.
+    ExpiredShownInSilence,
     /// The sweep waits until nothing else is being written.
     SweepStarved,
     /// One turn sweeps all that has expired.
@@ -262,6 +264,7 @@ impl Planted {
     question!(eligible_with_hanging_disk, EligibleWithHangingDisk);
     question!(log_time_jumps_ahead, LogTimeJumpsAhead);
     question!(log_time_waits, LogTimeWaits);
+    question!(expired_shown_in_silence, ExpiredShownInSilence);
     question!(sweep_starved, SweepStarved);
     question!(sweep_unbounded, SweepUnbounded);
     question!(forgotten_taken_for_shared, ForgottenTakenForShared);

@@ -13,7 +13,7 @@ use crate::planted::Planted;
 use crate::position::{Index, Position};
 use crate::status::{Role, State};
 use crate::store::StoreView;
-use crate::time::Time;
+use crate::time::{LogTime, Time, WallMs};
 
 /// A node's committed state at one instant. Never changes; its age is asked with the clock in hand.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct Outline {
     pub proof: Option<Proof>,
     /// The bug that is planted in this node, if any.
     pub planted: Planted,
+    /// How log time goes on from here.
+    pub time: LogTime,
 }
 
 /// Proof that a node holds everything.
@@ -70,6 +72,19 @@ impl Proof {
             Self::Lease { from, .. } => now.since(from),
             Self::At(time) => now.since(time),
         }
+    }
+}
+
+impl View {
+    /// The time by which a reader is shown what has not expired. A key whose time is up is hidden although no entry says so
+    /// yet: the master may be silent. What is hidden is in the store all the same, and its hash (INV-9) knows no clock but the
+    /// entries'.
+    ///
+    /// A linearizable read goes by the entries alone: no two nodes have to agree on a clock for it, and the sweep of a master
+    /// that serves is not far behind.
+    pub fn log_time(&self, now: Time, linearizable: bool) -> WallMs {
+        let entries = self.store.log_time();
+        if linearizable { entries } else { self.outline.time.at(now).max(entries) }
     }
 }
 

@@ -194,6 +194,7 @@ mod planted {
         (Bug::EligibleWithHangingDisk, "disk_hangs_and_others_too"),
         (Bug::LogTimeJumpsAhead, "wall_clock_jumps"),
         (Bug::LogTimeWaits, "wall_clock_jumps"),
+        (Bug::ExpiredShownInSilence, "silent_master_and_expiry"),
         (Bug::SweepStarved, "sweep_under_writes"),
         (Bug::SweepUnbounded, "sweep_under_writes"),
     ];

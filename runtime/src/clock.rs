@@ -1,4 +1,9 @@
 //! The two clocks that the core is shown. The one place that reads them.
+//!
+//! A server's monotonic clock goes on while its machine is suspended. The one that `std` and tokio read stands still meanwhile
+//! on Linux: a master that wakes after an hour would take its lease for good, and a lock would live for an hour too long.
+//! Tokio's timers do stand still, so that what was due during the suspension comes up to one wait late; but every turn, and every
+//! read of the published view, sees the true time before it promises anything.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,6 +32,8 @@ pub trait Monotonic: fmt::Debug + Send + Sync + 'static {
 enum Mono {
     /// Counted from here by tokio's clock.
     Since(Instant),
+    /// Counted from here by the machine's, in microseconds since it was started.
+    Boot(u64),
     Other(Arc<dyn Monotonic>),
 }
 
@@ -47,10 +54,14 @@ impl Clock {
 
     /// The machine's clocks.
     pub fn system() -> Self {
-        Self::new(|| {
+        let tokios = Self::new(|| {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             WallMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-        })
+        });
+        match boot_micros() {
+            Some(origin) => Self { mono: Mono::Boot(origin), ..tokios },
+            None => tokios,
+        }
     }
 
     /// Both clocks.
@@ -62,6 +73,7 @@ impl Clock {
     pub fn mono(&self) -> Time {
         match &self.mono {
             Mono::Since(origin) => Time(u64::try_from(origin.elapsed().as_micros()).unwrap_or(u64::MAX)),
+            Mono::Boot(origin) => Time(boot_micros().unwrap_or(*origin).saturating_sub(*origin)),
             Mono::Other(mono) => mono.now(),
         }
     }
@@ -71,13 +83,52 @@ impl Clock {
         let time = time.min(AHEAD_MAX);
         match &self.mono {
             Mono::Since(origin) => *origin + Duration::from_micros(time.0),
+            Mono::Boot(_) => Instant::now() + time.since(self.mono()),
             Mono::Other(mono) => mono.instant(time),
         }
     }
 }
 
+/// Microseconds since the machine was started, those included in which it was suspended; none where nobody counts them.
+#[cfg(target_os = "linux")]
+fn boot_micros() -> Option<u64> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Some(u64::try_from(time.tv_sec).ok()? * 1_000_000 + u64::try_from(time.tv_nsec).ok()? / 1000)
+}
+
+/// Microseconds since the machine was started, those included in which it was suspended; none where nobody counts them.
+#[cfg(not(target_os = "linux"))]
+const fn boot_micros() -> Option<u64> {
+    None
+}
+
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Clock").field("mono", &self.mono).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// Suspending a machine is more than a test may do: that the clock is the one that would go on is what can be seen.
+    #[test]
+    fn the_machines_clock_goes_on_while_it_is_suspended() {
+        let clock = Clock::system();
+        let Mono::Boot(origin) = clock.mono else { panic!("{:?}", clock.mono) };
+        let uptime = std::fs::read_to_string("/proc/uptime").expect("Linux has it");
+        let secs: f64 = uptime.split(' ').next().and_then(|text| text.parse().ok()).expect("seconds");
+        // What `/proc/uptime` counts is this clock, in hundredths of a second.
+        assert!(origin as f64 / 1e6 <= secs + 0.011, "{origin} us, {secs} s");
+        assert!(clock.mono() >= Time::default());
+    }
+
+    #[test]
+    fn a_time_that_has_come_is_an_instant_that_is_past() {
+        let clock = Clock::system();
+        let now = clock.mono();
+        assert!(clock.instant(now) <= Instant::now());
+        assert!(clock.instant(now + Duration::from_secs(60)) > Instant::now());
     }
 }

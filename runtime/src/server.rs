@@ -159,8 +159,7 @@ impl Server {
         }
         let node = Node::new(settings.core.clone(), recovered, seed, now);
         let (driver_stop, stop_inbox) = mpsc::unbounded_channel();
-        let driver =
-            DriverParts { node, name, clock: clock.clone(), links, link_reports, writer, stop: stop_inbox, watch };
+        let driver = DriverParts { node, name, clock, links, link_reports, writer, stop: stop_inbox, watch };
         let (driver, handle) = Driver::new(driver);
         let front = Front::new(FrontParts {
             handle: handle.clone(),
@@ -168,7 +167,6 @@ impl Server {
             settings: settings.front,
             limits: settings.core.limits,
             write_concern: settings.core.write_concern,
-            wall: Arc::new(move || clock.now().wall),
             rollbacks,
             dial: dial_through(net.clone()),
         });

@@ -128,6 +128,7 @@ mod tests {
             void_beyond: None,
             proof: None,
             planted: synap_core::planted::Planted::default(),
+            time: synap_core::time::LogTime::default(),
         })
     }
 

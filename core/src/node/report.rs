@@ -18,7 +18,7 @@ use crate::planted::Planted;
 use crate::position::{Index, Position};
 use crate::seen::Seen;
 use crate::status::{self, Change, Failover, LinkStatus, Positions, State, Status};
-use crate::time::Time;
+use crate::time::{LogTime, Time};
 use crate::view::{Outline, Proof};
 
 /// How many changes of mastership status tells.
@@ -269,7 +269,19 @@ impl Node {
             void_beyond: self.saved_beyond,
             proof: self.view_proof(),
             planted: self.config.planted,
+            time: self.reader_time(),
         }
+    }
+
+    /// How log time goes on for readers.
+    fn reader_time(&self) -> LogTime {
+        if self.config.planted.expired_shown_in_silence() { LogTime::default() } else { self.log_clock() }
+    }
+
+    /// Whether readers that go by the outline go by log time, give or take a millisecond.
+    fn is_outline_on_time(&self) -> bool {
+        let (shown, is) = (self.outline.time.at(self.now.mono), self.reader_time().at(self.now.mono));
+        shown.0.abs_diff(is.0) <= 1
     }
 
     /// Says why the state is about to change.
@@ -293,6 +305,7 @@ impl Node {
         let same = self.outline.applied == self.applied
             && self.outline.role == self.role_name()
             && self.outline.state == to
+            && self.is_outline_on_time()
             && self.outline.void_beyond == self.saved_beyond
             && self.outline.proof == self.view_proof()
             && self.outline.leader.as_ref() == self.serving_leader();
@@ -402,5 +415,6 @@ pub(super) fn empty_outline() -> Outline {
         void_beyond: None,
         proof: None,
         planted: Planted::default(),
+        time: LogTime::default(),
     }
 }

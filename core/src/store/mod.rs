@@ -207,12 +207,28 @@ impl Store {
 impl StoreView {
     /// The item at `key`, unless it is absent or expired by log time.
     pub fn get(&self, key: &[u8]) -> Option<Item> {
-        self.items.get(key).filter(|item| !item.is_expired(self.log_time)).cloned()
+        self.get_at(key, self.log_time)
+    }
+
+    /// The item at `key`, unless it is absent or expired by `at`, which is log time or later.
+    pub fn get_at(&self, key: &[u8], at: WallMs) -> Option<Item> {
+        self.items.get(key).filter(|item| !item.is_expired(at.max(self.log_time))).cloned()
     }
 
     /// The live items in byte order of their keys, that begin with `prefix` and come after `after`. Each step
     /// costs constant time, so take as many as are wanted.
     pub fn scan<'a>(&'a self, prefix: &'a [u8], after: Option<&'a [u8]>) -> impl Iterator<Item = Item> + 'a {
+        self.scan_at(prefix, after, self.log_time)
+    }
+
+    /// The same without those that have expired by `at`, which is log time or later.
+    pub fn scan_at<'a>(
+        &'a self,
+        prefix: &'a [u8],
+        after: Option<&'a [u8]>,
+        at: WallMs,
+    ) -> impl Iterator<Item = Item> + 'a {
+        let at = at.max(self.log_time);
         let from = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             Some(_) | None => Bound::Included(prefix),
@@ -220,7 +236,7 @@ impl StoreView {
         self.items
             .range(from)
             .take_while(move |item| item.key().starts_with(prefix))
-            .filter(|item| !item.is_expired(self.log_time))
+            .filter(move |item| !item.is_expired(at))
             .cloned()
     }
 

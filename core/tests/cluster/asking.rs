@@ -8,6 +8,7 @@ use synap_core::config::Concern;
 use synap_core::ids::RequestId;
 use synap_core::input::{Input, MemberChange, Promotion, ReadDemand, Request};
 use synap_core::position::Named;
+use synap_core::time::Time;
 
 use super::Cluster;
 
@@ -60,7 +61,7 @@ impl Cluster {
     pub(crate) fn get(&mut self, number: u32, key: &str) {
         let Some(node) = self.servers.get(&number).and_then(|server| server.node.as_ref()) else { return };
         let view = node.view();
-        let item = view.store.get(key.as_bytes());
+        let item = view.store.get_at(key.as_bytes(), view.log_time(Time(self.micros), false));
         let value = item.map_or_else(|| "-".into(), |item| String::from_utf8_lossy(item.value()).into_owned());
         self.lines.push(format!("n{number} {key}={value} at {}", view.applied));
     }

@@ -34,7 +34,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use synap_core::config::{Concern, Limits};
-use synap_core::time::WallMs;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::handle::Handle;
@@ -60,9 +59,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 /// Connects to `host:port`, to pass a write on to the master. Has no deadline of its own.
 pub type Dial = Arc<dyn Fn(String) -> BoxFuture<io::Result<Box<dyn Stream>>> + Send + Sync>;
 
-/// The wall clock, for showing what is left of a time to live.
-pub type Wall = Arc<dyn Fn() -> WallMs + Send + Sync>;
-
 /// What a [`Front`] is made of.
 pub struct FrontParts {
     /// The node.
@@ -75,8 +71,6 @@ pub struct FrontParts {
     pub limits: Limits,
     /// The concern of writes that name none.
     pub write_concern: Concern,
-    /// The wall clock.
-    pub wall: Wall,
     /// The rollback files.
     pub rollbacks: Arc<dyn RollbackSource>,
     /// How to reach the master, for [`crate::settings::OnReplicaWrite::Proxy`].

@@ -95,7 +95,8 @@ pub(crate) async fn mget(front: &Front, head: &request::Parts, body: Incoming) -
             check_key(key.as_bytes(), front.limits.key_bytes_max)?;
         }
         let view = admitted(front, &query).await?;
-        let found = values(front, &keys, &view)?;
+        let at = view.log_time(front.handle.now(), query.demand.linearizable);
+        let found = values(front, &keys, &view, at)?;
         Ok((found, view))
     };
     match read.await {
@@ -135,12 +136,13 @@ fn answer(
     headers: &HeaderMap,
     view: &View,
 ) -> Response<Body> {
+    let at = view.log_time(front.handle.now(), query.demand.linearizable);
     let answered = match route {
-        Route::KvGet => get(front, rest, wants_octets(headers), headers, view),
-        Route::KvRaw => get(front, rest, true, headers, view),
-        Route::KvExists => exists(front, rest, view),
-        Route::KvTtl => ttl(front, rest, view),
-        Route::KvScan => Ok(scan(query, view)),
+        Route::KvGet => get(front, rest, wants_octets(headers), headers, view, at),
+        Route::KvRaw => get(front, rest, true, headers, view, at),
+        Route::KvExists => exists(front, rest, view, at),
+        Route::KvTtl => ttl(front, rest, view, at),
+        Route::KvScan => Ok(scan(query, view, at)),
         Route::KvStats => Ok(stats(front, view)),
         _ => Err(Problem::new(Code::Internal, "this route reads nothing")),
     };
@@ -162,8 +164,15 @@ fn stamp(front: &Front, view: &Outline) -> Stamp {
     }
 }
 
-fn get(front: &Front, rest: &str, octets: bool, headers: &HeaderMap, view: &View) -> Result<Answer, Problem> {
-    let item = find(front, KvOperation::Get, rest, view)?.ok_or_else(Problem::no_key)?;
+fn get(
+    front: &Front,
+    rest: &str,
+    octets: bool,
+    headers: &HeaderMap,
+    view: &View,
+    at: WallMs,
+) -> Result<Answer, Problem> {
+    let item = find(front, KvOperation::Get, rest, view, at)?.ok_or_else(Problem::no_key)?;
     let version = item.version();
     if headers.get(header::IF_NONE_MATCH).is_some_and(|tags| names(tags.as_bytes(), version)) {
         let unchanged = Answer::new(Content::Octets, Body::Whole(Bytes::new()));
@@ -184,30 +193,26 @@ fn get(front: &Front, rest: &str, octets: bool, headers: &HeaderMap, view: &View
     Ok(Answer::new(content, Body::Whole(body)).versioned(version))
 }
 
-fn exists(front: &Front, rest: &str, view: &View) -> Result<Answer, Problem> {
-    let found = find(front, KvOperation::Exists, rest, view)?.is_some();
+fn exists(front: &Front, rest: &str, view: &View, at: WallMs) -> Result<Answer, Problem> {
+    let found = find(front, KvOperation::Exists, rest, view, at)?.is_some();
     Ok(Answer::json(if found { &b"{\"exists\":true}"[..] } else { &b"{\"exists\":false}"[..] }))
 }
 
-fn ttl(front: &Front, rest: &str, view: &View) -> Result<Answer, Problem> {
-    let left = match find(front, KvOperation::Ttl, rest, view)? {
+fn ttl(front: &Front, rest: &str, view: &View, at: WallMs) -> Result<Answer, Problem> {
+    let left = match find(front, KvOperation::Ttl, rest, view, at)? {
         None => -2,
-        Some(item) => item.expires_at().map_or(-1, |at| {
-            // Log time alone decides what has expired; between two writes the wall clock shows it better.
-            let now = view.store.log_time().max((front.wall)());
-            whole_secs_until(at, now)
-        }),
+        Some(item) => item.expires_at().map_or(-1, |expires_at| whole_secs_until(expires_at, at)),
     };
     Ok(Answer::json(format!("{{\"ttl\":{left}}}")))
 }
 
-fn scan(query: &ReadQuery, view: &View) -> Answer {
+fn scan(query: &ReadQuery, view: &View, at: WallMs) -> Answer {
     let scan = &query.scan;
-    let mut found = view.store.scan(&scan.prefix, scan.after.as_deref());
+    let mut found = view.store.scan_at(&scan.prefix, scan.after.as_deref(), at);
     let mut out = b"{\"keys\":[".to_vec();
     let mut last = None;
-    for (at, item) in found.by_ref().take(scan.limit).enumerate() {
-        if at > 0 {
+    for (nth, item) in found.by_ref().take(scan.limit).enumerate() {
+        if nth > 0 {
             out.push(b',');
         }
         push_key(&mut out, item.key());
@@ -242,13 +247,13 @@ fn stats(front: &Front, view: &View) -> Answer {
     Answer::json(out)
 }
 
-fn values(front: &Front, wanted: &Mget<'_>, view: &View) -> Result<Vec<u8>, Problem> {
+fn values(front: &Front, wanted: &Mget<'_>, view: &View, at: WallMs) -> Result<Vec<u8>, Problem> {
     let mut out = b"{\"values\":[".to_vec();
-    for (at, key) in wanted.keys.iter().enumerate() {
-        if at > 0 {
+    for (nth, key) in wanted.keys.iter().enumerate() {
+        if nth > 0 {
             out.push(b',');
         }
-        match look(front, KvOperation::Get, key.as_bytes(), view) {
+        match look(front, KvOperation::Get, key.as_bytes(), view, at) {
             Some(item) => push_value(&mut out, &item),
             None => out.extend_from_slice(b"null"),
         }
@@ -261,13 +266,19 @@ fn values(front: &Front, wanted: &Mget<'_>, view: &View) -> Result<Vec<u8>, Prob
 }
 
 /// The item at the key that a path names.
-fn find(front: &Front, operation: KvOperation, rest: &str, view: &View) -> Result<Option<Item>, Problem> {
+fn find(
+    front: &Front,
+    operation: KvOperation,
+    rest: &str,
+    view: &View,
+    at: WallMs,
+) -> Result<Option<Item>, Problem> {
     let key = path_key(rest, front.limits.key_bytes_max)?;
-    Ok(look(front, operation, &key, view))
+    Ok(look(front, operation, &key, view, at))
 }
 
-fn look(front: &Front, operation: KvOperation, key: &[u8], view: &View) -> Option<Item> {
-    let item = view.store.get(key);
+fn look(front: &Front, operation: KvOperation, key: &[u8], view: &View, at: WallMs) -> Option<Item> {
+    let item = view.store.get_at(key, at);
     front.metrics.kv.add(operation, if item.is_some() { KvResult::Hit } else { KvResult::Miss }, 1);
     item
 }
