@@ -15,7 +15,7 @@ use crate::event::Event;
 use crate::history::History;
 use crate::output::Output;
 use crate::planted::Planted;
-use crate::position::{Index, Position};
+use crate::position::{Epoch, Index, Position};
 use crate::seen::Seen;
 use crate::status::{self, Change, Failover, LinkStatus, Positions, State, Status};
 use crate::time::{LogTime, Time};
@@ -33,8 +33,7 @@ impl Node {
             name: self.config.node_name.clone(),
             role: self.role_name(),
             state: self.state(),
-            // What is not on this disk yet may never come to be.
-            epoch: self.shadow.promised(),
+            epoch: self.epoch_told(),
             leader: self.leader().cloned(),
             positions: self.positions(),
             failover: self.failover(),
@@ -65,6 +64,16 @@ impl Node {
             held_bytes: self.held_writes.bytes(),
             disk_waits: self.disk_silence(now),
         }
+    }
+
+    /// The epoch of the master that is followed, which has it on its disk, or else the newest that is promised on this disk: one
+    /// that is on none may never come to be.
+    fn epoch_told(&self) -> Epoch {
+        let following = match &self.role {
+            Role::Replica(replica) => replica.following().map(|following| following.epoch),
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Master(_) => None,
+        };
+        self.shadow.promised().max(following.unwrap_or_default())
     }
 
     /// What this process has met; see [`crate::seen`].
