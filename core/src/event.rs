@@ -113,6 +113,11 @@ pub enum Event {
         /// The newest position that both are known to hold.
         after: Position,
     },
+    /// Another process of this node was first: this one falls silent.
+    CopiedDirectory {
+        /// Both.
+        node: NodeId,
+    },
     /// An alarm went on or off.
     Alarm {
         /// Which.
@@ -203,7 +208,7 @@ impl Event {
                     Level::Info
                 }
             }
-            Self::HashMismatch { .. } | Self::AtOdds { .. } => Level::Error,
+            Self::HashMismatch { .. } | Self::AtOdds { .. } | Self::CopiedDirectory { .. } => Level::Error,
         }
     }
 }
@@ -245,6 +250,11 @@ impl fmt::Display for Event {
                 f,
                 "{name} ({node}) and this node each went on after {after}, and neither log may take the other's place: keep one \
                  (docs/failover.md, \"Two lines at odds\")"
+            ),
+            Self::CopiedDirectory { node } => write!(
+                f,
+                "another process runs under this node's id {node}: this data directory was copied, and this process does nothing \
+                 more. Stop it; empty its directory, or leave nothing but a snapshot in it; and start it again as a node of its own"
             ),
             Self::Alarm { alarm, on } => write!(f, "alarm {alarm} is {}", if *on { "on" } else { "off" }),
             Self::DiskHangs { alarm, silent, on: true } => {

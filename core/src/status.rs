@@ -80,6 +80,8 @@ pub enum Alarm {
     RollbackWritten,
     /// A replica's state differed.
     StateMismatch,
+    /// Another process runs under this node's id.
+    CopiedDirectory,
     /// Of a member no address is known at which others could dial it.
     AddressUnknown,
     /// The wall clock of this node, or of a member that it leads, is off by more than a second.
@@ -355,6 +357,7 @@ impl Alarm {
             Self::MasterDown => "master_down",
             Self::RollbackWritten => "rollback_written",
             Self::StateMismatch => "state_mismatch",
+            Self::CopiedDirectory => "copied_directory",
             Self::AddressUnknown => "address_unknown",
             Self::ClockSkew => "clock_skew",
             Self::LinesAtOdds => "lines_at_odds",

@@ -128,6 +128,15 @@ pub const PLANTS: &[Plant] = &[
         ..plant("proof_outlives_mastership", Bug::ProofOutlivesMastership, 100)
     },
     Plant {
+        plan: Some(include_str!("../hunts/restored-from-one-backup.yaml")),
+        ..plant("restored_node_is_nobody", Bug::RestoredNodeIsNobody, 100)
+    },
+    Plant {
+        plan: Some(include_str!("../hunts/restarted-before-it-is-healed.yaml")),
+        ..plant("quarantine_forgotten", Bug::QuarantineForgotten, 300)
+    },
+    plant("copy_admitted", Bug::CopyAdmitted, 500),
+    Plant {
         plan: Some(include_str!("../hunts/rebuilt-from-a-slow-master.yaml")),
         ..plant("shared_entries_dropped", Bug::SharedEntriesDropped, 100)
     },

@@ -112,6 +112,7 @@ impl Coverage {
             What::Spoil(_) => "spoil",
             What::Misdirect(_) => "misdirect",
             What::Wipe(_) => "wipe",
+            What::Restore(..) => "restore",
             What::OldDisk(_) => "old_disk",
             What::SwapDisks(..) => "swap_disks",
             What::WallJump(..) => "wall_jump",

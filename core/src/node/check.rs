@@ -60,5 +60,6 @@ impl Node {
         );
         assert!(self.linearizing.len() <= READS_MAX, "INV-12: too many reads wait for a round");
         assert!(self.held.len() <= LINKS_MAX, "INV-12: too many hellos are held");
+        assert!(self.contests.len() <= LINKS_MAX, "INV-12: too many second processes wait");
     }
 }

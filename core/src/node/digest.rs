@@ -39,6 +39,8 @@ impl Node {
             held_writes,
             links,
             held,
+            contests,
+            looks_for_first,
             repair,
             tainted,
             saved_beyond,
@@ -68,7 +70,10 @@ impl Node {
         store.hash().0.hash(&mut sink.0);
         // What has no hash of its own is known by its printed form. The sink takes everything.
         let _ = write!(sink, "{draft:?}{role:?}{switching:?}{held_writes:?}{links:?}{held:?}{repair:?}");
-        let _ = write!(sink, "{snapshots:?}{waiters:?}{reads:?}{linearizing:?}{own_address:?}");
+        let _ = write!(
+            sink,
+            "{snapshots:?}{waiters:?}{reads:?}{linearizing:?}{own_address:?}{contests:?}{looks_for_first:?}"
+        );
         sink.0.finish()
     }
 }

@@ -142,6 +142,7 @@ impl Node {
         let reasons = [
             (manual, "its failover.mode is manual"),
             (me.rank() == 0 && waits, "its failover.priority is 0"),
+            (self.flags.is_copy, "another process runs under its id"),
             (self.repair.is_some() || replica.is_syncing(), "its state is being synced"),
             (
                 self.tainted,

@@ -44,6 +44,7 @@ impl Node {
     /// First word on a link that this node dialled.
     pub(super) fn greet(&mut self, link: LinkId, out: &mut Output) {
         let intent = match &self.role {
+            _ if self.looks_for_first == Some(link) => Intent::Ask,
             Role::Replica(_) => Intent::Follow,
             Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Master(_) => Intent::Ask,
         };
@@ -83,6 +84,14 @@ impl Node {
             self.close(link, out);
             return;
         }
+        if self.flags.is_copy {
+            self.close(link, out);
+            return;
+        }
+        if self.is_another_process(&hello.standing) && hello.standing.leads && !self.leads() {
+            self.fall_silent(out);
+            return;
+        }
         if let Err(reason) = self.vet(hello.protocol, &hello.standing) {
             self.decline(link, &hello.standing, reason, out);
             return;
@@ -90,6 +99,9 @@ impl Node {
         self.place(link, &mut hello.standing);
         self.learn_address(hello.standing.node, link, hello.dialled.as_deref(), None);
         self.note_contact(hello.standing.node);
+        if self.contest(link, &hello, out) {
+            return;
+        }
         match &mut self.role {
             Role::Founding(_) => self.hello_while_founding(link, hello, out),
             Role::Asking(asking) => {
@@ -103,6 +115,13 @@ impl Node {
     }
 
     pub(super) fn on_welcome(&mut self, link: LinkId, mut welcome: Welcome, out: &mut Output) {
+        if self.is_word_of_first(link, &welcome, out) {
+            return;
+        }
+        if self.is_refused_as_copy(&welcome) {
+            self.fall_silent(out);
+            return;
+        }
         if let Err(reason) = self.vet(welcome.protocol, &welcome.standing) {
             self.refuse(link, Some(welcome.standing.node), reason, out);
             return;
@@ -112,7 +131,12 @@ impl Node {
         self.note_contact(welcome.standing.node);
         match &mut self.role {
             Role::Founding(_) => {}
-            Role::Asking(asking) => asking.heard(link, &welcome.standing),
+            Role::Asking(asking) => match &welcome.verdict {
+                Verdict::Noted(Some(leader)) if leader.node == self.id => {
+                    asking.wait_for(link, self.now.mono + self.config.election_timeout);
+                }
+                _ => asking.heard(link, &welcome.standing),
+            },
             Role::Candidate(_) => self.on_voter(link, welcome, out),
             Role::Master(_) => self.on_probe_answer(link, &welcome, out),
             Role::Replica(_) => self.on_source(link, welcome, out),

@@ -9,7 +9,7 @@ use crate::ids::{LinkId, RequestId};
 use crate::input::ReadDemand;
 use crate::message::{Message, ReadIndex, ReadIndexed};
 use crate::output::{Output, Refusal};
-use crate::position::Index;
+use crate::position::{Epoch, Index};
 use crate::time::Time;
 
 use super::answers::READS_MAX;
@@ -65,6 +65,12 @@ impl Linearizing {
     pub(super) fn wait(&mut self, id: RequestId, demand: ReadDemand, deadline: Time) {
         let who = Who::Client { id, demand: ReadDemand { linearizable: false, ..demand } };
         self.waiting.push(Waiting { who, deadline, stage: Stage::New });
+    }
+
+    /// The next question to a master.
+    pub(super) fn question(&mut self, epoch: Epoch) -> ReadIndex {
+        self.asked += 1;
+        ReadIndex { epoch, number: self.asked }
     }
 
     /// A link is gone: what was asked on it is asked anew, and who asked on it wants nothing more.
@@ -183,8 +189,9 @@ impl Node {
     }
 
     /// The master has answered.
-    pub(super) fn on_read_indexed(&mut self, link: LinkId, answer: ReadIndexed) {
+    pub(super) fn on_read_indexed(&mut self, link: LinkId, answer: ReadIndexed, out: &mut Output) {
         let number = answer.number;
+        self.lives_after(link, number, out);
         let is_answered = |waiting: &Waiting| waiting.stage == Stage::Asked { link, number };
         let (answered, waiting): (Vec<_>, Vec<_>) =
             core::mem::take(&mut self.linearizing.waiting).into_iter().partition(is_answered);

@@ -63,6 +63,14 @@ impl Links {
         self.links.get(&link)?.reached.as_deref()
     }
 
+    pub(super) fn is_up(&self, link: LinkId) -> bool {
+        self.links.contains_key(&link)
+    }
+
+    pub(super) fn all(&self) -> Vec<LinkId> {
+        self.links.keys().copied().collect()
+    }
+
     /// When the first link will have been silent for too long.
     pub(super) fn deadline(&self, timeout: Duration) -> Option<Time> {
         self.links.values().map(|link| link.heard + timeout).min()
@@ -99,6 +107,7 @@ impl Node {
     /// Nothing more is heard on a link.
     fn forget_words(&mut self, link: LinkId) {
         self.held.remove(&link);
+        self.contests.remove(&link);
         self.linearizing.lose_link(link);
         self.own_address.lose_link(link);
     }
@@ -189,7 +198,7 @@ impl Node {
     }
 
     /// Tells the role that a link is gone.
-    fn forget_link(&mut self, link: LinkId, why: &'static str, out: &mut Output) {
+    pub(super) fn forget_link(&mut self, link: LinkId, why: &'static str, out: &mut Output) {
         match &mut self.role {
             Role::Founding(_) => {}
             Role::Asking(asking) => asking.lost(link),

@@ -84,6 +84,8 @@ impl Promoting {
 #[derive(Clone, Debug)]
 pub(super) struct Feed {
     pub(super) node: NodeId,
+    /// Its process.
+    pub(super) process: u64,
     pub(super) member: Member,
     /// Whether it may vote.
     pub(super) votes: bool,
@@ -269,7 +271,7 @@ impl Node {
             self.decline(link, &hello.standing, Reason::AtOdds, out);
             return;
         }
-        self.drop_older_feed(node, link, out);
+        self.drop_older_feed(&hello.standing, link, out);
         let verdict = self.verdict(hello);
         let Some(mode) = self.mode_for(&verdict) else { return };
         let known = matches!(&self.role, Role::Master(master) if master.feeds.contains_key(&link));
@@ -277,6 +279,7 @@ impl Node {
         let now = self.now.mono;
         let feed = Feed {
             node,
+            process: hello.standing.process,
             member: member_of(&hello.standing),
             votes: hello.standing.votes,
             mode,
@@ -293,11 +296,16 @@ impl Node {
         self.welcome(link, verdict, out);
     }
 
-    /// A newer connection of the same replica replaces the older one.
-    fn drop_older_feed(&mut self, node: NodeId, link: LinkId, out: &mut Output) {
+    /// A newer connection of the same process replaces the older one.
+    fn drop_older_feed(&mut self, peer: &Standing, link: LinkId, out: &mut Output) {
         let Role::Master(master) = &mut self.role else { return };
-        let Some(older) = master.feed_of(node).filter(|older| *older != link) else { return };
-        master.feeds.remove(&older);
+        let Some(older) = master.feed_of(peer.node).filter(|older| *older != link) else { return };
+        let dropped = master.feeds.remove(&older);
+        assert!(
+            dropped.is_none_or(|feed| feed.process == peer.process),
+            "INV-16: a process of {} takes the place of another that may live",
+            peer.node
+        );
         self.close(older, out);
     }
 
@@ -367,6 +375,7 @@ impl Node {
             progress.sent = if late { now } else { Time(ack.sent()).min(now) };
             progress.word = Duration::from_millis(u64::from(ack.word_ms()));
         }
+        self.lives_in_round(link, ack.round(), out);
         if streams {
             self.compare_state(link, node, ack.applied(), ack.hash(), out);
         }
@@ -457,6 +466,11 @@ impl Node {
     pub(super) fn on_probe_answer(&mut self, link: LinkId, welcome: &Welcome, out: &mut Output) {
         let Role::Master(master) = &mut self.role else { return };
         if !master.probing.remove(&link) {
+            return;
+        }
+        if matches!(&welcome.verdict, Verdict::Noted(Some(leader)) if leader.node == self.id) {
+            // It follows this node, and not this process: whether the other one lives is being found out there.
+            master.probing.insert(link);
             return;
         }
         self.close(link, out);

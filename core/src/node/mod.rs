@@ -17,6 +17,7 @@ mod handover;
 mod hanging;
 mod held;
 mod hello;
+mod identity;
 mod lag;
 mod lease;
 mod linearizing;
@@ -76,6 +77,7 @@ use election::Candidate;
 use handover::Switching;
 use hanging::Hands;
 use held::HeldWrites;
+use identity::Contest;
 use lag::{Marks, Proofs};
 use linearizing::Linearizing;
 use linking::Links;
@@ -128,6 +130,10 @@ pub struct Node {
     links: Links,
     /// Hellos that wait until it is clear what this node is.
     held: BTreeMap<LinkId, Hello>,
+    /// Hellos that wait until it is clear whether an earlier process of the same node lives.
+    contests: BTreeMap<LinkId, Contest>,
+    /// Where an earlier process of this node may live.
+    looks_for_first: Option<LinkId>,
     /// What becomes of a log or store that the master's does not agree with; outlives the link.
     repair: Option<Repair>,
     /// What the store holds no log explains any more: only a snapshot helps.
@@ -184,6 +190,9 @@ struct Flags {
     state_mismatch: bool,
     address_unknown: bool,
     caught_up_once: bool,
+    /// Another process of this node was first; see [`identity`].
+    is_copy: bool,
+    looked_for_first: bool,
 }
 
 impl Node {
@@ -236,6 +245,8 @@ impl Node {
             held_writes: HeldWrites::default(),
             links: Links::default(),
             held: BTreeMap::new(),
+            contests: BTreeMap::new(),
+            looks_for_first: None,
             repair: None,
             tainted: hard_state.needs_snapshot && !config.planted.quarantine_forgotten(),
             saved_beyond: hard_state.rolled_back_after,
@@ -337,7 +348,7 @@ impl Node {
             Message::Vote(vote) => self.on_vote(link, vote, out),
             Message::Handover(handover) => self.on_handover(link, handover, out),
             Message::ReadIndex(asked) => self.on_read_index(link, asked),
-            Message::ReadIndexed(answer) => self.on_read_indexed(link, answer),
+            Message::ReadIndexed(answer) => self.on_read_indexed(link, answer, out),
             Message::Bye(reason) => self.on_bye(link, reason, out),
         }
     }
@@ -346,6 +357,8 @@ impl Node {
     fn settle(&mut self, out: &mut Output) {
         self.watch_links(out);
         self.watch_disk(out);
+        self.tend_contests(out);
+        self.look_for_first(out);
         self.heed_pause();
         self.commit();
         self.settle_role(out);

@@ -125,6 +125,7 @@ impl Node {
     /// Why this node takes no writes, for people.
     pub(super) fn state_reason(&self) -> &'static str {
         match self.state() {
+            _ if self.flags.is_copy => "another process runs under this node's id: this data directory was copied",
             State::Founding => "an empty master waits a moment for members of a running cluster",
             State::CatchingUp => "a starting master asks the members it knows what they hold",
             State::Opening => "a master is making its epoch durable",
@@ -243,7 +244,7 @@ impl Node {
     /// Fit for reads.
     fn is_ready(&self, now: Time) -> bool {
         match &self.role {
-            _ if self.flags.stopping => false,
+            _ if self.flags.stopping || self.flags.is_copy => false,
             Role::Founding(_) | Role::Asking(_) => false,
             Role::Master(_) => self.is_serving(),
             Role::Candidate(_) | Role::Replica(_) => {
@@ -360,7 +361,8 @@ impl Node {
             }
             Role::Candidate(candidate) => Some(candidate.deadline()),
             Role::Replica(replica) => {
-                let seek = replica.deadline().filter(|_| self.repair.is_none() && !self.flags.stopping);
+                let seeks = self.repair.is_none() && !self.flags.stopping && !self.flags.is_copy;
+                let seek = replica.deadline().filter(|_| seeks);
                 seek.into_iter().chain(self.campaign_due()).min()
             }
         };
@@ -373,6 +375,7 @@ impl Node {
             self.reads.deadline(),
             self.snapshot_due(),
             self.linearizing.deadline(),
+            self.contest_deadline(),
             self.switching.deadline(),
             self.held_writes.deadline(),
             self.disk_deadline(),

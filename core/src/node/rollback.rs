@@ -223,10 +223,11 @@ fn condition_field(condition: Condition) -> String {
     }
 }
 
-/// A value as it came in: JSON stands as it is.
+/// A value as it came in: JSON stands as it is, but on one line. A line break stands between its parts or nowhere, and a blank
+/// there says the same; left as it is, it would let a client write lines of its own.
 fn value_json(value: &Value) -> String {
     match (value.kind, core::str::from_utf8(&value.bytes)) {
-        (ValueKind::Json, Ok(text)) => String::from(text),
+        (ValueKind::Json, Ok(text)) => text.replace(['\n', '\r'], " "),
         (ValueKind::Json, Err(_)) | (ValueKind::Bytes, _) => bytes_json(&value.bytes),
     }
 }
@@ -270,6 +271,13 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_value_begins_a_line() {
+        let bytes = Bytes::from_static(b"{\"a\":\r\n1}");
+        assert_eq!(value_json(&Value { kind: ValueKind::Json, bytes: bytes.clone() }), "{\"a\":  1}");
+        assert_eq!(value_json(&Value { kind: ValueKind::Bytes, bytes }), "\"{\\\"a\\\":\\u000d\\u000a1}\"");
+    }
 
     #[test]
     fn bytes_become_json() {

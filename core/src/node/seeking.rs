@@ -126,7 +126,7 @@ impl Node {
         let now = self.now.mono;
         let Role::Replica(replica) = &self.role else { return };
         let due = replica.deadline().is_some_and(|until| until <= now);
-        if !due || self.repair.is_some() || self.flags.stopping {
+        if !due || self.repair.is_some() || self.flags.stopping || self.flags.is_copy {
             return;
         }
         let Some(address) = self.next_address() else {

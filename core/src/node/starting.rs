@@ -95,6 +95,12 @@ impl Asking {
         self.asked.insert(link, Some(standing.clone()));
     }
 
+    /// What this peer says is waited for, until then at least.
+    pub(super) fn wait_for(&mut self, link: LinkId, until: Time) {
+        self.asked.insert(link, None);
+        self.until = self.until.max(until);
+    }
+
     /// A link is gone, and what its peer said with it.
     pub(super) fn lost(&mut self, link: LinkId) {
         if self.pulling == Some(link) {
@@ -111,7 +117,7 @@ impl Asking {
         if self.begun { self.until } else { now }
     }
 
-    fn request(&self) -> Option<RequestId> {
+    pub(super) fn request(&self) -> Option<RequestId> {
         match self.purpose {
             Purpose::Restart => None,
             Purpose::Promotion { request, .. } => request,
@@ -547,6 +553,9 @@ impl Node {
             return conflict(
                 "this node's disk hangs, and its promise to lead would have to be on it: promote another",
             );
+        }
+        if self.flags.is_copy {
+            return conflict("another process runs under this node's id: this data directory was copied");
         }
         if self.repair.is_some() || replica.is_syncing() {
             return conflict(

@@ -221,6 +221,7 @@ impl Node {
             (Alarm::MasterDown, self.misses_a_master()),
             (Alarm::RollbackWritten, self.flags.rollback_written),
             (Alarm::StateMismatch, self.flags.state_mismatch),
+            (Alarm::CopiedDirectory, self.flags.is_copy),
             (Alarm::AddressUnknown, self.lacks_addresses()),
             (Alarm::ClockSkew, self.clock_alarm()),
             (Alarm::LinesAtOdds, self.odds.are_known(self.now.mono)),

@@ -122,6 +122,9 @@ fn in_words(alarm: &str, node: &Client) -> String {
         "rollback_written" => {
             return format!("a failover discarded what it held alone: `synap rollback list --url {node}`");
         }
+        "copied_directory" => {
+            "another process runs under this node's id, since its data directory was copied: stop this one, empty its directory, start it again"
+        }
         "address_unknown" => {
             "no address of a member is known: set replication.advertise_address there, or nobody can dial it after a failover"
         }

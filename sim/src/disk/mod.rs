@@ -222,6 +222,23 @@ impl ModelDisk {
         self.end(begun)
     }
 
+    /// Somebody has copied a file onto the disk while no process had it: it is there, whole and durable.
+    pub fn put_back(&mut self, file: &str, bytes: Bytes) {
+        let handle = self.attach();
+        let name = || String::from(file);
+        let ops = [
+            FileOp::Create { file: name() },
+            FileOp::Write { file: name(), at: 0, parts: vec![bytes] },
+            FileOp::Sync { file: name() },
+            FileOp::SyncDir { dir: String::new() },
+        ];
+        for op in &ops {
+            // A disk that fails meanwhile holds less; the node finds that out.
+            let _ = self.apply(handle, op);
+        }
+        self.detach();
+    }
+
     /// All files' names, in order.
     pub fn list(&self) -> Vec<String> {
         self.names.listed().map(|(name, _)| name.clone()).collect()

@@ -195,6 +195,9 @@ impl World<'_> {
         }
         self.tally.coverage.met(process.node.seen().bits());
         self.see(&Fact::Ended { node: number, power });
+        if !self.plan.keeps_log(number) {
+            self.see(&Fact::DiskLost { node: number });
+        }
     }
 
     /// Gives the process an input, and plans the turn that takes it.

@@ -39,6 +39,16 @@ pub(super) fn new_disk(site: &mut impl Site, node: usize) {
     site.see(&Fact::DiskLost { node });
 }
 
+/// An empty disk with the newest snapshot of another node and nothing that says whose it is: a new node that begins there.
+pub(super) fn restored_disk(site: &mut impl Site, node: usize, from: usize) {
+    let files = site.disk(from).platter();
+    let newest = files.into_iter().rfind(|(name, _)| name.starts_with("snapshot-") && name.ends_with(".snap"));
+    new_disk(site, node);
+    if let Some((name, bytes)) = newest {
+        site.disk(node).put_back(&name, bytes);
+    }
+}
+
 /// The copy that was made when the fault began takes the place of the disk.
 pub(super) fn older_disk(site: &mut impl Site, fault: usize, node: usize) {
     let Some(copy) = site.operator().copies.remove(&fault) else { return };

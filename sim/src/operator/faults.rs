@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use synap_core::config::RoleHint;
 
-use super::disks::{damage, may_lead, new_disk, older_disk, swap_disks};
+use super::disks::{damage, may_lead, new_disk, older_disk, restored_disk, swap_disks};
 use super::steering::{begin_loop, end_loop, loop_goes_on, stop_waiting, strike_aimed};
 use super::{Operator, Order, Site, hold, leads, plan_of, release};
 use crate::dice::mix;
@@ -98,6 +98,10 @@ fn begin<S: Site>(site: &mut S, number: usize, what: &What, lasts: Duration) -> 
             hold(site, node.into(), true);
             new_disk(site, node.into());
         }
+        What::Restore(node, from) => {
+            hold(site, node.into(), true);
+            restored_disk(site, node.into(), from.into());
+        }
         What::OldDisk(node) => {
             let mut copy = site.disk(node.into()).clone();
             copy.power_cut();
@@ -153,9 +157,12 @@ pub(crate) fn fault_ends<S: Site>(site: &mut S, number: usize) {
     ails(site, number, false);
     match plan.faults[number].what {
         What::Stop(_) if !S::HAS_FRONT => {}
-        What::Kill(node) | What::PowerCut(node) | What::Wipe(node) | What::EditRole(node) | What::Stop(node) => {
-            release(site, node.into(), 0)
-        }
+        What::Kill(node)
+        | What::PowerCut(node)
+        | What::Wipe(node)
+        | What::Restore(node, _)
+        | What::EditRole(node)
+        | What::Stop(node) => release(site, node.into(), 0),
         What::SwapDisks(one, other) => {
             release(site, one.into(), 0);
             release(site, other.into(), 0);

@@ -21,6 +21,9 @@ impl Oracle for DurableAck {
 
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
         let Fact::Sent { node, life, message } = fact else { return Ok(()) };
+        if !ground.plan.keeps_log(*node) {
+            return Ok(());
+        }
         match message {
             Message::Ack(ack) => {
                 let seen = self.acked.entry((*node, *life)).or_default();

@@ -13,7 +13,9 @@ mod disk_tells;
 mod durable_ack;
 mod epochs;
 mod front_tells;
+mod healed_first;
 mod history;
+mod identity;
 mod lag_tells;
 mod leases;
 mod linearizable;
@@ -363,6 +365,8 @@ impl Oracles {
             Box::new(sent_on::SentOn::default()),
             Box::new(bounds::Bounds),
             Box::new(available::Available::new(nodes)),
+            Box::new(identity::Identity::default()),
+            Box::new(healed_first::HealedFirst::new(nodes)),
         ];
         Self {
             oracles,

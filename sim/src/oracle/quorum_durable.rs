@@ -21,7 +21,10 @@ impl Oracle for QuorumDurable {
 
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
         let Fact::Written { node, written, voters, .. } = fact else { return Ok(()) };
-        if !says_durable(written.concern) || !ground.sampled(written.position.index.0) {
+        if !ground.plan.keeps_log(*node)
+            || !says_durable(written.concern)
+            || !ground.sampled(written.position.index.0)
+        {
             return Ok(());
         }
         self.compared += 1;

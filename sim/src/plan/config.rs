@@ -67,7 +67,11 @@ impl Plan {
             write_concern: Concern::Quorum,
             tail_bytes_max: knobs.tail_bytes_max,
             uncommitted_bytes_max: knobs.uncommitted_bytes_max,
-            failover_mode: if knobs.automatic { FailoverMode::Auto } else { FailoverMode::Manual },
+            failover_mode: if knobs.automatic && self.keeps_log(number) {
+                FailoverMode::Auto
+            } else {
+                FailoverMode::Manual
+            },
             election_timeout: Duration::from_millis(knobs.election_timeout_ms()),
             crash_evidence: knobs.crash_evidence,
             voters_max: knobs.voters_max,
@@ -98,7 +102,7 @@ impl Plan {
     pub(crate) fn journal(&self, number: usize) -> JournalConfig {
         let knobs = self.knobs_of(number);
         JournalConfig {
-            wal: true,
+            wal: self.keeps_log(number),
             segment_bytes_max: knobs.segment_bytes_max,
             fsync: FsyncMode::Always,
             tail_bytes_max: knobs.tail_bytes_max,

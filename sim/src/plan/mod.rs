@@ -88,6 +88,9 @@ pub struct Knobs {
     pub automatic: bool,
     /// How far a node's clock may gain or lose, in millionths; each node's is drawn.
     pub drift_ppm_max: u32,
+    /// Nodes without a write-ahead log: what no snapshot of theirs holds is gone with their process. Only where an operator promotes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub logless: Vec<u8>,
     /// `failover.election_timeout_ms`; 0: twice the heartbeat.
     pub election_ms: u64,
     /// `max_lag_ms`.
@@ -247,6 +250,8 @@ pub enum What {
     Misdirect(u8),
     /// The disk is replaced by an empty one.
     Wipe(u8),
+    /// The disk is replaced by one that holds the newest snapshot of the second node and nothing else, as from a backup.
+    Restore(u8, u8),
     /// When the fault ends, the machine loses its power and finds its disk as it was when the fault began.
     OldDisk(u8),
     /// Two machines lose their power, and each has the other's disk when it starts again at the end of the fault.
@@ -361,7 +366,9 @@ impl What {
             | Self::Skew(node, _)
             | Self::Garble(node)
             | Self::CrashLoop(node, _) => vec![usize::from(*node)],
-            Self::OneWay(from, to) | Self::SwapDisks(from, to) => vec![usize::from(*from), usize::from(*to)],
+            Self::OneWay(from, to) | Self::SwapDisks(from, to) | Self::Restore(from, to) => {
+                vec![usize::from(*from), usize::from(*to)]
+            }
             Self::Partition(side) => side.iter().copied().map(usize::from).collect(),
             Self::PowerCutAll => (0..nodes).collect(),
             Self::KillMaster
@@ -419,10 +426,15 @@ impl Plan {
         self.faults.iter().any(|fault| matches!(fault.what, What::Remove(_)))
     }
 
+    /// Whether this node keeps a log.
+    pub fn keeps_log(&self, node: usize) -> bool {
+        !self.knobs.logless.iter().any(|logless| usize::from(*logless) == node)
+    }
+
     /// How many disks forget at most what was durable on them.
     pub fn disks_lost(&self) -> usize {
         let forgets = |fault: &&Fault| ruins_disk(&fault.what) || matches!(fault.what, What::OldDisk(_));
-        self.faults.iter().filter(forgets).count()
+        self.faults.iter().filter(forgets).count() + self.knobs.logless.len()
     }
 
     /// Whether a node is given up.
@@ -430,12 +442,12 @@ impl Plan {
         self.broken.iter().any(|broken| usize::from(*broken) == node)
     }
 
-    /// Whether a disk is damaged, or replaced by an empty one.
+    /// Whether a disk is damaged, or replaced by an empty one, or holds no log.
     pub fn ruins_disks(&self) -> bool {
-        self.faults.iter().any(|fault| ruins_disk(&fault.what))
+        !self.knobs.logless.is_empty() || self.faults.iter().any(|fault| ruins_disk(&fault.what))
     }
 }
 
 pub(crate) fn ruins_disk(what: &What) -> bool {
-    matches!(what, What::Wipe(_) | What::Rot(_) | What::Spoil(_) | What::Misdirect(_))
+    matches!(what, What::Wipe(_) | What::Restore(..) | What::Rot(_) | What::Spoil(_) | What::Misdirect(_))
 }

@@ -68,6 +68,7 @@ impl Default for Knobs {
             voters_max: 5,
             crash_evidence: true,
             own: Vec::new(),
+            logless: Vec::new(),
         }
     }
 }

@@ -48,6 +48,7 @@ fn without_in(what: &What, moved: impl Fn(u8) -> Option<u8>) -> Option<What> {
         What::Spoil(node) => What::Spoil(moved(*node)?),
         What::Misdirect(node) => What::Misdirect(moved(*node)?),
         What::Wipe(node) => What::Wipe(moved(*node)?),
+        What::Restore(node, from) => What::Restore(moved(*node)?, moved(*from)?),
         What::OldDisk(node) => What::OldDisk(moved(*node)?),
         What::SwapDisks(one, other) => What::SwapDisks(moved(*one)?, moved(*other)?),
         What::WallJump(node, ms) => What::WallJump(moved(*node)?, *ms),

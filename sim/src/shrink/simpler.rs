@@ -82,6 +82,7 @@ pub(super) fn plainer(what: &What, nodes: usize) -> Vec<What> {
         What::Promote(node, true) => vec![What::Promote(*node, false)],
         What::Skew(node, _) => vec![What::Kill(*node)],
         What::Garble(node) => vec![What::Reset(*node)],
+        What::Restore(node, _) => vec![What::Wipe(*node), What::PowerCut(*node), What::Kill(*node)],
         What::Wipe(node) => vec![What::PowerCut(*node), What::Kill(*node)],
         What::OldDisk(node) => vec![What::PowerCut(*node)],
         What::SwapDisks(one, other) => vec![What::PowerCut(*one), What::PowerCut(*other)],

@@ -83,7 +83,7 @@ fn prepare(stage: &Arc<Stage>, node: usize) -> Prepared {
         core,
         persistence: Some(PersistenceSettings {
             data_dir: PathBuf::new(),
-            wal: true,
+            wal: plan.keeps_log(node),
             segment_bytes_max: plan.knobs_of(node).segment_bytes_max,
         }),
         http_bind: format!("0.0.0.0:{HTTP_PORT}"),
