@@ -1,5 +1,7 @@
 //! What a front is to answer where the model holds a state: status, body and `ETag`, from `docs/http.md` and the API alone.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 use synap_core::command::Command;
@@ -86,15 +88,20 @@ enum Body {
 
 impl Fronted {
     /// Compares it with what the line holds at `index`.
+    ///
+    /// Log time goes on where no entry comes: the answer may be that of any instant since, when more has come to its end.
     pub fn check(&self, line: &Line, index: u64) -> Result<(), String> {
-        let Some(due) = self.due(line, index, false) else { return Ok(()) };
-        // A reader goes by what log time is now, which may be later than the last entry: what can expire may be gone.
-        let later = self.due(line, index, true);
-        if later
-            .is_some_and(|due| self.status == due.status && self.version == due.version && due.body.is(&self.body))
-        {
-            return Ok(());
+        let Some(log_time) = line.mark(index).map(|mark| mark.log_time) else { return Ok(()) };
+        let strict = self.check_at(line, index, log_time);
+        let ends: BTreeSet<u64> = line.cells(index, log_time).filter_map(|(_, cell)| cell.expires_at).collect();
+        match strict {
+            Err(_) if ends.into_iter().any(|end| self.check_at(line, index, end).is_ok()) => Ok(()),
+            strict => strict,
         }
+    }
+
+    fn check_at(&self, line: &Line, index: u64, log_time: u64) -> Result<(), String> {
+        let Some(due) = self.due(line, index, log_time) else { return Ok(()) };
         let told = String::from_utf8_lossy(&self.body);
         let asked = &self.question;
         if self.status != due.status {
@@ -110,26 +117,19 @@ impl Fronted {
         }
     }
 
-    /// `later`: when all that can expire has.
-    fn due(&self, line: &Line, index: u64, later: bool) -> Option<Due> {
-        let expires = |key: &Bytes| line.get(index, key).is_some_and(|cell| cell.expires_at.is_some());
-        let held = |key: &Bytes| line.get(index, key).filter(|cell| !later || cell.expires_at.is_none());
+    fn due(&self, line: &Line, index: u64, log_time: u64) -> Option<Due> {
+        let held = |key: &Bytes| line.get_at(index, log_time, key);
         let plain = |body: Value| Due { status: 200, body: Body::Object(body), version: None };
         Some(match &self.question {
             Question::Look(Look::Get(key)) => value(held(key), |cell| Body::Plain(Bytes::from(json_text(cell)))),
             Question::Look(Look::Raw(key)) => value(held(key), |cell| Body::Plain(cell.bytes.clone())),
             Question::Look(Look::Exists(key)) => plain(json!({ "exists": held(key).is_some() })),
-            Question::Look(Look::Ttl(key)) => self.ttl(held(key), line.mark(index)?.log_time),
+            Question::Look(Look::Ttl(key)) => self.ttl(held(key), log_time),
             Question::Look(Look::Scan { prefix, after, limit }) => {
-                // With some gone and some not, it is not known which.
-                if line.scan(index, prefix, after.as_deref(), limit + 1).0.iter().any(expires) {
-                    return None;
-                }
-                let (keys, more) = line.scan(index, prefix, after.as_deref(), *limit);
+                let (keys, more) = line.scan((index, log_time), prefix, after.as_deref(), *limit);
                 let keys: Vec<String> = keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
                 plain(json!({ "keys": keys, "next": keys.last().filter(|_| more) }))
             }
-            Question::Look(Look::Mget(keys)) if keys.iter().any(expires) => return None,
             Question::Look(Look::Mget(keys)) => {
                 let values: Vec<Value> =
                     keys.iter().map(|key| held(key).map_or(Value::Null, json_value)).collect();
@@ -140,13 +140,12 @@ impl Fronted {
                 Due { status: 200, body, version: None }
             }
             Question::Write { command, get, early } => {
-                // Answered at once, a set has no old value to tell and asks for none.
-                return self.written(command, *get && !early, &line.mark(index)?.told);
+                return self.written(command, *get, *early, &line.mark(index)?.told);
             }
         })
     }
 
-    /// Between two entries log time goes on.
+    /// Between two entries log time goes on, and less is left.
     fn ttl(&self, cell: Option<&Cell>, log_time: u64) -> Due {
         let body = match cell.map(|cell| cell.expires_at) {
             None => Body::Object(json!({ "ttl": -2 })),
@@ -156,7 +155,7 @@ impl Fronted {
         Due { status: 200, body, version: None }
     }
 
-    fn written(&self, command: &Command, get: bool, told: &Told) -> Option<Due> {
+    fn written(&self, command: &Command, get: bool, early: bool, told: &Told) -> Option<Due> {
         let object = |body: Value| Some(Due { status: 200, body: Body::Object(body), version: None });
         let problem = |status, body: Value| Some(Due { status, body: Body::Fields(body), version: None });
         match told {
@@ -164,7 +163,8 @@ impl Fronted {
                 let Command::Set { pair, .. } = command.plain() else { return None };
                 let key = String::from_utf8_lossy(&pair.key);
                 let mut body = json!({ "success": true, "key": key, "written": written, "version": version });
-                if get {
+                // Answered at once, a set has no old value to tell.
+                if get && !early {
                     body["old_value"] = old.as_ref().map_or(Value::Null, json_value);
                 }
                 let version = Some(*version).filter(|version| *version > 0);

@@ -82,25 +82,38 @@ impl Line {
 
     /// What counted under the key after the entry at `index`.
     pub fn get(&self, index: u64, key: &[u8]) -> Option<&Cell> {
-        self.past.get(key).and_then(|past| self.at(index, past))
+        self.get_at(index, self.mark(index).map_or(0, |mark| mark.log_time), key)
+    }
+
+    /// The same when log time had come to this, without another entry.
+    pub fn get_at(&self, index: u64, log_time: u64, key: &[u8]) -> Option<&Cell> {
+        self.past.get(key).and_then(|past| held(index, past)).filter(|cell| cell.lives(log_time))
     }
 
     /// All that counted then, in byte order of the keys.
-    pub fn cells(&self, index: u64) -> impl Iterator<Item = (&Bytes, &Cell)> {
-        self.past.iter().filter_map(move |(key, past)| Some((key, self.at(index, past)?)))
+    pub fn cells(&self, index: u64, log_time: u64) -> impl Iterator<Item = (&Bytes, &Cell)> {
+        self.past
+            .iter()
+            .filter_map(move |(key, past)| Some((key, held(index, past).filter(|cell| cell.lives(log_time))?)))
     }
 
-    /// The keys that a scan finds, and whether there are more.
-    pub fn scan(&self, index: u64, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> (Vec<Bytes>, bool) {
+    /// The keys that a scan finds at an index and a log time, and whether there are more.
+    pub fn scan(
+        &self,
+        (index, log_time): (u64, u64),
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> (Vec<Bytes>, bool) {
         let beyond = |key: &Bytes| after.is_none_or(|after| &key[..] > after);
-        let mut found = self.cells(index).filter(|(key, _)| key.starts_with(prefix) && beyond(key));
+        let mut found = self.cells(index, log_time).filter(|(key, _)| key.starts_with(prefix) && beyond(key));
         let keys = found.by_ref().take(limit).map(|(key, _)| key.clone()).collect();
         (keys, found.next().is_some())
     }
+}
 
-    fn at<'a>(&self, index: u64, past: &'a [(u64, Option<Cell>)]) -> Option<&'a Cell> {
-        let log_time = self.mark(index).map_or(0, |mark| mark.log_time);
-        let held = past.partition_point(|(since, _)| *since <= index).checked_sub(1)?;
-        past[held].1.as_ref().filter(|cell| cell.lives(log_time))
-    }
+/// What a key held after the entry at `index`, whether or not its time was up.
+fn held(index: u64, past: &[(u64, Option<Cell>)]) -> Option<&Cell> {
+    let at = past.partition_point(|(since, _)| *since <= index).checked_sub(1)?;
+    past[at].1.as_ref()
 }

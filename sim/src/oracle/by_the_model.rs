@@ -69,7 +69,7 @@ impl Oracle for ByTheModel {
                 let what = What::Read { key: (*key).clone(), value: value.clone() };
                 self.claim(*applied, Claim { node: *node, what })
             }
-            Fact::Fronted { node, at, answer } => {
+            Fact::Fronted { node, at, answer, .. } => {
                 self.claim(*at, Claim { node: *node, what: What::Fronted((*answer).clone()) })
             }
             Fact::Converged { node, reigns, statuses, .. } => {
@@ -188,8 +188,8 @@ fn epoch_at(reigns: &[Reign], index: Index) -> Option<Epoch> {
 
 fn wrote(node: usize, command: &Command, written: &Written) -> Claim {
     let told = Told::from(&written.outcome);
-    // An `async` set may be answered before it is done, and then tells no old value.
-    let early = written.concern == Concern::Async;
+    // Such a set may be answered before it is done, and then tells no old value.
+    let early = matches!(written.concern, Concern::Async | Concern::Local);
     Claim { node, what: What::Wrote { command: command.clone(), told, early } }
 }
 
@@ -209,7 +209,9 @@ impl Claim {
             What::Read { key, value } => {
                 let held = line.get(index, key);
                 let expected = held.map(|cell| (cell.bytes.clone(), cell.version));
-                if expected == *value {
+                // Log time goes on where no entry comes: what has an end may have come to it.
+                let ended = value.is_none() && held.is_some_and(|cell| cell.expires_at.is_some());
+                if expected == *value || ended {
                     return Ok(());
                 }
                 Err(format!("n{node} reads {key:?} at {index} as {value:?}; the model has {held:?}"))
@@ -234,7 +236,7 @@ fn expected(command: &Command, gave: &Told, told: &Told, index: u64) -> Told {
 
 fn same_cells(line: &Line, view: &View) -> Result<(), String> {
     let index = view.applied.index.0;
-    let mut expected = line.cells(index);
+    let mut expected = line.cells(index, view.store.log_time().0);
     for item in view.store.scan(b"", None) {
         let (key, cell) = (item.key(), Cell::from(&item));
         match expected.next() {
@@ -253,10 +255,11 @@ fn same_scan(line: &Line, view: &View, drawn: u64) -> Result<(), String> {
     let prefixes: [&[u8]; 4] = [b"", b"k", b"k1", b"w"];
     let prefix = prefixes[(drawn / WHOLE_ONE_IN % 4) as usize];
     let index = view.applied.index.0;
-    let keys: Vec<Bytes> = line.cells(index).map(|(key, _)| key.clone()).collect();
+    let at = (index, view.store.log_time().0);
+    let keys: Vec<Bytes> = line.cells(at.0, at.1).map(|(key, _)| key.clone()).collect();
     let after = keys.get((drawn >> 16) as usize % (keys.len() + 1)).map(|key| &key[..]);
     let limit = (drawn >> 32) as usize % 4 + 1;
-    let (expected, _) = line.scan(index, prefix, after, limit);
+    let (expected, _) = line.scan(at, prefix, after, limit);
     let found: Vec<Bytes> =
         view.store.scan(prefix, after).take(limit).map(|item| Bytes::copy_from_slice(item.key())).collect();
     if found == expected {

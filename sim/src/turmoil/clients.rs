@@ -263,7 +263,7 @@ impl Client {
         drop(ledger);
         if let Some(stands) = stands {
             let (command, get) = (asked.0.clone(), asked.1);
-            let early = concern == Concern::Async;
+            let early = matches!(concern, Concern::Async | Concern::Local);
             self.fronted(
                 node,
                 stands,
