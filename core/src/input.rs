@@ -58,6 +58,8 @@ pub enum LinkChange {
         /// no other. Of a link that was accepted: the address here at which it came in.
         reached: String,
     },
+    /// Bytes of a message came in that is not whole yet: a sign of life of the link, and of nothing else. Told now and then.
+    Progress,
     /// It is gone, or a dial failed.
     Down(LinkLoss),
 }

@@ -52,6 +52,40 @@ pub enum Message {
     Bye(Reason),
 }
 
+impl Message {
+    /// Whether it carries data, and is overtaken by what does not: rounds, acks and votes must not wait behind it. Data
+    /// keeps its order, and overtakes nothing.
+    pub fn is_bulk(&self) -> bool {
+        match self {
+            Self::Append(append) => !append.entries.is_empty(),
+            Self::Pulled(pulled) => !pulled.entries.is_empty(),
+            Self::Chunk(_) => true,
+            Self::Hello(_)
+            | Self::Welcome(_)
+            | Self::Ack(_)
+            | Self::Alive(_)
+            | Self::Stored(_)
+            | Self::Pull(_)
+            | Self::Canvass(_)
+            | Self::Vote(_)
+            | Self::Handover(_)
+            | Self::ReadIndex(_)
+            | Self::ReadIndexed(_)
+            | Self::Bye(_) => false,
+        }
+    }
+
+    /// The bytes of data that it carries.
+    pub fn bulk_bytes(&self) -> usize {
+        match self {
+            Self::Append(append) => append.entries.iter().map(Bytes::len).sum(),
+            Self::Pulled(pulled) => pulled.entries.iter().map(Bytes::len).sum(),
+            Self::Chunk(chunk) => chunk.bytes.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// Why a node dials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Intent {

@@ -157,6 +157,8 @@ pub enum Bug {
     LaterVotersCount,
     /// A position is known by its epoch's number, whoever is named as the leader.
     PositionByNumberAlone,
+    /// Bytes of a message that is not whole yet are no contact.
+    ProgressIgnored,
 }
 
 /// Which bug is planted in this node, if any.
@@ -270,4 +272,5 @@ impl Planted {
     question!(forgotten_taken_for_shared, ForgottenTakenForShared);
     question!(later_voters_count, LaterVotersCount);
     question!(position_by_number_alone, PositionByNumberAlone);
+    question!(progress_ignored, ProgressIgnored);
 }

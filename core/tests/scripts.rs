@@ -104,6 +104,11 @@ impl goldenscript::Runner for Script {
             "identity" => cluster.identity(node()?),
             "swap-disks" => cluster.swap_disks(node()?, args.next_pos().ok_or("and which other?")?.parse()?),
             "cut" => cluster.cut(node()?, args.next_pos().ok_or("and which other?")?.parse()?),
+            "slow" => {
+                let stuck = args.take_key("stuck").is_some();
+                cluster.slow_way(node()?, args.next_pos().ok_or("and to which?")?.parse()?, stuck);
+            }
+            "free" => cluster.free_way(node()?, args.next_pos().ok_or("and to which?")?.parse()?),
             "heal" => cluster.heal(),
             "wall" => cluster.wall(node()?, args.next_pos().ok_or("and which other?")?.parse()?),
             "move" => cluster.move_on(node()?),
@@ -185,6 +190,8 @@ mod planted {
 
     /// Each bug with the script that finds it.
     const FOUND_BY: &[(Bug, &str)] = &[
+        (Bug::RoundsBehindBulk, "rounds_overtake_data"),
+        (Bug::ProgressIgnored, "bytes_that_arrive_are_contact"),
         (Bug::TailBeforePromise, "tail_before_the_promise"),
         (Bug::DeadlineBeforeTail, "forced_with_a_silent_member"),
         (Bug::AnybodyIsNamed, "switchover_that_another_wins"),

@@ -74,7 +74,7 @@ impl Net for TokioNet {
     async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = listener.accept().await?;
         // A peer that is gone already has no options left to set; its first read tells.
-        let _ = stream.set_nodelay(true);
+        let _ = prepare(&stream);
         Ok((stream, peer))
     }
 
@@ -88,7 +88,7 @@ impl Net for TokioNet {
         for place in &found {
             match TcpStream::connect(place).await {
                 Ok(stream) => {
-                    stream.set_nodelay(true)?;
+                    prepare(&stream)?;
                     let peer_host = host_among(address, *place, &found);
                     return Ok(Connected { stream, peer_host, reached: exact(*place) });
                 }
@@ -126,6 +126,18 @@ fn exact(address: SocketAddr) -> String {
 fn host_among(address: &str, reached: SocketAddr, found: &[SocketAddr]) -> String {
     let several = found.iter().filter(|place| place.is_ipv4() == reached.is_ipv4()).count() > 1;
     if several { reached.ip().to_canonical().to_string() } else { host_of(address).to_owned() }
+}
+
+/// Most bytes that the system holds of a connection and has not begun to send: what is given to it cannot be overtaken. With
+/// a piece of a long message that is all that a short one waits for, whatever the bandwidth.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 64 << 10;
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+    Ok(())
 }
 
 /// The host of `host:port`, without the brackets of an IPv6 literal.

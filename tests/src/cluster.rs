@@ -48,6 +48,12 @@ impl Cluster {
         self.started()
     }
 
+    /// As [`Cluster::start`], each server in a network of its own.
+    #[track_caller]
+    pub fn start_in(networks: &Networks, replicas: usize) -> Self {
+        Self::prepare_in(Some(networks), replicas, |_, _| {}).started()
+    }
+
     #[track_caller]
     fn started(mut self) -> Self {
         for server in &mut self.servers {

@@ -52,6 +52,14 @@ impl Networks {
         self.nft(&format!("add rule ip cuts forward ip saddr {from} ip daddr {to} drop"));
     }
 
+    /// What a server sends goes no faster than this, to all others together. The error says why that cannot be had here.
+    pub fn slow(&self, server: usize, megabits: u32) -> Result<(), String> {
+        let namespace = self.namespace(server);
+        sh(&format!(
+            "tc -n {namespace} qdisc replace dev eth0 root tbf rate {megabits}mbit burst 32kb latency 50ms"
+        ))
+    }
+
     /// Ends all cuts.
     pub fn heal(&self) {
         self.nft("flush chain ip cuts forward");

@@ -15,9 +15,10 @@ use crate::output::Output;
 use crate::position::{Epoch, Index, Position};
 use crate::seen::Mark;
 use crate::time::{Time, WallMs};
+use crate::wire::PIECE_BYTES_MAX;
 
-/// Most bytes of records in one append, unless a single one is longer.
-pub(super) const APPEND_BYTES_MAX: usize = 256 << 10;
+/// Most bytes of records in one append, unless a single one is longer: on a link it goes in one piece.
+pub(super) const APPEND_BYTES_MAX: usize = PIECE_BYTES_MAX - (1 << 10);
 /// Most bytes on their way to one replica that it has not said to hold (INV-12).
 pub(super) const WINDOW_BYTES_MAX: u64 = 4 << 20;
 /// About how long a snapshot chunk is.
@@ -44,7 +45,19 @@ impl Node {
             let known = progress.get(&feed.node).copied().unwrap_or_default();
             let (log, committed, now) = (&self.log, self.committed, self.now.mono);
             let tail_bytes_max = self.config.tail_bytes_max;
-            let ctx = Sender { log, epoch: *epoch, committed, upto, round, leads, tail_bytes_max, now, log_time };
+            let rounds_behind_bulk = self.config.planted.rounds_behind_bulk();
+            let ctx = Sender {
+                rounds_behind_bulk,
+                log,
+                epoch: *epoch,
+                committed,
+                upto,
+                round,
+                leads,
+                tail_bytes_max,
+                now,
+                log_time,
+            };
             let due = wanted || feed.sent_at + heartbeat <= now;
             match &mut feed.mode {
                 FeedMode::Probe if due => out.sends.push((*link, ctx.heartbeat(feed))),
@@ -91,6 +104,8 @@ struct Sender<'a> {
     /// Whether nobody else can lead now, so that this log's end is all there is.
     leads: bool,
     tail_bytes_max: u64,
+    /// The planted bug.
+    rounds_behind_bulk: bool,
     now: Time,
     log_time: WallMs,
 }
@@ -122,18 +137,23 @@ impl Sender<'_> {
             out.sends.push((link, self.append(feed, prev, entries)));
             quiet = false;
         }
-        let FeedMode::Stream { next, .. } = feed.mode else { return };
+        let FeedMode::Stream { next, window } = &feed.mode else { return };
         let last = next.prev();
+        // A round that goes with entries arrives when they do. With more than one piece on its way that may be too late for
+        // the lease, so a round of its own overtakes them.
+        let with_entries = !quiet && (window.bytes() <= PIECE_BYTES_MAX as u64 || self.rounds_behind_bulk);
+        if with_entries {
+            feed.sent_at = self.now;
+        }
         // While some of what it was sent is not committed, another commit follows, and tells of this one too.
         let news = self.committed >= last && feed.committed_sent < last;
-        if quiet && (due || news) {
-            out.sends.push((link, self.append(feed, last, Vec::new())));
+        if due && !with_entries || quiet && news {
+            out.sends.push((link, self.round(feed, last)));
         }
     }
 
     fn append(&self, feed: &mut Feed, prev: Index, entries: Vec<bytes::Bytes>) -> Message {
         let epoch = self.log.epoch_at(prev).unwrap_or_default();
-        feed.sent_at = self.now;
         feed.committed_sent = self.committed;
         Message::Append(Append {
             epoch: self.epoch,
@@ -148,6 +168,12 @@ impl Sender<'_> {
         })
     }
 
+    /// A round that carries nothing, and overtakes what does.
+    fn round(&self, feed: &mut Feed, prev: Index) -> Message {
+        feed.sent_at = self.now;
+        self.append(feed, prev, Vec::new())
+    }
+
     /// Whether a transfer of the state at `position` may take its time: what is written meanwhile must not leave the log
     /// in memory before the replica has come for it.
     fn may_rest(&self, position: Index) -> bool {
@@ -156,7 +182,7 @@ impl Sender<'_> {
 
     /// A sign of life that carries no entries, for a replica whose log does not agree yet.
     fn heartbeat(&self, feed: &mut Feed) -> Message {
-        self.append(feed, Index::ZERO, Vec::new())
+        self.round(feed, Index::ZERO)
     }
 
     fn chunks(&self, link: LinkId, feed: &mut Feed, due: bool, out: &mut Output) {

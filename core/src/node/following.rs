@@ -35,6 +35,10 @@ pub(super) struct Following {
     acked: Option<Acked>,
     /// When it was last told that this node is there, without an ack; at first, when there was none to send.
     alive_at: Option<Time>,
+    /// Since when entries are waited for that a round has overtaken, and nothing of them came in.
+    waits_since: Option<Time>,
+    /// Part of a message came in since the last ack.
+    stirs: bool,
 }
 
 /// What an ack said.
@@ -98,6 +102,8 @@ impl Following {
             sent: 0,
             acked: None,
             alive_at: None,
+            waits_since: None,
+            stirs: false,
         }
     }
 
@@ -128,6 +134,10 @@ impl Node {
             following.sent = append.sent;
         }
         following.committed = following.committed.max(append.committed);
+        let committed = following.committed;
+        if !append.entries.is_empty() {
+            following.waits_since = None;
+        }
         let streaming = following.mode.is_streaming();
         replica.last_contact = Some(now);
         self.hear_master(append.epoch, append.round);
@@ -139,9 +149,11 @@ impl Node {
         if !streaming {
             return;
         }
-        let behind = append.entries.is_empty() && append.prev.index < self.log.last().index;
-        if behind {
-            // A sign of life from before the master knew that our log agrees with its own again.
+        let apart = append.entries.is_empty() && append.prev.index != self.log.last().index;
+        if apart {
+            // A sign of life from before the master knew that our log agrees with its own again, or one that has overtaken
+            // entries. It is a round like any other, and what it tells to be committed holds for the entries once they are here.
+            self.wait_for_entries(link, append.prev.index, out);
             return;
         }
         if append.prev != self.log.last() {
@@ -152,7 +164,30 @@ impl Node {
             self.drop_garbage(link, "it sent entries that make no sense", out);
             return;
         }
-        self.committed = self.committed.max(append.committed.min(self.log.last().index));
+        // All of our log is the master's. A round may have told more, and overtaken these entries.
+        self.committed = self.committed.max(committed.min(self.log.last().index));
+    }
+
+    /// A round speaks of entries up to `upto`. Nothing is lost out of the middle of a link: if they are not here and nothing of
+    /// them comes in for as long as a silence may last, they never will.
+    fn wait_for_entries(&mut self, link: LinkId, upto: Index, out: &mut Output) {
+        let (now, last, patience) = (self.now.mono, self.log.last().index, self.config.link_timeout());
+        let Role::Replica(replica) = &mut self.role else { return };
+        let Some(following) = replica.following_mut().filter(|_| upto > last) else { return };
+        if *following.waits_since.get_or_insert(now) + patience <= now {
+            self.drop_garbage(link, "it sent entries that do not come", out);
+        }
+    }
+
+    /// A part of a long message came in. The master hears of that too: its own side of the link would be silent otherwise. The
+    /// ack names no newer round, so it lengthens no lease.
+    pub(super) fn go_on_waiting(&mut self, link: LinkId) {
+        let now = self.now.mono;
+        let Role::Replica(replica) = &mut self.role else { return };
+        if let Some(following) = replica.following_mut().filter(|following| following.link == link) {
+            following.waits_since = following.waits_since.map(|_| now);
+            following.stirs = true;
+        }
     }
 
     /// One ack a turn at most, if there is something to say. What is applied, or a round, is told alone when nothing is
@@ -185,9 +220,11 @@ impl Node {
         let due = following.acked.is_none_or(|acked| {
             let settled = ack.durable() == upto || acked.at + heartbeat / 2 <= now;
             let news = acked.applied != ack.applied() || acked.round != round;
-            acked.durable != ack.durable() || news && settled
+            let stirs = following.stirs && acked.at + heartbeat <= now;
+            acked.durable != ack.durable() || news && settled || stirs
         });
         if due {
+            following.stirs = false;
             following.acked = Some(Acked { durable: ack.durable(), applied, round, at: now });
             out.sends.push((following.link, Message::Ack(ack)));
             self.ballot.give_word(word_ms);

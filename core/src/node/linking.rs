@@ -140,6 +140,15 @@ impl Node {
         }
     }
 
+    /// A long message is coming in. That is contact: the link is not silent. It is no word of whoever leads: an election
+    /// timer and a lease go by rounds alone, which overtake long messages, so a trickle keeps no dead master in office.
+    pub(super) fn on_link_progress(&mut self, link: LinkId) {
+        if !self.config.planted.progress_ignored() {
+            self.links.heard(link, self.now.mono);
+            self.go_on_waiting(link);
+        }
+    }
+
     pub(super) fn on_link_down(&mut self, link: LinkId, loss: LinkLoss, out: &mut Output) {
         if self.links.links.remove(&link).is_none() {
             return;

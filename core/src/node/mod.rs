@@ -320,6 +320,7 @@ impl Node {
             Input::Link { link, change: LinkChange::Up { peer_host, reached } } => {
                 self.on_link_up(link, peer_host, reached, out);
             }
+            Input::Link { link, change: LinkChange::Progress } => self.on_link_progress(link),
             Input::Link { link, change: LinkChange::Down(loss) } => self.on_link_down(link, loss, out),
             Input::DiskRoom(room) => self.on_disk_room(room, out),
             Input::Shutdown => self.on_shutdown(),

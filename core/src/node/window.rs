@@ -7,7 +7,7 @@ use super::feeding::{APPEND_BYTES_MAX, WINDOW_BYTES_MAX};
 use crate::position::Index;
 
 /// Sends shorter than this are counted together with their neighbours, so that small entries need no entry here each.
-const MARK_BYTES: u64 = WINDOW_BYTES_MAX / 64;
+const MARK_BYTES: u64 = WINDOW_BYTES_MAX / 128;
 
 /// What one replica was sent and does not hold yet, as far as is known here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,11 @@ impl Window {
     /// Whether anything may be sent now. One send may go beyond the bound: else a long entry could never go.
     pub(super) fn is_open(&self) -> bool {
         self.bytes < WINDOW_BYTES_MAX
+    }
+
+    /// How much is on its way.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// `bytes` were sent, of entries up to `upto`.
@@ -88,7 +93,7 @@ mod tests {
             upto = upto.next();
             window.sent(upto, 100);
         }
-        assert!(window.marks.len() <= 65, "{}", window.marks.len());
+        assert!(window.marks.len() <= 129, "{}", window.marks.len());
         window.held(upto);
         assert_eq!(window, Window::default());
     }

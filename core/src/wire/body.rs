@@ -40,6 +40,17 @@ const HANDOVER: u8 = 12;
 const READ_INDEX: u8 = 13;
 const READ_INDEXED: u8 = 14;
 const ALIVE: u8 = 15;
+/// No message: a piece of one.
+pub(super) const PIECE: u8 = 16;
+
+/// Whether a frame without its head is a piece, and then whether it is the last one.
+pub(super) fn piece(frame: &Bytes, covered: usize) -> Result<Option<bool>, WireError> {
+    match frame.get(..covered) {
+        Some([PIECE, last @ (0 | 1)]) => Ok(Some(*last == 1)),
+        Some([PIECE, ..]) => Err(WireError::Malformed("piece")),
+        Some(_) | None => Ok(None),
+    }
+}
 
 /// Writes type and fields; entries and snapshot bytes follow them, and are the caller's.
 pub(super) fn put(out: &mut Vec<u8>, message: &Message) {

@@ -9,6 +9,7 @@
 pub(crate) mod body;
 #[cfg(test)]
 mod golden;
+mod pieces;
 #[cfg(test)]
 mod tests;
 
@@ -21,13 +22,19 @@ use crate::message::Message;
 use crate::wal::RECORD_BYTES_MAX;
 use crate::wal::record::RecordError;
 
+pub use pieces::{Assembler, PIECE_BYTES_MAX, Pieces};
+
 /// Longest frame before the handshake is done.
 pub const HANDSHAKE_BYTES_MAX: u32 = 64 << 10;
 
-/// Longest frame: the longest record, and room for what stands around it.
+/// Longest message: the longest record, and room for what stands around it.
 #[expect(clippy::cast_possible_truncation, reason = "a constant, asserted below")]
 pub const FRAME_BYTES_MAX: u32 = RECORD_BYTES_MAX as u32 + (1 << 20);
 const _: () = assert!(RECORD_BYTES_MAX < (1 << 30), "FRAME_BYTES_MAX fits in 32 bits");
+
+/// Longest frame on a link once the handshake is done: a longer message goes in [`Pieces`].
+#[expect(clippy::cast_possible_truncation, reason = "a small constant")]
+pub const PIECE_FRAME_BYTES_MAX: u32 = PIECE_BYTES_MAX as u32 + 64;
 
 /// First bytes of every frame: three letters, and the version of the frame's layout, which is the same in every
 /// version of the protocol.
@@ -83,6 +90,22 @@ pub fn encode(message: &Message) -> Vec<Bytes> {
 /// Takes the first frame off `buffer`, if it is whole; if not, makes room for the rest of it. `frame_bytes_max`
 /// bounds what is waited for, the frame's head included.
 pub fn decode(buffer: &mut BytesMut, frame_bytes_max: u32) -> Result<Option<Message>, WireError> {
+    match take_frame(buffer, frame_bytes_max)? {
+        Some(Taken::Message(message)) => Ok(Some(message)),
+        Some(Taken::Piece { .. }) => Err(WireError::Malformed("a piece where a message is wanted")),
+        None => Ok(None),
+    }
+}
+
+/// What a frame holds.
+enum Taken {
+    /// A whole message.
+    Message(Message),
+    /// A part of one that has its own checksums.
+    Piece { bytes: Bytes, last: bool },
+}
+
+fn take_frame(buffer: &mut BytesMut, frame_bytes_max: u32) -> Result<Option<Taken>, WireError> {
     if buffer.iter().zip(MAGIC).any(|(there, expected)| *there != expected) {
         return Err(WireError::Magic);
     }
@@ -101,7 +124,11 @@ pub fn decode(buffer: &mut BytesMut, frame_bytes_max: u32) -> Result<Option<Mess
     }
     let covered = fields.len();
     frame.advance(HEAD_BYTES);
-    body::take(frame, covered).map(Some)
+    if let Some(last) = body::piece(&frame, covered)? {
+        frame.advance(covered);
+        return Ok(Some(Taken::Piece { bytes: frame, last }));
+    }
+    body::take(frame, covered).map(Taken::Message).map(Some)
 }
 
 /// The 16 bytes before a message.

@@ -9,8 +9,12 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
-use super::{FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX, WireError, decode, encode};
-use crate::config::Address;
+use super::{
+    Assembler, FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX, PIECE_BYTES_MAX, PIECE_FRAME_BYTES_MAX, Pieces, WireError,
+    decode, encode,
+};
+use crate::command::{Command, Condition, Pair, Value, ValueKind};
+use crate::config::{Address, Concern};
 use crate::history::{History, Reign};
 use crate::ids::{ClusterId, NodeId};
 use crate::message::*;
@@ -18,6 +22,7 @@ use crate::position::{Epoch, Index, Position};
 use crate::status::DiskState;
 use crate::store::StateHash;
 use crate::time::WallMs;
+use crate::wal::Entry;
 use crate::wal::tests::arbitrary;
 
 fn joined(message: &Message) -> Vec<u8> {
@@ -365,4 +370,87 @@ fn large_entries_are_shared_not_copied() {
     assert_eq!(parts.len(), 2, "head and small ones, then the large one");
     assert_eq!(parts[1].as_ptr(), entry.record.as_ptr());
     assert_eq!(decoded(&parts.concat()), Ok(Some(pulled)));
+}
+
+fn long(bytes: usize) -> Message {
+    let entry = arbitrary_entry(bytes);
+    Message::Pulled(Pulled { after: Position::ZERO, entries: vec![entry] })
+}
+
+fn arbitrary_entry(bytes: usize) -> Bytes {
+    let key = Bytes::from(vec![b'k'; 3]);
+    let value = Value { kind: ValueKind::Bytes, bytes: Bytes::from(vec![7; bytes]) };
+    let pair = Pair { key, value, ttl_ms: None };
+    let command = Command::Set { pair, condition: Condition::Always };
+    let position = Position { epoch: Epoch { number: 1, leader: NodeId(1) }, index: Index(1) };
+    Entry::encode(position, WallMs(1), Concern::Quorum, &command).record
+}
+
+fn in_pieces(message: &Message) -> Vec<Vec<u8>> {
+    let mut pieces = Pieces::of(message);
+    core::iter::from_fn(|| pieces.next_frame()).map(|parts| parts.concat()).collect()
+}
+
+#[test]
+fn a_long_message_goes_in_pieces_and_short_ones_between_them() {
+    for bytes in [0, PIECE_BYTES_MAX - 200, PIECE_BYTES_MAX, PIECE_BYTES_MAX + 1, 5 * PIECE_BYTES_MAX] {
+        let (message, short) = (long(bytes), Message::Bye(Reason::Full));
+        let frames = in_pieces(&message);
+        assert!(frames.iter().all(|frame| frame.len() <= PIECE_FRAME_BYTES_MAX as usize));
+        assert_eq!(frames.len(), joined(&message).len().div_ceil(PIECE_BYTES_MAX), "{bytes}");
+        let (mut assembler, mut buffer, mut came) = (Assembler::default(), BytesMut::new(), Vec::new());
+        for frame in &frames {
+            for half in frame.chunks(frame.len().div_ceil(2)).map(<[u8]>::to_vec).chain([joined(&short)]) {
+                buffer.extend_from_slice(&half);
+                while let Ok(Some((message, _))) = assembler.take(&mut buffer, FRAME_BYTES_MAX) {
+                    came.push(message);
+                }
+                // A short message goes after a whole frame only.
+                if half != joined(&short) {
+                    continue;
+                }
+            }
+        }
+        assert_eq!(came.iter().filter(|message| **message == short).count(), frames.len());
+        assert_eq!(came.iter().filter(|came| **came == message).count(), 1);
+        assert_eq!((assembler.waiting(), buffer.len()), (0, 0));
+    }
+}
+
+#[test]
+fn a_bit_that_is_flipped_in_a_piece_is_never_believed() {
+    let message = long(2 * PIECE_BYTES_MAX);
+    let frames = in_pieces(&message);
+    let whole = frames.concat();
+    for at in (0..whole.len()).filter(|at| at % 997 == 0 || frames[0].len().abs_diff(*at) < 40 || *at < 40) {
+        for bit in [0, 7] {
+            let mut bad = whole.clone();
+            bad[at] ^= 1 << bit;
+            let taken = Assembler::default().take(&mut BytesMut::from(&bad[..]), FRAME_BYTES_MAX);
+            assert!(!matches!(taken, Ok(Some(_))), "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn pieces_that_make_no_message_are_refused() {
+    let frames = in_pieces(&long(2 * PIECE_BYTES_MAX));
+    let take = |bytes: Vec<u8>, max| Assembler::default().take(&mut BytesMut::from(&bytes[..]), max);
+    assert_eq!(
+        take(frames[1..].concat(), FRAME_BYTES_MAX),
+        Err(WireError::Magic),
+        "the middle of a message is no message"
+    );
+    let last = frames.last().cloned().unwrap_or_default();
+    let too_few = [frames[0].clone(), last].concat();
+    assert!(take(too_few, FRAME_BYTES_MAX).is_err());
+    assert!(
+        matches!(take(frames.concat(), HANDSHAKE_BYTES_MAX), Err(WireError::TooLong(_))),
+        "before the handshake"
+    );
+    // A frame of its own that is longer than a piece is refused by its head.
+    assert!(matches!(take(joined(&long(2 * PIECE_BYTES_MAX)), FRAME_BYTES_MAX), Err(WireError::TooLong(_))));
+    // Pieces of pieces are none.
+    let nested = Pieces::of(&long(2 * PIECE_BYTES_MAX));
+    assert!(decode(&mut BytesMut::from(&frames[0][..]), FRAME_BYTES_MAX).is_err(), "{}", nested.left());
 }

@@ -5,6 +5,7 @@ mod asking;
 pub(crate) mod network;
 mod print;
 mod server;
+mod slow;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -35,6 +36,7 @@ pub(crate) struct Cluster {
     pipes: BTreeMap<(u32, LinkId), (u32, LinkId)>,
     dials: VecDeque<(u32, LinkId, String)>,
     cut: BTreeSet<(u32, u32)>,
+    slow: BTreeMap<(u32, u32), slow::SlowWay>,
     /// Ways that no dial gets through.
     walled: BTreeSet<(u32, u32)>,
     /// Connections that were dialled through a proxy.
@@ -375,11 +377,13 @@ impl Cluster {
         loop {
             self.settle();
             let due = self.servers.values().filter(|server| server.runs()).filter_map(|server| server.deadline);
-            let next = due.min().map_or(until, |time| time.0.max(self.micros + 1));
+            let progress = self.next_progress();
+            let next = due.map(|time| time.0.max(self.micros + 1)).chain(progress).min().unwrap_or(until);
             if next > until {
                 break;
             }
             self.micros = next;
+            self.make_progress();
             for number in self.numbers().into_iter().filter(|number| !self.is_held(*number)).collect::<Vec<_>>() {
                 self.turn(number, [Input::Alarm]);
             }
@@ -528,6 +532,9 @@ impl Cluster {
         let Some((to, there)) = self.pipes.get(&(from, link)).copied() else { return };
         self.lines.push(format!("n{from} > n{to} {}", print::message(&message)));
         if self.cut.contains(&(from, to)) {
+            return;
+        }
+        if self.keeps(from, to, there, &message) {
             return;
         }
         if let Some(server) = self.servers.get_mut(&to) {

@@ -1,4 +1,5 @@
-//! Messages as frames on a stream: reading with a bound on what is waited for, writing with a deadline on progress.
+//! Messages as frames on a stream: reading with a bound on what is waited for, writing with a deadline on progress. What is
+//! put together from pieces is bounded by the longest message, twice that while it is copied into one.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -7,7 +8,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use synap_core::input::LinkLoss;
 use synap_core::message::Message;
-use synap_core::wire::{self, FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX, WireError};
+use synap_core::wire::{Assembler, FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX, WireError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -23,7 +24,17 @@ const ROOM_BYTES_MIN: usize = 8 << 10;
 pub(super) struct FrameReader<R> {
     stream: R,
     buffer: BytesMut,
-    frame_bytes_max: u32,
+    assembler: Assembler,
+    message_bytes_max: u32,
+}
+
+/// What came in.
+#[derive(Debug)]
+pub(super) enum Came {
+    /// A message, with its length in bytes.
+    Message(Message, usize),
+    /// A part of one that is not whole yet.
+    Part,
 }
 
 /// Why no message can be read.
@@ -38,25 +49,39 @@ pub(super) enum ReadError {
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Until the first message has come, only a short one is waited for.
     pub(super) fn new(stream: R) -> Self {
-        Self { stream, buffer: BytesMut::new(), frame_bytes_max: HANDSHAKE_BYTES_MAX }
+        let assembler = Assembler::default();
+        Self { stream, buffer: BytesMut::new(), assembler, message_bytes_max: HANDSHAKE_BYTES_MAX }
     }
 
-    /// The next message, with the length of its frame in bytes. Dropping the future loses nothing.
+    /// The next message, with its length in bytes. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Result<(Message, usize), ReadError> {
         loop {
-            let before = self.buffer.len();
-            if let Some(message) = wire::decode(&mut self.buffer, self.frame_bytes_max)? {
-                self.frame_bytes_max = FRAME_BYTES_MAX;
-                return Ok((message, before - self.buffer.len()));
-            }
-            if self.buffer.capacity() - self.buffer.len() < ROOM_BYTES_MIN {
-                self.buffer.reserve(READ_BYTES);
-            }
-            match self.stream.read_buf(&mut self.buffer).await {
-                Ok(0) | Err(_) => return Err(ReadError::Ended),
-                Ok(_) => {}
+            if let Came::Message(message, bytes) = self.come().await? {
+                return Ok((message, bytes));
             }
         }
+    }
+
+    /// The next message, or the news that no more than a part of one has come. Dropping the future loses nothing.
+    pub(super) async fn come(&mut self) -> Result<Came, ReadError> {
+        if let Some(whole) = self.whole()? {
+            return Ok(whole);
+        }
+        if self.buffer.capacity() - self.buffer.len() < ROOM_BYTES_MIN {
+            self.buffer.reserve(READ_BYTES);
+        }
+        match self.stream.read_buf(&mut self.buffer).await {
+            Ok(0) | Err(_) => Err(ReadError::Ended),
+            Ok(_) => Ok(self.whole()?.unwrap_or(Came::Part)),
+        }
+    }
+
+    fn whole(&mut self) -> Result<Option<Came>, ReadError> {
+        let Some((message, bytes)) = self.assembler.take(&mut self.buffer, self.message_bytes_max)? else {
+            return Ok(None);
+        };
+        self.message_bytes_max = FRAME_BYTES_MAX;
+        Ok(Some(Came::Message(message, bytes)))
     }
 
     /// Takes and forgets whatever comes, until the stream ends.
@@ -98,9 +123,9 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         Self { stream, parts: Parts::default(), patience }
     }
 
-    /// Hands all of them to the system.
-    pub(super) async fn write(&mut self, messages: &[Message]) -> Result<(), LinkLoss> {
-        messages.iter().for_each(|message| self.parts.0.extend(wire::encode(message)));
+    /// Hands whole frames, given in parts, to the system.
+    pub(super) async fn write(&mut self, frames: impl IntoIterator<Item = Bytes>) -> Result<(), LinkLoss> {
+        self.parts.0.extend(frames.into_iter().filter(|part| !part.is_empty()));
         while self.parts.has_remaining() {
             let progress = timeout(self.patience, self.stream.write_buf(&mut self.parts)).await;
             match progress {
@@ -166,6 +191,7 @@ impl Buf for Parts {
 mod tests {
     use synap_core::message::Chunk;
     use synap_core::position::{Epoch, Index, Position};
+    use synap_core::wire;
 
     use super::*;
 
@@ -179,7 +205,7 @@ mod tests {
         let message = Message::Chunk(chunk);
         let (mut kept, mut bytes, mut buffers) = (Vec::<Bytes>::new(), 0, 0);
         for _ in 0..1000 {
-            writer.write(std::slice::from_ref(&message)).await.unwrap();
+            writer.write(wire::encode(&message)).await.unwrap();
             let (Message::Chunk(chunk), len) = reader.next().await.unwrap() else { panic!("that was not sent") };
             let came = chunk.bytes;
             let follows = kept.last().is_some_and(|last| last.as_ptr().wrapping_add(len) == came.as_ptr());

@@ -10,13 +10,17 @@ use synap_core::input::LinkLoss;
 use synap_core::message::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::frames::{FrameReader, FrameWriter, ReadError};
+use super::frames::{Came, FrameReader, FrameWriter, ReadError};
 use super::outgoing::{Queue, queue};
 use super::{INBOUND_BYTES_MAX, LinkReport, News, Shared};
 use crate::net::{Connected, Net};
+
+/// How often the node is told at most that a part of a message has come: often enough for the shortest heartbeats, and too
+/// seldom to cost anything.
+const PROGRESS_EVERY: Duration = Duration::from_millis(20);
 
 /// How long a link that this side has closed waits for the peer to close it too. Closing with bytes unread resets
 /// the connection, and the peer might never see the last message.
@@ -107,13 +111,11 @@ async fn run<N: Net>(shared: &Shared<N>, link: LinkId, stream: N::Stream, start:
 
 /// Writes what is queued; none when the queue is closed and all of it is out.
 async fn write_all<W: AsyncWrite + Unpin>(writer: &mut FrameWriter<W>, queue: &mut Queue) -> Option<LinkLoss> {
-    let mut messages = Vec::new();
-    while queue.take(&mut messages).await {
-        if let Err(loss) = writer.write(&messages).await {
+    while let Some(mut load) = queue.take().await {
+        if let Err(loss) = writer.write(std::mem::take(&mut load.parts)).await {
             return Some(loss);
         }
-        queue.sent(&messages);
-        messages.clear();
+        queue.sent(&load);
     }
     None
 }
@@ -125,13 +127,15 @@ struct Reader<'a, N, R> {
     frames: FrameReader<R>,
     /// Bytes of messages that may wait for the driver.
     room: Arc<Semaphore>,
+    /// When the node was last told that something is coming in.
+    told: Instant,
 }
 
 type First = Result<(Message, usize), ReadError>;
 
 impl<'a, N: Net, R: AsyncRead + Unpin> Reader<'a, N, R> {
     fn new(shared: &'a Shared<N>, link: LinkId, frames: FrameReader<R>) -> Self {
-        Self { shared, link, frames, room: Arc::new(Semaphore::new(INBOUND_BYTES_MAX)) }
+        Self { shared, link, frames, room: Arc::new(Semaphore::new(INBOUND_BYTES_MAX)), told: Instant::now() }
     }
 
     /// What an accepted peer says first; none if it says nothing whole in time, which is nobody's concern.
@@ -158,14 +162,28 @@ impl<'a, N: Net, R: AsyncRead + Unpin> Reader<'a, N, R> {
     async fn run(&mut self, first: Option<First>) -> LinkLoss {
         let mut next = match first {
             Some(first) => first,
-            None => self.frames.next().await,
+            None => self.next().await,
         };
         loop {
             match next {
                 Ok((message, bytes)) => self.hand_on(message, bytes).await,
                 Err(error) => return error.loss(),
             }
-            next = self.frames.next().await;
+            next = self.next().await;
+        }
+    }
+
+    /// The next message. The node hears now and then that a long one is on its way.
+    async fn next(&mut self) -> First {
+        loop {
+            match self.frames.come().await? {
+                Came::Message(message, bytes) => return Ok((message, bytes)),
+                Came::Part if self.told.elapsed() >= PROGRESS_EVERY => {
+                    self.told = Instant::now();
+                    self.shared.report(self.link, News::Progress).await;
+                }
+                Came::Part => {}
+            }
         }
     }
 

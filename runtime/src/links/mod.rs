@@ -52,8 +52,17 @@ pub struct LinkReport {
 
 #[derive(Debug)]
 enum News {
-    Up { peer_host: String, reached: String, outgoing: Outgoing },
-    Message { message: Message, _room: OwnedSemaphorePermit },
+    Up {
+        peer_host: String,
+        reached: String,
+        outgoing: Outgoing,
+    },
+    Message {
+        message: Message,
+        _room: OwnedSemaphorePermit,
+    },
+    /// A part of a message came in.
+    Progress,
     Down(LinkLoss),
 }
 
@@ -141,6 +150,10 @@ impl<N: Net> Links<N> {
             News::Message { message, .. } => {
                 self.table.get(&link)?;
                 Input::Message { link, message }
+            }
+            News::Progress => {
+                self.table.get(&link)?;
+                Input::Link { link, change: LinkChange::Progress }
             }
             News::Down(loss) => {
                 self.table.remove(&link)?;

@@ -1,9 +1,12 @@
 //! The queue of one link: messages that wait to be sent, bounded in bytes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use synap_core::message::Message;
+use synap_core::wire::{self, PIECE_BYTES_MAX, Pieces};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -16,16 +19,25 @@ pub(super) struct Outgoing {
     cut: CancellationToken,
 }
 
-/// The link's end.
+/// The link's end. Messages that carry data keep their order, and all others go before them: between two pieces of a long
+/// one too. A round then waits for one piece, whatever is queued, and what was queued first is never overtaken by data.
 #[derive(Debug)]
 pub(super) struct Queue {
     messages: mpsc::UnboundedReceiver<Message>,
+    short: VecDeque<Message>,
+    bulk: VecDeque<Message>,
+    /// The message of `bulk` that is under way, and what it weighs.
+    going: Option<(Pieces, usize)>,
     waiting_bytes: Arc<AtomicUsize>,
     cut: CancellationToken,
 }
 
-/// Messages that are taken from the queue at once.
-const TAKEN_MAX: usize = 64;
+/// What is written at once, and what it weighs of messages that are out with it.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    pub(super) parts: Vec<Bytes>,
+    weight: usize,
+}
 
 /// A queue of at most `bytes_max`, whatever the length of its first message.
 pub(super) fn queue(bytes_max: usize) -> (Outgoing, Queue) {
@@ -33,7 +45,8 @@ pub(super) fn queue(bytes_max: usize) -> (Outgoing, Queue) {
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
     let cut = CancellationToken::new();
     let outgoing = Outgoing { queue, waiting_bytes: Arc::clone(&waiting_bytes), bytes_max, cut: cut.clone() };
-    (outgoing, Queue { messages, waiting_bytes, cut })
+    let (short, bulk) = (VecDeque::new(), VecDeque::new());
+    (outgoing, Queue { messages, short, bulk, going: None, waiting_bytes, cut })
 }
 
 impl Outgoing {
@@ -56,14 +69,57 @@ impl Outgoing {
 }
 
 impl Queue {
-    /// Takes messages that wait, in order, waiting for the first; none when the driver has dropped its end.
-    pub(super) async fn take(&mut self, messages: &mut Vec<Message>) -> bool {
-        self.messages.recv_many(messages, TAKEN_MAX).await > 0
+    /// What is to go next, waiting for it; none when the driver has dropped its end and all is out. Dropping the future
+    /// loses nothing.
+    pub(super) async fn take(&mut self) -> Option<Load> {
+        loop {
+            while let Ok(message) = self.messages.try_recv() {
+                self.sort(message);
+            }
+            if let Some(load) = self.load() {
+                return Some(load);
+            }
+            let message = self.messages.recv().await?;
+            self.sort(message);
+        }
     }
 
-    /// Tells that these were sent.
-    pub(super) fn sent(&self, messages: &[Message]) {
-        self.waiting_bytes.fetch_sub(messages.iter().map(weight).sum(), Ordering::Relaxed);
+    fn sort(&mut self, message: Message) {
+        if message.is_bulk() { self.bulk.push_back(message) } else { self.short.push_back(message) }
+    }
+
+    /// Everything short, and data up to one piece.
+    fn load(&mut self) -> Option<Load> {
+        let mut load = Load::default();
+        for message in self.short.drain(..) {
+            load.weight += weight(&message);
+            load.parts.extend(wire::encode(&message));
+        }
+        let mut room = PIECE_BYTES_MAX;
+        while room > 0 {
+            let next = self.going.take().or_else(|| {
+                let fits = |next: &&Message| next.bulk_bytes() <= room || room == PIECE_BYTES_MAX;
+                self.bulk.front().filter(fits)?;
+                let message = self.bulk.pop_front()?;
+                Some((Pieces::of(&message), weight(&message)))
+            });
+            let Some((mut pieces, weight)) = next else { break };
+            let before = pieces.left();
+            load.parts.extend(pieces.next_frame().into_iter().flatten());
+            room = room.saturating_sub(before - pieces.left());
+            if pieces.left() == 0 {
+                load.weight += weight;
+            } else {
+                self.going = Some((pieces, weight));
+                break;
+            }
+        }
+        (!load.parts.is_empty()).then_some(load)
+    }
+
+    /// Tells that this is out.
+    pub(super) fn sent(&self, load: &Load) {
+        self.waiting_bytes.fetch_sub(load.weight, Ordering::Relaxed);
     }
 
     /// Resolves when the driver has cut the link.
@@ -75,22 +131,62 @@ impl Queue {
 /// About what a message takes in memory, in bytes.
 fn weight(message: &Message) -> usize {
     const FIXED: usize = 256;
-    let payload = match message {
-        Message::Append(append) => append.entries.iter().map(|entry| entry.len() + size_of_val(entry)).sum(),
-        Message::Pulled(pulled) => pulled.entries.iter().map(|entry| entry.len() + size_of_val(entry)).sum(),
-        Message::Chunk(chunk) => chunk.bytes.len(),
-        Message::Hello(_)
-        | Message::Welcome(_)
-        | Message::Ack(_)
-        | Message::Alive(_)
-        | Message::Stored(_)
-        | Message::Pull(_)
-        | Message::Canvass(_)
-        | Message::Vote(_)
-        | Message::Handover(_)
-        | Message::ReadIndex(_)
-        | Message::ReadIndexed(_)
-        | Message::Bye(_) => 0,
+    let entries = match message {
+        Message::Append(append) => append.entries.len(),
+        Message::Pulled(pulled) => pulled.entries.len(),
+        _ => 0,
     };
-    FIXED + payload
+    FIXED + entries * size_of::<Bytes>() + message.bulk_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use synap_core::message::{Pull, Pulled};
+    use synap_core::position::{Index, Position};
+
+    use super::*;
+
+    fn long(bytes: usize) -> Message {
+        Message::Pulled(Pulled { after: Position::ZERO, entries: vec![Bytes::from(vec![7; bytes])] })
+    }
+
+    fn short(number: u64) -> Message {
+        Message::Pull(Pull { after: Position { index: Index(number), ..Position::ZERO }, across: false })
+    }
+
+    fn bytes(load: &Load) -> usize {
+        load.parts.iter().map(Bytes::len).sum()
+    }
+
+    #[tokio::test]
+    async fn what_is_short_goes_between_the_pieces_of_what_is_long() {
+        let (outgoing, mut queue) = queue(usize::MAX);
+        assert!(outgoing.push(long(10 * PIECE_BYTES_MAX)));
+        let first = queue.take().await.unwrap();
+        assert!(bytes(&first) <= PIECE_BYTES_MAX + 64, "{}", bytes(&first));
+        assert!(outgoing.push(short(1)));
+        let second = queue.take().await.unwrap();
+        assert!(second.parts.concat().starts_with(&wire::encode(&short(1)).concat()), "it goes first");
+        drop(outgoing);
+        let mut pieces = 2;
+        while let Some(load) = queue.take().await {
+            assert!(bytes(&load) <= PIECE_BYTES_MAX + 64);
+            queue.sent(&load);
+            pieces += 1;
+        }
+        assert_eq!(pieces, 11, "ten pieces, and what stands around them");
+    }
+
+    #[tokio::test]
+    async fn data_keeps_its_order_and_overtakes_nothing() {
+        let (outgoing, mut queue) = queue(usize::MAX);
+        let sent = [long(100), short(1), long(200), short(2), long(300)];
+        sent.iter().for_each(|message| assert!(outgoing.push(message.clone())));
+        let order = [&sent[1], &sent[3], &sent[0], &sent[2], &sent[4]];
+        let expected: Vec<u8> = order.into_iter().flat_map(|message| wire::encode(message).concat()).collect();
+        let load = queue.take().await.unwrap();
+        assert_eq!(load.parts.concat(), expected);
+        queue.sent(&load);
+        assert_eq!(queue.waiting_bytes.load(Ordering::Relaxed), 0);
+    }
 }
