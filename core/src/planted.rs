@@ -55,6 +55,8 @@ pub enum Bug {
     SharedEntriesDropped,
     /// A candidate that lost waits for many election timeouts before it tries again.
     LoserWaitsLong,
+    /// Chunks that were stored before the promise to their master was on disk are never told.
+    EarlyChunksUntold,
     /// A voter goes on taking entries of the master whose successor it votes for.
     StaleEpochFollowed,
     /// A master that hears of a higher epoch leads on.
@@ -221,6 +223,7 @@ impl Planted {
     question!(zeros_taken_for_empty, ZerosTakenForEmpty);
     question!(shared_entries_dropped, SharedEntriesDropped);
     question!(loser_waits_long, LoserWaitsLong);
+    question!(early_chunks_untold, EarlyChunksUntold);
     question!(stale_epoch_followed, StaleEpochFollowed);
     question!(no_step_down_on_higher_epoch, NoStepDownOnHigherEpoch);
     question!(word_forgotten_at_start, WordForgottenAtStart);

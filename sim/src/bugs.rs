@@ -158,6 +158,10 @@ pub const PLANTS: &[Plant] = &[
         plan: Some(include_str!("../hunts/disks-that-hang-and-go-on.yaml")),
         ..plant("eligible_with_hanging_disk", Bug::EligibleWithHangingDisk, 100)
     },
+    Plant {
+        plan: Some(include_str!("../seeds/chunks-stored-before-the-promise.yaml")),
+        ..plant("early_chunks_untold", Bug::EarlyChunksUntold, 100)
+    },
 ];
 
 const fn plant(name: &'static str, bug: Bug, seeds_max: u64) -> Plant {

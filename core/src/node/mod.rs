@@ -371,6 +371,7 @@ impl Node {
         self.tend_switching(out);
         self.feed(out);
         self.acknowledge(out);
+        self.tell_stored(out);
         self.pay_vote(out);
         self.tend_clocks(out);
         if !self.config.planted.unbounded_tail() {

@@ -18,9 +18,11 @@ enum Wide {
     Snapshots,
     CrashLoop,
     Flood,
+    Clocks,
+    Suspended,
 }
 
-const WIDE: [Wide; 9] = [
+const WIDE: [Wide; 12] = [
     Wide::Candidates,
     Wide::Candidates,
     Wide::Openings,
@@ -30,6 +32,9 @@ const WIDE: [Wide; 9] = [
     Wide::Snapshots,
     Wide::CrashLoop,
     Wide::Flood,
+    Wide::Flood,
+    Wide::Clocks,
+    Wide::Suspended,
 ];
 
 /// Adds to a plan what it meets besides, if it does.
@@ -99,11 +104,31 @@ fn more(plan: &mut Plan, dice: &mut Dice, wide: Wide, at_ms: u64) -> Vec<Fault> 
             faults
         }
         Wide::CrashLoop => crash_loop(plan, dice, at_ms),
+        Wide::Clocks => clocks(plan, dice, at_ms),
+        // A machine that sleeps for longer than any deadline.
+        Wide::Suspended => {
+            let node = dice.below(plan.nodes() as u64) as u8;
+            vec![fault(0, *dice.pick(&[15_000, 40_000]), What::Pause(node))]
+        }
         Wide::Flood => {
             let flood = *dice.pick(&[Flood::Async, Flood::Ttl, Flood::Batches]);
             vec![fault(0, *dice.pick(&[100, 300, 800]), What::Flood(flood))]
         }
     }
+}
+
+/// A member whose wall clock is wrong from the beginning, and one that jumps by days and stays there.
+fn clocks(plan: &Plan, dice: &mut Dice, at_ms: u64) -> Vec<Fault> {
+    let jumps = [(1, *dice.pick(&[30_000, 90_000])), (at_ms, *dice.pick(&[90_000, 86_400_000, 3_500_000_000]))];
+    let mut faults = Vec::new();
+    for (at_ms, ms) in jumps {
+        if dice.chance(700) {
+            let node = dice.below(plan.nodes() as u64) as u8;
+            let ms = if dice.chance(500) { ms } else { -ms };
+            faults.push(Fault { at_ms, for_ms: 0, what: What::WallJump(node, ms) });
+        }
+    }
+    faults
 }
 
 /// Mostly some restarts in a row; now and then so many that a history of masterships forgets its beginning, alone.
@@ -134,6 +159,11 @@ fn settings(plan: &mut Plan, dice: &mut Dice) {
     }
     if dice.chance(150) {
         knobs.voters_max = *dice.pick(&[3, 3, 64]);
+    }
+    if dice.chance(100) {
+        knobs.uncommitted_bytes_max = *dice.pick(&[4_096, 16_384]);
+    } else if dice.chance(50) {
+        plan.workload.value_bytes_max = 40_000;
     }
     // Who lags by no more than a moment hardly ever leads: others must be there.
     if dice.chance(100) && !broken {
