@@ -149,6 +149,13 @@ pub enum Event {
         /// What people call those that vote; empty when automatic failover is not armed.
         voters: Vec<String>,
     },
+    /// This replica and its master are configured with different heartbeat intervals.
+    HeartbeatsDiffer {
+        /// As configured here.
+        ours: Duration,
+        /// The master's.
+        theirs: Duration,
+    },
     /// No address is known at which others could dial this member.
     AddressUnknown {
         /// What people call it.
@@ -193,6 +200,7 @@ impl Event {
             | Self::RolledBack { .. }
             | Self::AddressUnknown { .. }
             | Self::WallJumped { .. }
+            | Self::HeartbeatsDiffer { .. }
             | Self::ConfigRoleIgnored { .. } => Level::Warn,
             Self::Regime { voters } => {
                 if voters.is_empty() {
@@ -279,6 +287,11 @@ impl fmt::Display for Event {
                 f.write_str("automatic failover is not armed any more: an operator promotes")
             }
             Self::Regime { voters } => write!(f, "automatic failover is armed: {} vote", voters.join(", ")),
+            Self::HeartbeatsDiffer { ours, theirs } => {
+                let (ours, theirs) = (ours.as_millis(), theirs.as_millis());
+                write!(f, "heartbeat_interval_ms is {ours} here and {theirs} on the master: ")?;
+                f.write_str("the master's value is used on the link to it; set the same on all nodes")
+            }
             Self::AddressUnknown { name } => {
                 write!(f, "no address of {name} is known: set replication.advertise_address in its configuration")
             }

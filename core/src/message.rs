@@ -229,6 +229,9 @@ pub enum Reason {
     /// Same id as the answerer: one disk, two processes.
     #[error("both nodes have the same id: one data directory was copied")]
     SameNode,
+    /// The dialler and the answerer are one process.
+    #[error("its master_address leads to this node itself: it must lead to another one")]
+    Itself,
     /// [`crate::command::MEMBERS_MAX`] reached.
     #[error("the cluster has as many members as it can")]
     Full,

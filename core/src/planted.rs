@@ -111,6 +111,10 @@ pub enum Bug {
     LearntAddressIgnored,
     /// A master writes its own address as it knows it over one that others have learnt.
     GoodAddressOverwritten,
+    /// A candidate asks those alone whom it reaches at the addresses of its membership.
+    OnlyOwnDialsAsked,
+    /// A replica ends the link to its master after three of its own heartbeats, not of the master's.
+    OwnHeartbeatCounts,
     /// A port that refuses proves the end of a master that was never reached there.
     EvidenceFromElsewhere,
     /// A node that starts from a snapshot alone has the id zero.
@@ -251,6 +255,8 @@ impl Planted {
     question!(promotion_over_majority, PromotionOverMajority);
     question!(learnt_address_ignored, LearntAddressIgnored);
     question!(good_address_overwritten, GoodAddressOverwritten);
+    question!(only_own_dials_asked, OnlyOwnDialsAsked);
+    question!(own_heartbeat_counts, OwnHeartbeatCounts);
     question!(evidence_from_elsewhere, EvidenceFromElsewhere);
     question!(restored_node_is_nobody, RestoredNodeIsNobody);
     question!(nonce_not_drawn, NonceNotDrawn);

@@ -227,6 +227,8 @@ pub struct LinkStatus {
     pub last_contact: Option<Duration>,
     /// Times that it was made anew since the start.
     pub reconnects: u64,
+    /// How often the master sends heartbeats, which counts for this link; none while there is none.
+    pub heartbeat: Option<Duration>,
     /// Why this node and the last one that it tried to follow do not go together; none once it follows one.
     pub refused: Option<Reason>,
 }

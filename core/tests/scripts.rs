@@ -89,6 +89,7 @@ impl goldenscript::Runner for Script {
                 cluster.configure_mode(node()?, args.take_key("failover"));
                 cluster.configure_priority(node()?, args.take_key("priority").map(str::parse).transpose()?);
                 cluster.keep_snapshots(node()?, args.take_key("snapshots").map(str::parse).transpose()?);
+                cluster.configure_heartbeat(node()?, args.take_key("heartbeat").map(str::parse).transpose()?);
                 cluster.spoil(node()?, args.take_key("spoilt"));
                 cluster.start(node()?, args.take_key("role"));
             }
@@ -204,6 +205,11 @@ mod planted {
         (Bug::ExpiredShownInSilence, "silent_master_and_expiry"),
         (Bug::SweepStarved, "sweep_under_writes"),
         (Bug::SweepUnbounded, "sweep_under_writes"),
+        (Bug::LearntAddressIgnored, "addresses_that_nobody_configured"),
+        (Bug::OnlyOwnDialsAsked, "connected_from_one_side"),
+        (Bug::MovedMembersIgnored, "votes_of_members_that_moved"),
+        (Bug::EvidenceFromElsewhere, "evidence_from_an_address_never_reached"),
+        (Bug::OwnHeartbeatCounts, "heartbeats_that_differ"),
     ];
 
     #[test]

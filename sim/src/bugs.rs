@@ -80,10 +80,6 @@ pub const PLANTS: &[Plant] = &[
         plan: Some(include_str!("../seeds/a-vote-while-a-snapshot-takes-the-logs-place.yaml")),
         ..plant("old_log_goes_on", Bug::OldLogGoesOn, 100)
     },
-    Plant {
-        plan: Some(include_str!("../hunts/members-that-moved.yaml")),
-        ..plant("moved_members_ignored", Bug::MovedMembersIgnored, 100)
-    },
     plant("tail_before_promise", Bug::TailBeforePromise, 1000),
     plant("pending_told_refused", Bug::PendingToldRefused, 500),
     plant("sent_on_too_soon", Bug::SentOnTooSoon, 500),
@@ -161,6 +157,18 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         plan: Some(include_str!("../seeds/chunks-stored-before-the-promise.yaml")),
         ..plant("early_chunks_untold", Bug::EarlyChunksUntold, 100)
+    },
+    Plant {
+        plan: Some(include_str!("../hunts/a-master-that-starts-alone.yaml")),
+        ..plant("good_address_overwritten", Bug::GoodAddressOverwritten, 100)
+    },
+    Plant {
+        plan: Some(include_str!("../hunts/all-of-them-move.yaml")),
+        ..plant("only_own_dials_asked", Bug::OnlyOwnDialsAsked, 200)
+    },
+    Plant {
+        plan: Some(include_str!("../hunts/a-proxy-that-ends-its-connections.yaml")),
+        ..plant("evidence_from_elsewhere", Bug::EvidenceFromElsewhere, 100)
     },
 ];
 

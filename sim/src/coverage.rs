@@ -137,6 +137,9 @@ impl Coverage {
             What::KillSyncing => "kill_syncing",
             What::ResetSyncing => "reset_syncing",
             What::Flood(_) => "flood",
+            What::Move(_) => "move",
+            What::MoveAll => "move_all",
+            What::ResetProxy(_) => "reset_proxy",
         };
         self.faults |= FAULTS.iter().position(|known| *known == name).map_or(0, |at| 1 << at);
     }

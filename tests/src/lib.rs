@@ -13,6 +13,7 @@ pub mod meaning;
 pub mod metrics;
 pub mod networks;
 pub mod ports;
+pub mod proxy;
 pub mod roaming;
 pub mod server;
 pub mod shell;

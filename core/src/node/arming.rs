@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use super::answers::WAITERS_MAX;
 use super::mastery::{Feed, FeedMode, Progress};
+use super::own_address::is_dialable;
 use super::writes::RETRY_AFTER;
 use super::{Node, Role};
 use crate::command::{Command, MEMBERS_MAX, Member, Membership};
@@ -46,6 +47,12 @@ impl Node {
     }
 
     fn propose_membership(&mut self, wanted: Membership) -> crate::position::Position {
+        let loses = |member: &Member| {
+            let known =
+                self.log.membership().1.get(member.id).is_some_and(|known| is_dialable(&known.replication));
+            known && !is_dialable(&member.replication)
+        };
+        assert!(!wanted.members.iter().any(loses), "an address that is known is never overwritten by none");
         let arms = wanted.armed && self.armed().is_none();
         let disarms = !wanted.armed && self.armed().is_some();
         let now = self.now.mono;

@@ -56,6 +56,7 @@ impl Node {
             counters: _,
             flags,
             shown,
+            told_heartbeat: _,
             told_voters: _,
             ignored_role: _,
             why: _,

@@ -14,7 +14,7 @@ use super::{Node, Role};
 use crate::command::StartKind;
 use crate::config::FailoverMode;
 use crate::ids::{LinkId, NodeId, RequestId};
-use crate::message::{Canvass, Leader, Message, Pull, Standing, Verdict, Vote, Waiver, Welcome};
+use crate::message::{Canvass, Intent, Leader, Message, Pull, Standing, Verdict, Vote, Waiver, Welcome};
 use crate::output::{Output, Refusal};
 use crate::position::Epoch;
 use crate::seen::Mark;
@@ -29,7 +29,7 @@ pub(super) struct Candidate {
     cause: Cause,
     stage: Stage,
     epoch: Epoch,
-    /// Voters that were dialled; how they stand, once they have said it.
+    /// Voters that are asked; how they stand, once they have said it.
     asked: BTreeMap<LinkId, Asked>,
     granted: BTreeSet<NodeId>,
     refused: BTreeSet<NodeId>,
@@ -40,10 +40,11 @@ pub(super) struct Candidate {
     until: Time,
 }
 
-/// A voter that was dialled.
+/// A voter at the other end of a link, whoever made it.
 #[derive(Clone, Debug)]
 struct Asked {
-    node: NodeId,
+    /// Who it is: by the membership, until it has said so itself.
+    node: Option<NodeId>,
     standing: Option<Standing>,
     /// The master that it follows.
     leader: Option<Leader>,
@@ -71,11 +72,13 @@ enum Stage {
     Pulling(LinkId),
 }
 
-impl Candidate {
-    pub(super) fn links(&self) -> Vec<LinkId> {
-        self.asked.keys().copied().collect()
+impl Asked {
+    fn whom(node: Option<NodeId>) -> Self {
+        Self { node, standing: None, leader: None }
     }
+}
 
+impl Candidate {
     pub(super) fn deadline(&self) -> Time {
         self.until
     }
@@ -85,7 +88,18 @@ impl Candidate {
     }
 
     pub(super) fn peer(&self, link: LinkId) -> Option<NodeId> {
-        self.asked.get(&link).map(|asked| asked.node)
+        self.asked.get(&link)?.node
+    }
+
+    /// Links that it made for this, which end with it. Whoever made another may still wait on it.
+    pub(super) fn own_links(&self) -> Vec<LinkId> {
+        self.asked.keys().copied().filter(|link| link.is_dialled()).collect()
+    }
+
+    /// Whether this voter has said on another link how it stands: one vote is enough.
+    fn is_asked_elsewhere(&self, link: LinkId, node: NodeId) -> bool {
+        let answered = |asked: &Asked| asked.node == Some(node) && asked.standing.is_some();
+        self.asked.iter().any(|(other, asked)| *other != link && answered(asked))
     }
 
     /// A link is gone, and what its peer would have said with it.
@@ -211,20 +225,46 @@ impl Node {
             above: 0,
             until: self.now.mono + self.election_timeout() / 2 * self.ballot.slack(),
         };
-        let others: Vec<(NodeId, String)> = self
-            .armed()
-            .into_iter()
-            .flat_map(|membership| super::others(membership, self.id))
-            .map(|member| (member.id, member.replication))
-            .filter(|(_, address)| is_dialable(address))
-            .collect();
-        for (node, address) in others {
+        for (node, address) in self.places_of_voters() {
             if let Some(link) = self.dial(address, out) {
-                candidate.asked.insert(link, Asked { node, standing: None, leader: None });
+                candidate.asked.insert(link, Asked::whom(node));
             }
         }
         self.tell(why);
         self.role = Role::Candidate(candidate);
+        if !self.config.planted.only_own_dials_asked() {
+            for (link, node) in self.links.peers() {
+                self.ask_on(link, node, out);
+            }
+        }
+    }
+
+    /// Where voters may be found: as the membership says, and where this node looks for a master. Who answers there is who
+    /// it says to be.
+    fn places_of_voters(&self) -> Vec<(Option<NodeId>, String)> {
+        let armed = self.armed().into_iter().flat_map(|membership| super::others(membership, self.id));
+        let places = armed.map(|member| (Some(member.id), member.replication));
+        let mut places: Vec<_> = places.filter(|(_, address)| is_dialable(address)).collect();
+        let elsewhere = self.known_addresses().into_iter().filter(|_| !self.config.planted.only_own_dials_asked());
+        for address in elsewhere {
+            if places.iter().all(|(_, known)| *known != address) {
+                places.push((None, address));
+            }
+        }
+        places
+    }
+
+    /// A voter that calls is a way to reach it: it is asked on the link that it made.
+    pub(super) fn ask_on(&mut self, link: LinkId, node: NodeId, out: &mut Output) {
+        let Role::Candidate(candidate) = &self.role else { return };
+        if candidate.asked.contains_key(&link) || candidate.is_asked_elsewhere(link, node) || !self.is_voter(node)
+        {
+            return;
+        }
+        if let Role::Candidate(candidate) = &mut self.role {
+            candidate.asked.insert(link, Asked::whom(Some(node)));
+        }
+        self.say_hello(link, Intent::Ask, out);
     }
 
     /// INV-7: a candidate promises its own epoch before it asks anybody to.
@@ -238,15 +278,22 @@ impl Node {
     /// Whom we dialled has said how it stands: ask for its vote, unless it knows better.
     pub(super) fn on_voter(&mut self, link: LinkId, welcome: Welcome, out: &mut Output) {
         let Role::Candidate(candidate) = &mut self.role else { return };
-        let Some(asked) = candidate.asked.get_mut(&link) else { return };
-        let moved = asked.node != welcome.standing.node;
+        let Some(asked) = candidate.asked.get(&link) else { return };
+        let node = welcome.standing.node;
+        let moved = asked.node.is_some_and(|expected| expected != node);
+        if candidate.is_asked_elsewhere(link, node) {
+            candidate.lost(link);
+            self.close_own(link, out);
+            return;
+        }
         if welcome.standing.cluster != self.cluster || moved && self.config.planted.moved_members_ignored() {
             candidate.lost(link);
             self.close(link, out);
             return;
         }
         // An address of the membership is where a member once was: who answers is who it says to be.
-        asked.node = welcome.standing.node;
+        let Some(asked) = candidate.asked.get_mut(&link) else { return };
+        asked.node = Some(node);
         let (leads, promised) = (welcome.standing.leads, welcome.standing.promised);
         asked.standing = Some(welcome.standing.clone());
         // A line of its own that may not take the place of ours has a master of its own, too.
@@ -303,7 +350,8 @@ impl Node {
     /// The master that a voter follows who is against this candidate: it may well be alive.
     fn master_of_the_others(&self) -> Option<Leader> {
         let Role::Candidate(candidate) = &self.role else { return None };
-        let against = candidate.asked.values().filter(|asked| candidate.refused.contains(&asked.node));
+        let is_against = |asked: &&Asked| asked.node.is_some_and(|node| candidate.refused.contains(&node));
+        let against = candidate.asked.values().filter(is_against);
         against.filter_map(|asked| asked.leader.clone()).find(|leader| leader.node != self.id)
     }
 
@@ -348,7 +396,7 @@ impl Node {
 
     pub(super) fn on_vote(&mut self, link: LinkId, vote: Vote, out: &mut Output) {
         let Role::Candidate(candidate) = &mut self.role else { return };
-        let ours = candidate.asked.get(&link).is_some_and(|asked| asked.node == vote.voter());
+        let ours = candidate.asked.get(&link).is_some_and(|asked| asked.node == Some(vote.voter()));
         let trial = candidate.stage == Stage::Trial;
         if !ours || vote.epoch() != candidate.epoch || vote.trial() != trial {
             return;
@@ -520,7 +568,7 @@ impl Node {
         };
         let asked_for = candidate.request().is_some();
         let promoting = candidate.request().map(|id| Promoting::without_loss(id, self.log.last()));
-        let links = candidate.links();
+        let links = candidate.own_links();
         let mut master = Master::new(self.promised, kind, promoting, self.now.mono);
         master.probing = links.into_iter().collect();
         self.role = Role::Master(master);
@@ -562,7 +610,7 @@ impl Node {
         let none = Role::Replica(Replica::new(None));
         match core::mem::replace(&mut self.role, none) {
             Role::Candidate(candidate) => {
-                let links = candidate.links();
+                let links = candidate.own_links();
                 if let Some(id) = candidate.request() {
                     let next = if why == NO_MAJORITY { WITHOUT_MAJORITY } else { "" };
                     let why = alloc::format!("not elected: {why}{next}");
@@ -570,7 +618,10 @@ impl Node {
                 }
                 self.role = Role::Replica(candidate.replica);
                 for link in links {
-                    self.close(link, out);
+                    // A vote for another may be yet to leave on it.
+                    if !self.ballot.owes_on(link) {
+                        self.close(link, out);
+                    }
                 }
                 self.seek_now();
                 self.tell(why);

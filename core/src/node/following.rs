@@ -1,6 +1,7 @@
 //! A replica takes entries from the master that it follows, and acks what its disk holds.
 
 use alloc::string::String;
+use core::time::Duration;
 
 use super::hello::leader_of;
 use super::shadow::Received;
@@ -11,6 +12,9 @@ use crate::message::{Append, Leader, Message, Standing};
 use crate::output::Output;
 use crate::position::{Epoch, Index};
 use crate::time::Time;
+
+/// No master's word makes a link die of less silence than three of these.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(1);
 
 /// The master that is followed, and how.
 #[derive(Clone, Debug)]
@@ -25,6 +29,8 @@ pub(super) struct Following {
     pub(super) process: u64,
     /// The exact address of the master's own port, if this node has dialled it there and nothing forwards in between.
     pub(super) direct: Option<String>,
+    /// How often the master sends heartbeats: its count holds for the link, whatever is configured here.
+    pub(super) heartbeat: Duration,
     /// Where its mastership begins in its log, and how far it has said that log to be committed.
     opens_at: Option<Index>,
     committed: Index,
@@ -96,6 +102,7 @@ impl Following {
             mode,
             process: source.process,
             direct,
+            heartbeat: Duration::from_millis(u64::from(source.heartbeat_ms)).max(HEARTBEAT_MIN),
             opens_at: last.map(|reign| reign.start),
             committed: source.committed,
             round: 0,
@@ -200,7 +207,7 @@ impl Node {
         let any_epoch = self.config.planted.stale_epoch_followed();
         let now = self.now.mono;
         let clock = now.0.max(1);
-        let heartbeat = self.round_interval();
+        let heartbeat = self.acks_due_within();
         let word_ms = u32::try_from(self.word_length().as_millis()).unwrap_or(0);
         let Role::Replica(replica) = &mut self.role else { return };
         let Some(following) = replica.following_mut() else { return };

@@ -80,7 +80,8 @@ impl Node {
 
     pub(super) fn on_hello(&mut self, link: LinkId, mut hello: Hello, out: &mut Output) {
         if (hello.standing.node, hello.standing.process) == (self.id, self.process) {
-            // Its own call: it lives where the membership has somebody else.
+            // Its own call: it is where the membership has somebody else, or once was, or its file names it as its master.
+            self.note_own_call(hello.dialled.as_deref(), out);
             self.close(link, out);
             return;
         }
@@ -97,6 +98,7 @@ impl Node {
             return;
         }
         self.place(link, &mut hello.standing);
+        self.links.identify(link, hello.standing.node);
         self.learn_address(hello.standing.node, link, hello.dialled.as_deref(), None);
         self.note_contact(hello.standing.node);
         if self.contest(link, &hello, out) {
@@ -114,6 +116,20 @@ impl Node {
         }
     }
 
+    /// A replica whose file names it as its own master looks further; its status says so, and its log does once.
+    fn note_own_call(&mut self, dialled: Option<&str>, out: &mut Output) {
+        if dialled != self.config.master_address.as_deref() {
+            return;
+        }
+        let (node, reason) = (Some(self.id), Reason::Itself);
+        if let Role::Replica(replica) = &mut self.role
+            && replica.refused != Some(reason)
+        {
+            replica.refused = Some(reason);
+            out.events.push(Event::Refused { node, by_peer: false, reason });
+        }
+    }
+
     pub(super) fn on_welcome(&mut self, link: LinkId, mut welcome: Welcome, out: &mut Output) {
         if self.is_word_of_first(link, &welcome, out) {
             return;
@@ -127,6 +143,7 @@ impl Node {
             return;
         }
         self.place(link, &mut welcome.standing);
+        self.links.identify(link, welcome.standing.node);
         self.learn_address(welcome.standing.node, link, None, welcome.seen_at.as_deref());
         self.note_contact(welcome.standing.node);
         match &mut self.role {
@@ -215,7 +232,11 @@ impl Node {
             self.end_campaign("another node leads", out);
             self.hello_to_replica(link, &hello, out);
         } else {
+            let peer = hello.standing.node;
             self.hold_or_note(link, hello, out);
+            if !self.config.planted.only_own_dials_asked() {
+                self.ask_on(link, peer, out);
+            }
         }
     }
 
@@ -225,8 +246,8 @@ impl Node {
     }
 
     fn hello_to_replica(&mut self, link: LinkId, hello: &Hello, out: &mut Output) {
-        if self.is_led_by(&hello.standing) {
-            self.hint_at(&hello.standing);
+        if self.is_led_by(&hello.standing) && self.called_by(link, &hello.standing, out) {
+            return;
         }
         let leader = self.leader().cloned();
         let verdict = match (hello.intent, leader) {

@@ -28,8 +28,18 @@ pub(super) struct Link {
     pub(super) dialled: Option<String>,
     /// The exact address of the end that was dialled, as this machine names it; none while it is being dialled.
     pub(super) reached: Option<String>,
+    /// Who the peer has said to be.
+    peer: Option<NodeId>,
+    /// Silence after which it is dead, where the handshake has agreed on one.
+    silence_max: Option<Duration>,
     /// When it was dialled or accepted, or last heard.
     pub(super) heard: Time,
+}
+
+impl Link {
+    fn dead_at(&self, timeout: Duration) -> Time {
+        self.heard + self.silence_max.unwrap_or(timeout)
+    }
 }
 
 /// All connections.
@@ -58,6 +68,25 @@ impl Links {
         peer_host.as_deref().map(|host| join(host, port))
     }
 
+    /// The master at the other end sends heartbeats this often; three of them without a word end the link.
+    pub(super) fn agree(&mut self, link: LinkId, heartbeat: Duration) {
+        if let Some(known) = self.links.get_mut(&link) {
+            known.silence_max = Some(heartbeat * 3);
+        }
+    }
+
+    /// The peer of a link has said who it is.
+    pub(super) fn identify(&mut self, link: LinkId, peer: NodeId) {
+        if let Some(known) = self.links.get_mut(&link) {
+            known.peer = Some(peer);
+        }
+    }
+
+    /// Links that stand to nodes that have said who they are.
+    pub(super) fn peers(&self) -> Vec<(LinkId, NodeId)> {
+        self.links.iter().filter_map(|(link, known)| Some((*link, known.peer?))).collect()
+    }
+
     /// The exact address of the end that was dialled.
     pub(super) fn reached(&self, link: LinkId) -> Option<&str> {
         self.links.get(&link)?.reached.as_deref()
@@ -73,11 +102,11 @@ impl Links {
 
     /// When the first link will have been silent for too long.
     pub(super) fn deadline(&self, timeout: Duration) -> Option<Time> {
-        self.links.values().map(|link| link.heard + timeout).min()
+        self.links.values().map(|link| link.dead_at(timeout)).min()
     }
 
     fn silent(&self, now: Time, timeout: Duration) -> Vec<LinkId> {
-        self.links.iter().filter(|(_, link)| link.heard + timeout <= now).map(|(id, _)| *id).collect()
+        self.links.iter().filter(|(_, link)| link.dead_at(timeout) <= now).map(|(id, _)| *id).collect()
     }
 }
 
@@ -91,7 +120,10 @@ impl Node {
         self.links.dialled += 1;
         let link = LinkId::dialled(self.links.dialled);
         let dialled = Some(address.clone());
-        self.links.links.insert(link, Link { peer_host: None, dialled, reached: None, heard: self.now.mono });
+        self.links.links.insert(
+            link,
+            Link { peer_host: None, dialled, reached: None, peer: None, silence_max: None, heard: self.now.mono },
+        );
         out.links.push(LinkAction::Dial { link, address });
         Some(link)
     }
@@ -102,6 +134,20 @@ impl Node {
             out.links.push(LinkAction::Close { link });
         }
         self.forget_words(link);
+    }
+
+    /// A dial that came to nothing.
+    fn note_vain(&mut self, gone: Link) {
+        if let Link { peer_host: None, dialled: Some(address), .. } = gone {
+            self.dialled_in_vain(address);
+        }
+    }
+
+    /// Ends a link if this node made it; who made another ends it itself.
+    pub(super) fn close_own(&mut self, link: LinkId, out: &mut Output) {
+        if link.is_dialled() {
+            self.close(link, out);
+        }
     }
 
     /// Nothing more is heard on a link.
@@ -131,10 +177,13 @@ impl Node {
                 out.links.push(LinkAction::Close { link });
                 return;
             };
-            *known = Link { peer_host, reached, heard, dialled: known.dialled.take() };
+            *known =
+                Link { peer_host, reached, heard, peer: None, silence_max: None, dialled: known.dialled.take() };
             self.greet(link, out);
         } else if self.links.links.len() < LINKS_MAX && (!self.flags.stopping || self.holds_writes()) {
-            self.links.links.insert(link, Link { peer_host, reached, heard, dialled: None });
+            self.links
+                .links
+                .insert(link, Link { peer_host, reached, heard, peer: None, silence_max: None, dialled: None });
         } else {
             out.links.push(LinkAction::Close { link });
         }
@@ -150,9 +199,8 @@ impl Node {
     }
 
     pub(super) fn on_link_down(&mut self, link: LinkId, loss: LinkLoss, out: &mut Output) {
-        if self.links.links.remove(&link).is_none() {
-            return;
-        }
+        let Some(gone) = self.links.links.remove(&link) else { return };
+        self.note_vain(gone);
         self.forget_words(link);
         if loss == LinkLoss::Garbage {
             self.counters.garbage_links += 1;
@@ -177,6 +225,7 @@ impl Node {
             | Reason::ForeignCluster
             | Reason::NoMaster
             | Reason::SameNode
+            | Reason::Itself
             | Reason::Full
             | Reason::SourceBehind
             | Reason::AtOdds
@@ -200,6 +249,9 @@ impl Node {
             if self.held.contains_key(&link) && !self.is_settled() {
                 self.links.heard(link, self.now.mono);
                 continue;
+            }
+            if let Some(silent) = self.links.links.get(&link) {
+                self.note_vain(silent.clone());
             }
             self.forget_link(link, "silent for three heartbeats", out);
             self.close(link, out);

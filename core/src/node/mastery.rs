@@ -219,10 +219,15 @@ impl Node {
 
     /// Tells those who were asked for their votes that this node leads.
     pub(super) fn announce(&mut self, out: &mut Output) {
+        let armed = self.armed().is_some();
         let Role::Master(master) = &mut self.role else { return };
         master.next_probe = self.now.mono;
+        // Those that have called are told on their own links: there may be no other way to them.
+        let callers = self.links.peers().into_iter().map(|(link, _)| link);
+        let callers = callers.filter(|link| armed && !link.is_dialled());
         let links = master.probing.iter().copied().filter(|link| self.links.peer_host(*link).is_some());
-        for link in links.collect::<Vec<LinkId>>() {
+        let links: Vec<LinkId> = links.chain(callers).filter(|link| !master.feeds.contains_key(link)).collect();
+        for link in links {
             self.say_hello(link, Intent::Ask, out);
         }
     }
@@ -289,6 +294,8 @@ impl Node {
         };
         if let Role::Master(master) = &mut self.role {
             master.feeds.insert(link, feed);
+            // It may have been asked for its vote on this link, which is more than a look at it from now on.
+            master.probing.remove(&link);
             let progress = master.progress.entry(node).or_default();
             progress.heard = Some(now);
             progress.durable = progress.durable.min(hello.standing.last.index);
@@ -453,6 +460,11 @@ impl Node {
             .filter(|member| !present.contains(&member.id) && is_dialable(&member.replication))
             .map(|member| member.replication)
             .collect();
+        // Those that are absent may have moved: where this node would look for a master is one more place to look.
+        let elsewhere = self.config.master_address.iter().cloned().chain(self.left_address());
+        let elsewhere = elsewhere.filter(|address| is_dialable(address) && !absent.contains(address));
+        let elsewhere: Vec<String> = elsewhere.filter(|_| !absent.is_empty()).collect();
+        let absent: Vec<String> = elsewhere.into_iter().chain(absent).collect();
         let mut probing = BTreeSet::new();
         for address in absent {
             probing.extend(self.dial(address, out));

@@ -49,6 +49,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
@@ -154,6 +155,8 @@ pub struct Node {
     flags: Flags,
     seen: Seen,
     shown: State,
+    /// The heartbeat interval of a master, other than the own, that was told last.
+    told_heartbeat: Option<Duration>,
     /// Who votes, as it was told last.
     told_voters: Vec<NodeId>,
     /// Why the configured role is not taken up, until it is told.
@@ -263,6 +266,7 @@ impl Node {
             flags: Flags::default(),
             seen: Seen::default(),
             shown: State::Connecting,
+            told_heartbeat: None,
             told_voters: Vec::new(),
             ignored_role: None,
             why: String::new(),

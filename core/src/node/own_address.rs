@@ -125,6 +125,13 @@ impl Node {
         }
     }
 
+    /// Where the log has this node, if it knows itself to be elsewhere: the one who is there now may be another member, which
+    /// the log has where this node is.
+    pub(super) fn left_address(&self) -> Option<String> {
+        let written = &self.log.membership().1.get(self.id)?.replication;
+        (is_dialable(&self.me.replication) && self.me.replication != *written).then(|| written.clone())
+    }
+
     /// Members of which the log has no address that anybody could dial.
     fn members_unknown(&self) -> impl Iterator<Item = &Member> {
         let members = &self.log.membership().1.members;

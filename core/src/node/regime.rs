@@ -60,7 +60,19 @@ impl Node {
 
     /// How long a master may be silent on a healthy link. Armed, its lease must not hang on one late heartbeat.
     pub(super) fn round_interval(&self) -> Duration {
-        let heartbeat = self.config.heartbeat_interval;
+        self.interval_for(self.config.heartbeat_interval)
+    }
+
+    /// How often the master that is followed expects acks: as it sends rounds, by its own heartbeats.
+    pub(super) fn acks_due_within(&self) -> Duration {
+        let following = match &self.role {
+            Role::Replica(replica) => replica.following(),
+            Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Master(_) => None,
+        };
+        self.interval_for(following.map_or(self.config.heartbeat_interval, |following| following.heartbeat))
+    }
+
+    fn interval_for(&self, heartbeat: Duration) -> Duration {
         self.armed().map_or(heartbeat, |membership| heartbeat.min(election_timeout(membership) / 5))
     }
 

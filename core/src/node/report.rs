@@ -391,6 +391,7 @@ fn link_of(replica: &Replica, now: Time) -> LinkStatus {
         connected: replica.is_following(),
         last_contact: replica.last_contact.map(|at| now.since(at)),
         reconnects: replica.reconnects,
+        heartbeat: replica.following().map(|following| following.heartbeat),
         refused: replica.refused,
     }
 }

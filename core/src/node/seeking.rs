@@ -1,5 +1,6 @@
 //! A replica looks for its master: whom it dials, when, and what it makes of the answer.
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 
 use super::evidence::Suspect;
@@ -19,6 +20,9 @@ use core::time::Duration;
 /// The shortest wait between two dials; it doubles after each round of all addresses.
 const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
 
+/// Most addresses of callers that are kept (INV-12).
+const IN_VAIN_MAX: usize = 64;
+
 /// Follows a master, or looks for one.
 #[derive(Clone, Debug)]
 pub(super) struct Replica {
@@ -33,6 +37,10 @@ pub(super) struct Replica {
     pub(super) reconnects: u64,
     /// Why it and the last node that it tried to follow do not go together; none once it follows one.
     pub(super) refused: Option<Reason>,
+    /// Addresses of masters that have called since one was last followed, and of these the ones that no dial has reached
+    /// since: before it called a master may just not have run.
+    callers: BTreeSet<String>,
+    in_vain: BTreeSet<String>,
     /// A snapshot transfer that broke off.
     pub(super) broken: Option<Syncing>,
     /// The master's connection broke: whether its process is dead is being found out.
@@ -60,6 +68,8 @@ impl Replica {
             last_contact: None,
             reconnects: 0,
             refused: None,
+            callers: BTreeSet::new(),
+            in_vain: BTreeSet::new(),
             broken: None,
             suspect: None,
         }
@@ -99,6 +109,11 @@ impl Replica {
             Seek::Dialling { link } => Some(*link),
             Seek::Following(following) => Some(following.link),
         }
+    }
+
+    /// Whether who was dialled on this link has not said yet whether it leads.
+    pub(super) fn waits_on(&self, link: LinkId) -> bool {
+        matches!(&self.seek, Seek::Dialling { link: dialled } if *dialled == link)
     }
 
     /// The node at the other end of `link`.
@@ -225,6 +240,40 @@ impl Node {
         let Role::Replica(replica) = &mut self.role else { return };
         let again = self.config.auto_reconnect || replica.last_leader.is_none();
         replica.seek = Seek::Waiting { until: again.then_some(until) };
+    }
+
+    /// A master calls. It is dialled; where that has failed, or where it says to be nowhere, it is followed on the link that
+    /// it has made: one way to connect two nodes is enough.
+    pub(super) fn called_by(&mut self, link: LinkId, leader: &Standing, out: &mut Output) -> bool {
+        let address = leader.replication.as_ref().map(address_text).filter(|address| is_dialable(address));
+        let Role::Replica(replica) = &mut self.role else { return false };
+        if replica.waits_on(link) {
+            // It has this node's question, and answers that.
+            return false;
+        }
+        let in_vain = address.as_ref().is_none_or(|address| replica.in_vain.contains(address));
+        if replica.callers.len() < IN_VAIN_MAX {
+            replica.callers.extend(address);
+        }
+        let seeks = !replica.is_following() && self.repair.is_none() && !self.flags.stopping;
+        if !in_vain || !seeks || self.config.planted.only_own_dials_asked() {
+            self.hint_at(leader);
+            return false;
+        }
+        self.leave_master(out);
+        if let Role::Replica(replica) = &mut self.role {
+            replica.seek = Seek::Dialling { link };
+        }
+        self.say_hello(link, Intent::Follow, out);
+        true
+    }
+
+    /// No connection could be made to this address.
+    pub(super) fn dialled_in_vain(&mut self, address: String) {
+        let Role::Replica(replica) = &mut self.role else { return };
+        if replica.callers.contains(&address) {
+            replica.in_vain.insert(address);
+        }
     }
 
     /// Somebody told us of a master.
@@ -356,9 +405,14 @@ impl Node {
         replica.last_contact = Some(now);
         replica.attempts = 0;
         replica.refused = None;
+        replica.callers.clear();
+        replica.in_vain.clear();
         let counts = (mode.is_streaming(), mode.is_syncing());
         replica.suspect = None;
-        replica.seek = Seek::Following(Following::new(link, &source, direct, after.index, mode));
+        let following = Following::new(link, &source, direct, after.index, mode);
+        let heartbeat = following.heartbeat;
+        replica.seek = Seek::Following(following);
+        self.agree_on_heartbeat(link, heartbeat, out);
         if changed {
             self.note_change();
         }
@@ -380,6 +434,18 @@ impl Node {
         }
         if let Some((common, upto)) = save {
             self.begin_rollback(common, upto, out);
+        }
+    }
+
+    /// The master's heartbeats count on the link to it: by shorter ones of its own a replica would end it over and over.
+    fn agree_on_heartbeat(&mut self, link: LinkId, theirs: Duration, out: &mut Output) {
+        let ours = self.config.heartbeat_interval;
+        if !self.config.planted.own_heartbeat_counts() {
+            self.links.agree(link, theirs);
+        }
+        if ours != theirs && self.told_heartbeat != Some(theirs) {
+            self.told_heartbeat = Some(theirs);
+            out.events.push(Event::HeartbeatsDiffer { ours, theirs });
         }
     }
 

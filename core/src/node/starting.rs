@@ -257,7 +257,8 @@ impl Node {
     /// Where other members may be found: as the log says, and where the configuration looks for a master.
     pub(super) fn known_addresses(&self) -> Vec<String> {
         let members = others(self.log.membership().1, self.id).into_iter().map(|member| member.replication);
-        let mut known: Vec<String> = members.filter(|address| is_dialable(address)).collect();
+        let mut known: Vec<String> =
+            members.chain(self.left_address()).filter(|address| is_dialable(address)).collect();
         if let Some(address) = &self.config.master_address
             && is_dialable(address)
             && !known.contains(address)
@@ -461,7 +462,7 @@ impl Node {
         let links: Vec<LinkId> = match &self.role {
             Role::Founding(_) => Vec::new(),
             Role::Asking(asking) => asking.asked.keys().copied().filter(|link| link.is_dialled()).collect(),
-            Role::Candidate(candidate) => candidate.links(),
+            Role::Candidate(candidate) => candidate.own_links(),
             Role::Master(master) => master.feeds.keys().chain(&master.probing).copied().collect(),
             Role::Replica(replica) => replica.link().into_iter().collect(),
         };
@@ -481,7 +482,9 @@ impl Node {
         }
         self.role = Role::Replica(Replica::new(None));
         for link in links {
-            self.close(link, out);
+            if !self.ballot.owes_on(link) {
+                self.close(link, out);
+            }
         }
     }
 

@@ -69,6 +69,11 @@ impl Ballot {
         now >= self.unsure_until && self.master.is_none_or(heard_no_later)
     }
 
+    /// Whether a vote is yet to leave on this link.
+    pub(super) fn owes_on(&self, link: LinkId) -> bool {
+        self.owed.is_some_and(|(owed, _)| owed == link)
+    }
+
     /// Whether the word has run out.
     pub(super) fn is_free(&self, now: Time) -> bool {
         now >= self.until
@@ -281,16 +286,21 @@ impl Node {
     /// INV-6, INV-7: the promise goes to disk first; the vote leaves when it is there.
     fn promise_vote(&mut self, link: LinkId, epoch: Epoch, out: &mut Output) {
         assert!(epoch > self.promised, "INV-7: the promised epoch never goes back");
+        // The vote leaves on this link when the promise is on disk, so that it must not end with the role.
+        self.ballot.owed = Some((link, epoch));
         match &self.role {
             Role::Master(_) => self.become_replica(None, "the voters have another candidate", out),
             Role::Candidate(_) => self.end_campaign("another candidate has this node's vote", out),
             Role::Replica(_) if self.config.planted.stale_epoch_followed() => {}
+            Role::Replica(replica) if replica.waits_on(link) => {}
             Role::Replica(_) => self.leave_master(out),
-            Role::Founding(_) | Role::Asking(_) => return,
+            Role::Founding(_) | Role::Asking(_) => {
+                self.ballot.owed = None;
+                return;
+            }
         }
         self.promised = epoch;
         self.record_hard_state();
-        self.ballot.owed = Some((link, epoch));
         self.ballot.heard = self.now.mono;
         self.redraw_patience();
         if !self.config.planted.stale_epoch_followed() {

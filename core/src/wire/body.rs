@@ -266,6 +266,7 @@ const fn reason_code(reason: Reason) -> u8 {
         Reason::ShuttingDown => 7,
         Reason::Resigned => 8,
         Reason::AtOdds => 9,
+        Reason::Itself => 10,
     }
 }
 
@@ -281,6 +282,7 @@ fn take_reason(reader: &mut Reader<'_>) -> Result<Reason, Malformed> {
         7 => Ok(Reason::ShuttingDown),
         8 => Ok(Reason::Resigned),
         9 => Ok(Reason::AtOdds),
+        10 => Ok(Reason::Itself),
         _ => Err(Malformed("no such reason")),
     }
 }

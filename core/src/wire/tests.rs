@@ -109,6 +109,7 @@ fn reason() -> impl Strategy<Value = Reason> {
         Reason::Quarantined,
         Reason::ShuttingDown,
         Reason::Resigned,
+        Reason::Itself,
     ];
     prop::sample::select(Vec::from(reasons))
 }

@@ -124,6 +124,7 @@ impl Cluster {
             config.fsync = FsyncMode::Never;
         }
         config.priority = server.priority;
+        config.heartbeat_interval = server.heartbeat;
         config.crash_evidence = self.evidence;
         // Taken when a script asks for one alone.
         let policy = |max_snapshots| SnapshotPolicy { interval: FAR, wal_bytes: u64::MAX, max_snapshots };
@@ -161,6 +162,13 @@ impl Cluster {
     pub(crate) fn sync_promises(&mut self, number: u32, syncs: bool) {
         if let Some(server) = self.servers.get_mut(&number) {
             server.never_syncs = !syncs;
+        }
+    }
+
+    /// Its `heartbeat_interval_ms` from its next start on, unless none is given.
+    pub(crate) fn configure_heartbeat(&mut self, number: u32, millis: Option<u64>) {
+        if let (Some(server), Some(millis)) = (self.servers.get_mut(&number), millis) {
+            server.heartbeat = Duration::from_millis(millis);
         }
     }
 

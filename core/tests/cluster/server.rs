@@ -40,6 +40,7 @@ pub(super) struct Server {
     /// Runs with `wal.enabled: false`.
     pub(super) logless: bool,
     pub(super) priority: u32,
+    pub(super) heartbeat: Duration,
     /// Is configured with `failover.mode: manual`, whatever the others are.
     pub(super) manual: bool,
     /// Snapshots it keeps, from its next start on; none: as many as a node without a policy.
@@ -68,6 +69,7 @@ impl Server {
             never_syncs: false,
             logless: false,
             priority: 100,
+            heartbeat: Duration::from_secs(1),
             manual: false,
             max_snapshots: None,
             spoilt: None,

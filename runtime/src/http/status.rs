@@ -95,6 +95,8 @@ struct LinkJson {
     state: &'static str,
     last_contact_ms: Option<u64>,
     reconnects: u64,
+    /// The master's, which counts for this link; null while there is none.
+    heartbeat_ms: Option<u64>,
     refused: Option<String>,
 }
 
@@ -232,6 +234,7 @@ fn link(link: &LinkStatus) -> LinkJson {
         state: if link.connected { "connected" } else { "disconnected" },
         last_contact_ms: link.last_contact.map(millis),
         reconnects: link.reconnects,
+        heartbeat_ms: link.heartbeat.map(millis),
         refused: link.refused.map(|reason| reason.to_string()),
     }
 }

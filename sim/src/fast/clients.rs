@@ -245,8 +245,13 @@ impl World<'_> {
         }
     }
 
+    /// The host that a master's address names.
+    fn host_of(&self, leader: &Leader) -> Option<usize> {
+        self.node_at(leader.http.split(':').next()?)
+    }
+
     fn sent_on(&mut self, host: usize, leader: &Leader) {
-        let Some(to) = host_of(leader) else { return };
+        let Some(to) = self.host_of(leader) else { return };
         let epoch = |world: &Self, number: usize| world.status(number).map(|status| status.epoch);
         let begins = self.hosts[to].process.as_ref().is_some_and(|it| it.node.view().state == State::Opening);
         // Who opens a mastership anew tells of its epoch once that is on its disk; until then, of the one before its start.
@@ -338,7 +343,7 @@ impl World<'_> {
                 self.refused(op, &refusal);
                 let Refusal::NotMaster { leader } = refusal else { return self.next_after(op, false) };
                 self.sent_on(host, &leader);
-                if let (Some(client), Some(target)) = (self.clients.ops[op].client, host_of(&leader)) {
+                if let (Some(client), Some(target)) = (self.clients.ops[op].client, self.host_of(&leader)) {
                     self.clients.clients[client].target = target;
                 }
                 self.next_after(op, true);
@@ -432,9 +437,4 @@ fn key_of(look: &Look) -> Bytes {
         Look::Scan { prefix, .. } => prefix.clone(),
         Look::Stats => Bytes::new(),
     }
-}
-
-/// The host that a master's address names.
-fn host_of(leader: &Leader) -> Option<usize> {
-    leader.http.strip_prefix('n')?.split(':').next()?.parse().ok()
 }

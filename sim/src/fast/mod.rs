@@ -54,7 +54,7 @@ enum Event {
     /// The front of a connection's direction arrives.
     Deliver { conn: usize, dir: usize },
     /// A dial arrives where it was sent.
-    Dialled { host: usize, life: u32, link: LinkId, to: usize },
+    Dialled { host: usize, life: u32, link: LinkId, dial: Box<net::Dial> },
     /// A dial's answer is back; none: the connection stands.
     DialEnds { host: usize, life: u32, link: LinkId, end: net::DialEnd },
     /// The other end of a connection is gone.
@@ -172,7 +172,7 @@ impl<'p> World<'p> {
             Event::Turn { host, life } => self.turn(host, life),
             Event::Disk { host, life, lane } => self.disk_step(host, life, lane),
             Event::Deliver { conn, dir } => self.deliver(conn, dir),
-            Event::Dialled { host, life, link, to } => self.dialled(host, life, link, to),
+            Event::Dialled { host, life, link, dial } => self.dialled(host, life, link, *dial),
             Event::DialEnds { host, life, link, end } => self.dial_ends(host, life, link, end),
             Event::Closed { conn, side } => self.closed(conn, side),
             Event::Client(client) => self.client_next(client),

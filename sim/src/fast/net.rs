@@ -13,6 +13,7 @@ use super::{Event, World};
 use crate::dice::mix;
 use crate::plan::Plan;
 use crate::plan::config::REPLICATION_PORT;
+use crate::plan::places::Named;
 use crate::trace::{Step, fingerprint, is_foreign, kind_of, line_of, summary};
 
 /// One side of a connection, as its process holds it.
@@ -51,6 +52,8 @@ pub(super) struct Network {
     /// Messages so far: their names in the trace.
     sent: u64,
     pub(super) slow_factor: u64,
+    /// Dials of each host to the name of all.
+    turns: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -58,6 +61,8 @@ struct Conn {
     ends: [End; 2],
     /// By sending side.
     ways: [Way; 2],
+    /// Whether it leads through a proxy.
+    proxied: bool,
 }
 
 #[derive(Debug)]
@@ -66,6 +71,25 @@ struct End {
     life: u32,
     link: LinkId,
     open: bool,
+    sees: Sees,
+}
+
+/// What a process is told of a connection that stands.
+#[derive(Clone, Debug)]
+struct Sees {
+    peer_host: String,
+    reached: String,
+}
+
+/// What a dialled address means.
+#[derive(Debug)]
+pub(super) struct Dial {
+    to: usize,
+    /// Whether anybody listens at its port, if a process runs.
+    listens: bool,
+    proxied: bool,
+    near: Sees,
+    far: Sees,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +126,7 @@ impl Network {
             garbled: vec![0; nodes],
             sent: 0,
             slow_factor: 1,
+            turns: vec![0; nodes],
         }
     }
 
@@ -141,25 +166,60 @@ impl Network {
 }
 
 impl World<'_> {
+    /// Who is at a host now.
+    pub(super) fn node_at(&self, host: &str) -> Option<usize> {
+        match Named::read(host) {
+            Named::Node(node) | Named::Proxy(node) => Some(node).filter(|node| *node < self.hosts.len()),
+            Named::Place(place) => self.hosts.iter().position(|host| host.setup.place == place),
+            Named::All | Named::Nobody => None,
+        }
+    }
+
+    /// What an address means to a host that dials it now.
+    fn means(&mut self, from: usize, address: &str) -> Option<Dial> {
+        let (host, port) = address.rsplit_once(':')?;
+        let named = Named::read(host);
+        let to = if named == Named::All { self.in_turn(from) } else { self.node_at(host)? };
+        let seen = |node: usize| self.plan.seen_at(node, self.hosts[node].setup.place);
+        let (exact, proxied) = (format!("{}:{REPLICATION_PORT}", seen(to)), matches!(named, Named::Proxy(_)));
+        let sees = |peer_host, reached| Sees { peer_host, reached };
+        let near = match named {
+            Named::All => sees(seen(to), exact.clone()),
+            Named::Proxy(_) => sees(host.to_owned(), address.to_owned()),
+            Named::Node(_) | Named::Place(_) | Named::Nobody => sees(host.to_owned(), exact.clone()),
+        };
+        let far = sees(if proxied { host.to_owned() } else { seen(from) }, exact);
+        Some(Dial { to, listens: port == REPLICATION_PORT.to_string(), proxied, near, far })
+    }
+
+    /// The next node that the name of all stands for: one that answers, if any does.
+    fn in_turn(&mut self, from: usize) -> usize {
+        let nodes = self.hosts.len();
+        self.network.turns[from] += 1;
+        let first = self.network.turns[from];
+        let answers = |node: &usize| self.hosts[*node].process.is_some() && !self.network.is_blocked(from, *node);
+        (first..first + nodes).map(|turn| turn % nodes).find(answers).unwrap_or(first % nodes)
+    }
+
     pub(super) fn dial(&mut self, host: usize, link: LinkId, address: &str) {
         self.note(&[10, host as u64, link.0, fingerprint(&address)], || Step::Link {
             node: host,
             text: format!("{link} dials {address}"),
         });
         let life = self.hosts[host].life;
-        let to = address.strip_prefix('n').and_then(|rest| rest.split(':').next()?.parse().ok());
-        let Some(to) = to.filter(|to: &usize| *to < self.hosts.len()) else {
+        let Some(dial) = self.means(host, address) else {
             let end = DialEnd::Down(LinkLoss::ConnectFailed);
             return self.after(1_000, Event::DialEnds { host, life, link, end });
         };
         if let Some(process) = &mut self.hosts[host].process {
             process.links.insert(link, Wire::Dialling);
         }
-        let delay = self.network.delay_us(self.plan, host, to);
-        self.after(delay, Event::Dialled { host, life, link, to });
+        let delay = self.network.delay_us(self.plan, host, dial.to);
+        self.after(delay, Event::Dialled { host, life, link, dial: Box::new(dial) });
     }
 
-    pub(super) fn dialled(&mut self, host: usize, life: u32, link: LinkId, to: usize) {
+    pub(super) fn dialled(&mut self, host: usize, life: u32, link: LinkId, dial: Dial) {
+        let to = dial.to;
         let cut = self.network.is_blocked(host, to) || self.network.is_blocked(to, host);
         if cut || !self.hosts[to].powered {
             let end = DialEnd::Down(LinkLoss::ConnectFailed);
@@ -167,7 +227,8 @@ impl World<'_> {
         }
         let back = self.network.delay_us(self.plan, to, host);
         let accepting_life = self.hosts[to].life;
-        let Some(process) = &mut self.hosts[to].process else {
+        let process = self.hosts[to].process.as_mut().filter(|_| dial.listens);
+        let Some(process) = process else {
             let end = DialEnd::Down(LinkLoss::ConnectRefused);
             return self.after(back, Event::DialEnds { host, life, link, end });
         };
@@ -177,13 +238,14 @@ impl World<'_> {
         process.links.insert(accepted, Wire::Up { conn, side: 1 });
         self.network.conns.push(Conn {
             ends: [
-                End { host, life, link, open: true },
-                End { host: to, life: accepting_life, link: accepted, open: true },
+                End { host, life, link, open: true, sees: dial.near },
+                End { host: to, life: accepting_life, link: accepted, open: true, sees: dial.far.clone() },
             ],
+            proxied: dial.proxied,
             ways: [Way::default(), Way::default()],
         });
-        let reached = format!("n{to}:{REPLICATION_PORT}");
-        self.link_changes(to, accepted, LinkChange::Up { peer_host: format!("n{host}"), reached });
+        let Sees { peer_host, reached } = dial.far;
+        self.link_changes(to, accepted, LinkChange::Up { peer_host, reached });
         self.after(back, Event::DialEnds { host, life, link, end: DialEnd::Up(conn) });
     }
 
@@ -195,9 +257,8 @@ impl World<'_> {
             DialEnd::Up(conn) if wanted => {
                 let Some(process) = process else { return };
                 process.links.insert(link, Wire::Up { conn, side: 0 });
-                let to = self.network.conns[conn].ends[1].host;
-                let reached = format!("n{to}:{REPLICATION_PORT}");
-                self.link_changes(host, link, LinkChange::Up { peer_host: format!("n{to}"), reached });
+                let Sees { peer_host, reached } = self.network.conns[conn].ends[0].sees.clone();
+                self.link_changes(host, link, LinkChange::Up { peer_host, reached });
             }
             DialEnd::Up(conn) => self.hang_up(Wire::Up { conn, side: 0 }, false),
             DialEnd::Down(loss) => {
@@ -319,10 +380,19 @@ impl World<'_> {
 
     /// Every connection of a host breaks; both sides hear of it.
     pub(super) fn reset(&mut self, host: usize) {
+        self.break_all(|conn| conn.ends.iter().any(|end| end.host == host));
+    }
+
+    /// Every connection that leads through the proxy of a host breaks.
+    pub(super) fn reset_proxy(&mut self, host: usize) {
+        self.break_all(|conn| conn.proxied && conn.ends[1].host == host);
+    }
+
+    fn break_all(&mut self, hit: impl Fn(&Conn) -> bool) {
         let count = self.network.conns.len();
         for conn in 0..count {
-            let ends = &self.network.conns[conn].ends;
-            if ends.iter().any(|end| end.host == host) && ends.iter().all(|end| end.open) {
+            let connection = &self.network.conns[conn];
+            if hit(connection) && connection.ends.iter().all(|end| end.open) {
                 self.closed(conn, 0);
                 self.closed(conn, 1);
             }

@@ -121,6 +121,11 @@ impl Site for World<'_> {
         Self::reset(self, node);
     }
 
+    fn reset_proxy(&mut self, node: usize) -> bool {
+        Self::reset_proxy(self, node);
+        true
+    }
+
     fn slow_network(&mut self, factor: u64) {
         self.network.slow_factor = factor;
     }

@@ -6,7 +6,7 @@ use synap_core::config::RoleHint;
 
 use super::disks::{damage, may_lead, new_disk, older_disk, restored_disk, swap_disks};
 use super::steering::{begin_loop, end_loop, loop_goes_on, stop_waiting, strike_aimed};
-use super::{Operator, Order, Site, hold, leads, plan_of, release};
+use super::{Operator, Order, Site, hold, leads, move_on, plan_of, release};
 use crate::dice::mix;
 use crate::plan::What;
 use crate::trace::Step;
@@ -146,6 +146,13 @@ fn begin<S: Site>(site: &mut S, number: usize, what: &What, lasts: Duration) -> 
             site.operator().awaiting.insert(number);
             return Effect::Waits;
         }
+        What::Move(node) => {
+            hold(site, node.into(), false);
+            move_on(site, node.into());
+        }
+        What::MoveAll => move_all(site),
+        What::ResetProxy(node) if !site.reset_proxy(node.into()) => return Effect::Skipped,
+        What::ResetProxy(_) => {}
     }
     Effect::Took
 }
@@ -161,6 +168,7 @@ pub(crate) fn fault_ends<S: Site>(site: &mut S, number: usize) {
         | What::PowerCut(node)
         | What::Wipe(node)
         | What::Restore(node, _)
+        | What::Move(node)
         | What::EditRole(node)
         | What::Stop(node) => release(site, node.into(), 0),
         What::SwapDisks(one, other) => {
@@ -188,7 +196,7 @@ pub(crate) fn fault_ends<S: Site>(site: &mut S, number: usize) {
                 rejoin(site, &[node as u8]);
             }
         }
-        What::PowerCutAll => {
+        What::PowerCutAll | What::MoveAll => {
             for node in 0..plan.nodes() {
                 let late_us = mix(&[plan.seed, number as u64, node as u64, 9]) % LATE_US_MAX;
                 release(site, node, late_us);
@@ -219,7 +227,8 @@ pub(crate) fn fault_ends<S: Site>(site: &mut S, number: usize) {
         | What::Switchover(_)
         | What::Remove(_)
         | What::Priority(..)
-        | What::PauseElections => {}
+        | What::PauseElections
+        | What::ResetProxy(_) => {}
     }
 }
 
@@ -274,6 +283,17 @@ fn strike<S: Site>(site: &mut S, number: usize, hit: impl FnOnce(&mut S, usize))
 
 fn order_master(site: &mut impl Site, number: usize, order: Order) -> Effect {
     strike(site, number, |site, node| site.order(node, order))
+}
+
+/// Every machine is elsewhere: the first where the last one was, so that what is known of one leads to another.
+fn move_all(site: &mut impl Site) {
+    let last = plan_of(site).nodes() - 1;
+    let place = site.setup(last, |setup| setup.place);
+    for node in 0..=last {
+        hold(site, node, false);
+        move_on(site, node);
+    }
+    site.setup(0, |setup| setup.place = place);
 }
 
 /// Another version of the program takes the place of this one.

@@ -57,6 +57,8 @@ pub(crate) struct Operator {
     knocked_at: u64,
     /// Copies of disks, by the number of the fault that puts them back.
     copies: BTreeMap<usize, ModelDisk>,
+    /// How many places were taken so far, beside those that the machines had at first.
+    moves: u16,
 }
 
 /// How a machine is set up: what its process starts with.
@@ -73,6 +75,8 @@ pub(crate) struct Setup {
     pub(crate) disks: u64,
     /// How many versions newer the protocol is that its process speaks from its next start on.
     pub(crate) skew: i16,
+    /// Where the machine is.
+    pub(crate) place: u16,
 }
 
 /// What the operator asks of a node.
@@ -141,6 +145,8 @@ pub(crate) trait Site {
     fn reopen(&mut self);
     /// Every connection of a node breaks.
     fn reset(&mut self, node: usize);
+    /// Every connection through the proxy in front of a node breaks; false where this level has no proxies.
+    fn reset_proxy(&mut self, node: usize) -> bool;
     /// Everything on the network takes so many times as long.
     fn slow_network(&mut self, factor: u64);
     /// Some of what a node sends arrives damaged; or no longer.
@@ -175,6 +181,7 @@ impl Operator {
             touched: vec![false; plan.nodes()],
             knocked_at: 0,
             copies: BTreeMap::new(),
+            moves: 0,
         }
     }
 }
@@ -189,6 +196,7 @@ impl Setup {
             master: 0,
             disks: 0,
             skew: 0,
+            place: node as u16,
         }
     }
 
@@ -205,6 +213,15 @@ fn plan_of(site: &mut impl Site) -> Arc<Plan> {
 /// Whoever leads, by its own word.
 fn leads(site: &mut impl Site) -> Option<usize> {
     (0..plan_of(site).nodes()).find(|node| site.serves(*node))
+}
+
+/// The machine is at a place where none was before.
+fn move_on(site: &mut impl Site, node: usize) {
+    let nodes = plan_of(site).nodes() as u16;
+    let operator = site.operator();
+    operator.moves += 1;
+    let place = nodes + operator.moves;
+    site.setup(node, |setup| setup.place = place);
 }
 
 fn hold(site: &mut impl Site, node: usize, power: bool) {

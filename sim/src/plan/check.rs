@@ -77,6 +77,18 @@ impl Plan {
         for own in &self.knobs.own {
             is_there(vec![usize::from(own.node)], nodes, || "a node's own settings".to_owned())?;
         }
+        let knobs = &self.knobs;
+        let lists = [
+            ("unaddressed", &knobs.unaddressed),
+            ("misaddressed", &knobs.misaddressed),
+            ("proxied", &knobs.proxied),
+        ];
+        for (name, list) in lists {
+            is_there(list.iter().copied().map(usize::from).collect(), nodes, || name.to_owned())?;
+        }
+        is_there(knobs.heartbeats_ms.keys().copied().map(usize::from).collect(), nodes, || {
+            "heartbeats_ms".to_owned()
+        })?;
         let workload = &self.workload;
         if workload.clients > 0 && (workload.keys == 0 || workload.concerns.is_empty()) {
             return Err(PlanError::IdleWorkload);

@@ -7,6 +7,7 @@ use synap_core::ids::NodeId;
 use synap_core::message::PROTOCOL_VERSION;
 use synap_core::wal::JournalConfig;
 
+use super::places::lists;
 use super::{Knobs, Own, Plan};
 use crate::bugs;
 use crate::dice::mix;
@@ -17,6 +18,9 @@ pub(crate) const HTTP_PORT: u16 = 15500;
 /// Where other nodes reach it.
 pub(crate) const REPLICATION_PORT: u16 = 15501;
 
+/// Where nobody listens.
+const NOBODYS_PORT: u16 = 15502;
+
 impl Knobs {
     fn election_timeout_ms(&self) -> u64 {
         if self.election_ms == 0 { self.heartbeat_ms * 2 } else { self.election_ms }
@@ -26,7 +30,10 @@ impl Knobs {
 impl Plan {
     /// What a node is configured with, its own settings included.
     pub(crate) fn knobs_of(&self, number: usize) -> Knobs {
-        let all = self.knobs.clone();
+        let own_heartbeat =
+            u8::try_from(number).ok().and_then(|node| self.knobs.heartbeats_ms.get(&node).copied());
+        let heartbeat_ms = own_heartbeat.unwrap_or(self.knobs.heartbeat_ms);
+        let all = Knobs { heartbeat_ms, ..self.knobs.clone() };
         let Some(own) = self.own(number) else { return all };
         Knobs {
             reconnect_ms: own.reconnect_ms.unwrap_or(all.reconnect_ms),
@@ -52,14 +59,21 @@ impl Plan {
     /// The configuration of node `number`, in whose file stand this role and node `master` as the master.
     pub(crate) fn config(&self, number: usize, role: RoleHint, master: usize) -> Config {
         let knobs = &self.knobs_of(number);
-        let here = |port| Address { host: Some(format!("n{number}")), port };
+        let host = (!lists(&knobs.unaddressed, number)).then(|| format!("n{number}"));
+        let here = |port| Address { host: host.clone(), port };
+        let port = if lists(&knobs.misaddressed, number) { NOBODYS_PORT } else { REPLICATION_PORT };
+        let front = match knobs.one_name {
+            true => "all".to_owned(),
+            false if lists(&knobs.proxied, master) => format!("p{master}"),
+            false => format!("n{master}"),
+        };
         Config {
             node_name: format!("n{number}"),
             role,
             protocol: PROTOCOL_VERSION,
             http: here(HTTP_PORT),
-            replication: Some(here(REPLICATION_PORT)),
-            master_address: (role == RoleHint::Replica).then(|| format!("n{master}:{REPLICATION_PORT}")),
+            replication: Some(here(port)),
+            master_address: (role == RoleHint::Replica).then(|| format!("{front}:{REPLICATION_PORT}")),
             heartbeat_interval: Duration::from_millis(knobs.heartbeat_ms),
             max_lag: Duration::from_millis(knobs.max_lag_ms),
             auto_reconnect: true,

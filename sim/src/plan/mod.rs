@@ -7,9 +7,12 @@ mod ask;
 mod check;
 pub(crate) mod config;
 mod draw;
+pub(crate) mod places;
 mod text;
 mod usual;
 mod wider;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +104,16 @@ pub struct Knobs {
     pub crash_evidence: bool,
     /// What single nodes are configured with instead.
     pub own: Vec<Own>,
+    /// Nodes that are configured with no address of their own: others see them at a place, which [`What::Move`] changes.
+    pub unaddressed: Vec<u8>,
+    /// Nodes that tell an address at which nobody listens.
+    pub misaddressed: Vec<u8>,
+    /// Nodes in front of which stands a proxy: in the others' files its address stands as theirs.
+    pub proxied: Vec<u8>,
+    /// In every replica's file stands, as the master's, a name that stands for all nodes.
+    pub one_name: bool,
+    /// `heartbeat_interval_ms` of single nodes that is not [`Knobs::heartbeat_ms`].
+    pub heartbeats_ms: BTreeMap<u8, u64>,
 }
 
 /// What one node is configured with, where it is not what the others are.
@@ -298,6 +311,12 @@ pub enum What {
     ResetSyncing,
     /// Writes rush in at whoever leads, without waiting for answers.
     Flood(Flood),
+    /// The process is killed, and started when the fault ends, at another place: names follow it, numbers do not.
+    Move(u8),
+    /// All processes are killed, and started when the fault ends, each at another place, one of them where another was.
+    MoveAll,
+    /// The proxy in front of the node ends all its connections.
+    ResetProxy(u8),
 }
 
 /// What rushes in.
@@ -318,6 +337,7 @@ impl What {
         !matches!(
             self,
             Self::Reset(_)
+                | Self::ResetProxy(_)
                 | Self::Rot(_)
                 | Self::Spoil(_)
                 | Self::Misdirect(_)
@@ -365,12 +385,14 @@ impl What {
             | Self::Priority(node, _)
             | Self::Skew(node, _)
             | Self::Garble(node)
+            | Self::Move(node)
+            | Self::ResetProxy(node)
             | Self::CrashLoop(node, _) => vec![usize::from(*node)],
             Self::OneWay(from, to) | Self::SwapDisks(from, to) | Self::Restore(from, to) => {
                 vec![usize::from(*from), usize::from(*to)]
             }
             Self::Partition(side) => side.iter().copied().map(usize::from).collect(),
-            Self::PowerCutAll => (0..nodes).collect(),
+            Self::PowerCutAll | Self::MoveAll => (0..nodes).collect(),
             Self::KillMaster
             | Self::CutMaster
             | Self::SlowNetwork(_)

@@ -2,6 +2,8 @@
 //! These numbers are part of the script format: a script that was kept must mean the same for ever, so they never
 //! change within a version.
 
+use std::collections::BTreeMap;
+
 use synap_core::config::APPLIES_PER_TURN_MAX;
 
 use super::{Knobs, Network, PLAN_VERSION, Plan, Workload};
@@ -69,6 +71,11 @@ impl Default for Knobs {
             crash_evidence: true,
             own: Vec::new(),
             logless: Vec::new(),
+            unaddressed: Vec::new(),
+            misaddressed: Vec::new(),
+            proxied: Vec::new(),
+            one_name: false,
+            heartbeats_ms: BTreeMap::new(),
         }
     }
 }

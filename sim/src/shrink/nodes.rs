@@ -19,8 +19,22 @@ pub(super) fn without(plan: &Plan, node: usize) -> Option<Plan> {
         operation
     });
     let own = plan.knobs.own.iter().filter_map(|own| Some(Own { node: moved(own.node)?, ..own.clone() }));
+    let left = |list: &[u8]| list.iter().copied().filter_map(moved).collect();
+    let knobs = Knobs {
+        own: own.collect(),
+        unaddressed: left(&plan.knobs.unaddressed),
+        misaddressed: left(&plan.knobs.misaddressed),
+        proxied: left(&plan.knobs.proxied),
+        heartbeats_ms: plan
+            .knobs
+            .heartbeats_ms
+            .iter()
+            .filter_map(|(node, ms)| Some((moved(*node)?, *ms)))
+            .collect(),
+        ..plan.knobs.clone()
+    };
     Some(Plan {
-        knobs: Knobs { own: own.collect(), ..plan.knobs.clone() },
+        knobs,
         replicas: plan.replicas - 1,
         faults: faults.collect(),
         operations: operations.collect(),
@@ -61,6 +75,8 @@ fn without_in(what: &What, moved: impl Fn(u8) -> Option<u8>) -> Option<What> {
         What::Remove(node) => What::Remove(moved(*node)?),
         What::Skew(node, versions) => What::Skew(moved(*node)?, *versions),
         What::Garble(node) => What::Garble(moved(*node)?),
+        What::Move(node) => What::Move(moved(*node)?),
+        What::ResetProxy(node) => What::ResetProxy(moved(*node)?),
         What::Priority(node, priority) => What::Priority(moved(*node)?, *priority),
         What::CrashLoop(node, times) => What::CrashLoop(moved(*node)?, *times),
         What::KillMaster
@@ -72,6 +88,7 @@ fn without_in(what: &What, moved: impl Fn(u8) -> Option<u8>) -> Option<What> {
         | What::KillRollingBack
         | What::KillSyncing
         | What::ResetSyncing
+        | What::MoveAll
         | What::Flood(_) => what.clone(),
     })
 }

@@ -132,6 +132,10 @@ impl Site for Run {
         cut.cancel();
     }
 
+    fn reset_proxy(&mut self, _: usize) -> bool {
+        false
+    }
+
     fn slow_network(&mut self, factor: u64) {
         let network = &self.stage.plan.network;
         let latency_max = Duration::from_micros(network.delay_us_max.max(network.delay_us_min));
