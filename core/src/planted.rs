@@ -87,8 +87,6 @@ pub enum Bug {
     MembershipsOverlap,
     /// A candidate leads by the promises of others before its own is on disk.
     OfficeBeforeOwnPromise,
-    /// A promotion forgets what members that are gone have promised.
-    PromisesForgottenAtPromotion,
     /// A snapshot is removed for one that is not on disk yet.
     SnapshotGoneTooSoon,
     /// A snapshot made in an earlier mastership goes to replicas, although what it holds was rolled back since.
@@ -243,7 +241,6 @@ impl Planted {
     question!(elected_by_half, ElectedByHalf);
     question!(memberships_overlap, MembershipsOverlap);
     question!(office_before_own_promise, OfficeBeforeOwnPromise);
-    question!(promises_forgotten_at_promotion, PromisesForgottenAtPromotion);
     question!(snapshot_gone_too_soon, SnapshotGoneTooSoon);
     question!(discarded_state_sent, DiscardedStateSent);
     question!(old_log_goes_on, OldLogGoesOn);

@@ -195,6 +195,7 @@ mod planted {
         (Bug::ProgressIgnored, "bytes_that_arrive_are_contact"),
         (Bug::TailBeforePromise, "tail_before_the_promise"),
         (Bug::DeadlineBeforeTail, "forced_with_a_silent_member"),
+        (Bug::DiscardedStateSent, "state_of_a_discarded_line"),
         (Bug::AnybodyIsNamed, "switchover_that_another_wins"),
         (Bug::MembershipBeforeForgotten, "disarming_without_a_tail"),
         (Bug::LeaseKeptWithHangingDisk, "disk_hangs_and_hands_over"),

@@ -104,10 +104,6 @@ pub const PLANTS: &[Plant] = &[
         ..plant("pause_by_wall_clock", Bug::PauseByWallClock, 100)
     },
     Plant {
-        plan: Some(include_str!("../seeds/a-promotion-forgets-what-others-promised.yaml")),
-        ..plant("promises_forgotten_at_promotion", Bug::PromisesForgottenAtPromotion, 100)
-    },
-    Plant {
         plan: Some(include_str!("../seeds/a-snapshot-goes-before-its-successor-is-on-disk.yaml")),
         ..plant("snapshot_gone_too_soon", Bug::SnapshotGoneTooSoon, 100)
     },

@@ -333,12 +333,7 @@ impl Node {
     fn end_asking(&mut self, purpose: &Purpose, out: &mut Output) {
         let Role::Asking(asking) = &self.role else { return };
         let last = self.log.last();
-        let above = if self.config.planted.promises_forgotten_at_promotion() {
-            asking.asked.values().flatten().map(|standing| standing.promised.number).max().unwrap_or(0)
-        } else {
-            asking.above.max(last.epoch.number)
-        };
-        self.promised.number = self.promised.number.max(above);
+        self.promised.number = self.promised.number.max(asking.above).max(last.epoch.number);
         match purpose {
             Purpose::Restart if self.cluster.is_none() => self.found(out),
             Purpose::Restart => self.open_epoch(StartKind::Restart, None, out),
