@@ -62,6 +62,11 @@ impl Log {
         Self { base, slots: VecDeque::new(), offset: 0, history, memberships, log_time, base_time: log_time }
     }
 
+    /// All that is at hand, to be freed.
+    pub(crate) fn into_slots(self) -> VecDeque<Slot> {
+        self.slots
+    }
+
     /// The position just before the first entry at hand.
     pub fn base(&self) -> Position {
         self.base

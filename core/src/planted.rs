@@ -163,6 +163,8 @@ pub enum Bug {
     PositionByNumberAlone,
     /// Bytes of a message that is not whole yet are no contact.
     ProgressIgnored,
+    /// What is discarded is freed in one turn, however large it is.
+    FreedAtOnce,
 }
 
 /// Which bug is planted in this node, if any.
@@ -279,4 +281,5 @@ impl Planted {
     question!(later_voters_count, LaterVotersCount);
     question!(position_by_number_alone, PositionByNumberAlone);
     question!(progress_ignored, ProgressIgnored);
+    question!(freed_at_once, FreedAtOnce);
 }

@@ -3,6 +3,7 @@
 //! is explained in the commit.
 
 mod cluster;
+mod turns;
 
 use std::error::Error;
 
@@ -66,7 +67,7 @@ impl goldenscript::Runner for Script {
             }
             "fill" => {
                 let ttl_ms = args.take_key("ttl_ms").map(str::parse).transpose()?;
-                cluster.fill(node()?, args.next_pos().ok_or("how many?")?.parse()?, ttl_ms);
+                cluster.fill(node()?, 0..args.next_pos().ok_or("how many?")?.parse()?, ttl_ms);
             }
             "incr" => {
                 let concern = args.take_key("concern").map(String::from);

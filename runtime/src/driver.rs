@@ -186,7 +186,9 @@ impl<N: Net> Driver<N> {
         output.links.drain(..).for_each(|action| self.parts.links.carry_out(action));
         // Before the replies, so that who is told of a write finds it here.
         let node = &self.parts.node;
-        self.display.show(node.outline(), || node.view(), now);
+        if let Some(view) = self.display.show(node.outline(), || node.view(), now) {
+            self.parts.node.take_back(view);
+        }
         output.replies.drain(..).for_each(|(id, reply)| self.waiters.answer(id, reply));
         output.events.drain(..).for_each(|event| log(&self.parts.name, &event));
         // Its vectors keep their room for the next turn.
@@ -214,7 +216,8 @@ impl<N: Net> Driver<N> {
         // Links are held by this driver; and without any handle left there is still a node to drive.
         let something = stop.is_ready() || reports.is_ready() || links.is_ready();
         let asked = matches!(asks, Poll::Ready(1..)) || matches!(writes, Poll::Ready(1..));
-        let goes_on = !self.put_off.is_empty() && !self.unwritten.too_much();
+        let put_off = !self.put_off.is_empty() && !self.unwritten.too_much();
+        let goes_on = put_off || self.parts.node.has_discarded();
         if something || asked || goes_on || !self.inputs.is_empty() || self.alarm.poll(cx).is_ready() {
             return Poll::Ready(());
         }

@@ -91,8 +91,9 @@ impl Display {
         Arc::clone(&self.shown)
     }
 
-    /// Shows a node as it is after a turn.
-    pub(crate) fn show(&mut self, outline: Arc<Outline>, view: impl FnOnce() -> View, now: Time) {
+    /// Shows a node as it is after a turn. Gives back the view that was shown before, if nobody reads it any more: it may be
+    /// the last to hold an old state, which is the node's to free.
+    pub(crate) fn show(&mut self, outline: Arc<Outline>, view: impl FnOnce() -> View, now: Time) -> Option<View> {
         if self.shown.looked.load(Ordering::Relaxed) {
             self.shown.looked.store(false, Ordering::Relaxed);
             self.whole_until = now + SHOWN_FOR;
@@ -101,11 +102,14 @@ impl Display {
         let before = self.shown.sight.load();
         // What stands still is shown whole for as long as it does.
         if Arc::ptr_eq(&outline, before.outline()) && (before.is_whole() || !whole) {
-            return;
+            return None;
         }
         drop(before);
         let sight = if whole { Sight::Whole(Arc::new(view())) } else { Sight::Outline(outline) };
-        self.shown.sight.store(Arc::new(sight));
+        match Arc::into_inner(self.shown.sight.swap(Arc::new(sight)))? {
+            Sight::Whole(view) => Arc::into_inner(view),
+            Sight::Outline(_) => None,
+        }
     }
 }
 
@@ -134,7 +138,7 @@ mod tests {
 
     fn turn(display: &mut Display, outline: &Arc<Outline>, now: Time) {
         let view = || View { store: StoreView::default(), outline: Arc::clone(outline) };
-        display.show(Arc::clone(outline), view, now);
+        let _ = display.show(Arc::clone(outline), view, now);
     }
 
     #[test]

@@ -61,6 +61,7 @@ impl Node {
             ignored_role: _,
             why: _,
             outline: _,
+            discarded: _,
             seen: _,
         } = self;
         let mut sink = Sink(Xxh3::new());

@@ -79,6 +79,11 @@ impl Asked {
 }
 
 impl Candidate {
+    /// What it would have been again.
+    pub(super) fn into_replica(self) -> Replica {
+        self.replica
+    }
+
     pub(super) fn deadline(&self) -> Time {
         self.until
     }
@@ -571,7 +576,7 @@ impl Node {
         let links = candidate.own_links();
         let mut master = Master::new(self.promised, kind, promoting, self.now.mono);
         master.probing = links.into_iter().collect();
-        self.role = Role::Master(master);
+        self.discarded.role(core::mem::replace(&mut self.role, Role::Master(master)));
         self.note_standing_in(asked_for);
         self.flags.config_role_ignored = self.config.role == crate::config::RoleHint::Replica;
         self.counters.elections_won += 1;

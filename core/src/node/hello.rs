@@ -267,7 +267,7 @@ impl Node {
         let shared = self.line_of(theirs).shared_with(&self.line()).max(common.index);
         if hello.needs_snapshot || shared > common.index {
             // What both hold has been acked and must stay: an older snapshot would take it off the replica's disk.
-            self.snapshots.forget_transfer_before(shared);
+            self.forget_transfer_before(shared);
             return self.snapshot_verdict(hello.resume);
         }
         if theirs.last.index > common.index {

@@ -293,7 +293,8 @@ impl Node {
             clock: 0,
         };
         if let Role::Master(master) = &mut self.role {
-            master.feeds.insert(link, feed);
+            let older = master.feeds.insert(link, feed);
+            older.into_iter().for_each(|older| self.discarded.feed(older.mode));
             // It may have been asked for its vote on this link, which is more than a look at it from now on.
             master.probing.remove(&link);
             let progress = master.progress.entry(node).or_default();
@@ -309,10 +310,11 @@ impl Node {
         let Some(older) = master.feed_of(peer.node).filter(|older| *older != link) else { return };
         let dropped = master.feeds.remove(&older);
         assert!(
-            dropped.is_none_or(|feed| feed.process == peer.process),
+            dropped.as_ref().is_none_or(|feed| feed.process == peer.process),
             "INV-16: a process of {} takes the place of another that may live",
             peer.node
         );
+        dropped.into_iter().for_each(|dropped| self.discarded.feed(dropped.mode));
         self.close(older, out);
     }
 
@@ -422,7 +424,8 @@ impl Node {
         }
         progress.durable = progress.durable.max(index);
         progress.applied = index;
-        feed.mode = FeedMode::Stream { window: Window::default(), next: index.next() };
+        let streams = FeedMode::Stream { window: Window::default(), next: index.next() };
+        self.discarded.feed(core::mem::replace(&mut feed.mode, streams));
         feed.committed_sent = Index::ZERO;
     }
 
@@ -432,6 +435,7 @@ impl Node {
         master.probing.remove(&link);
         if let Some(feed) = master.feeds.remove(&link) {
             out.events.push(Event::ReplicaLeft { node: feed.node, name: feed.member.name, why });
+            self.discarded.feed(feed.mode);
         }
     }
 

@@ -8,6 +8,7 @@ mod arming;
 mod caretaking;
 mod check;
 mod digest;
+mod discarding;
 mod election;
 mod evidence;
 mod feeding;
@@ -74,6 +75,7 @@ use crate::view::{Outline, View};
 use crate::wal::HardState;
 
 use answers::{Reads, Waiters};
+use discarding::Discarded;
 use election::Candidate;
 use handover::Switching;
 use hanging::Hands;
@@ -163,6 +165,7 @@ pub struct Node {
     ignored_role: Option<&'static str>,
     why: String,
     outline: Arc<Outline>,
+    discarded: Discarded,
 }
 
 /// What this node is, with the data of it.
@@ -271,6 +274,7 @@ impl Node {
             ignored_role: None,
             why: String::new(),
             outline: Arc::new(report::empty_outline()),
+            discarded: Discarded::default(),
             store,
             log,
             config: Arc::new(config),
@@ -384,6 +388,7 @@ impl Node {
         }
         self.write(out);
         self.show(out);
+        self.free_some();
         self.check_cheap();
     }
 

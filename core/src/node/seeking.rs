@@ -121,6 +121,15 @@ impl Replica {
         self.following().filter(|following| following.link == link).map(|following| following.leader.node)
     }
 
+    /// The snapshots that were coming in, broken off or not.
+    pub(super) fn into_syncings(self) -> [Option<Syncing>; 2] {
+        let running = match self.seek {
+            Seek::Following(following) => following.into_broken(),
+            Seek::Waiting { .. } | Seek::Dialling { .. } => None,
+        };
+        [self.broken, running]
+    }
+
     /// Where a broken snapshot transfer may go on.
     pub(super) fn resume(&self) -> Option<Resume> {
         let broken = self.broken.as_ref()?;
@@ -201,7 +210,8 @@ impl Node {
         let link = replica.link();
         match core::mem::replace(&mut replica.seek, Seek::Waiting { until: None }) {
             Seek::Following(following) => {
-                replica.broken = following.into_broken();
+                let older = core::mem::replace(&mut replica.broken, following.into_broken());
+                self.discarded.syncing(older);
                 self.proofs.reset();
             }
             Seek::Waiting { .. } | Seek::Dialling { .. } => {}
@@ -293,7 +303,8 @@ impl Node {
         let old = core::mem::replace(&mut replica.seek, Seek::Waiting { until: None });
         let followed = match old {
             Seek::Following(following) => {
-                replica.broken = following.into_broken();
+                let older = core::mem::replace(&mut replica.broken, following.into_broken());
+                self.discarded.syncing(older);
                 true
             }
             Seek::Waiting { .. } | Seek::Dialling { .. } => false,
@@ -411,7 +422,9 @@ impl Node {
         replica.suspect = None;
         let following = Following::new(link, &source, direct, after.index, mode);
         let heartbeat = following.heartbeat;
-        replica.seek = Seek::Following(following);
+        if let Seek::Following(older) = core::mem::replace(&mut replica.seek, Seek::Following(following)) {
+            self.discarded.syncing(older.into_broken());
+        }
         self.agree_on_heartbeat(link, heartbeat, out);
         if changed {
             self.note_change();
@@ -497,8 +510,9 @@ impl Node {
         match verdict {
             Verdict::Continue { .. } => Mode::Streaming,
             Verdict::Snapshot { position, next_chunk } => {
-                let broken = replica.broken.take();
-                Mode::Syncing(Syncing::go_on(broken, *position, *next_chunk))
+                let (syncing, useless) = Syncing::go_on(replica.broken.take(), *position, *next_chunk);
+                self.discarded.syncing(useless);
+                Mode::Syncing(syncing)
             }
             Verdict::Truncate { .. } | Verdict::Redirect(_) | Verdict::Noted(_) | Verdict::Refused(_) => {
                 Mode::Repairing

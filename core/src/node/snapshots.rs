@@ -119,11 +119,6 @@ impl Snapshots {
         self.wanted.retain(|wanted| *wanted != id);
     }
 
-    /// A snapshot made for replicas that ends before `at` is of no use.
-    pub(super) fn forget_transfer_before(&mut self, at: Index) {
-        self.transfer.take_if(|transfer| transfer.writer.position().index < at);
-    }
-
     /// A chunk of the master's goes into our file.
     pub(super) fn take_in(&mut self, position: Position, number: u32, bytes: Bytes) {
         self.files.push(FileWrite::SnapshotChunk { position, number, bytes });
@@ -275,7 +270,11 @@ impl Node {
     }
 
     fn own_snapshot_durable(&mut self, position: Position, out: &mut Output) {
-        let waiting = self.snapshots.taking.take().map(|taking| taking.for_requests).unwrap_or_default();
+        let mut waiting = Vec::new();
+        if let Some(taking) = self.snapshots.taking.take() {
+            waiting = taking.for_requests;
+            self.discarded.writer(taking.writer);
+        }
         self.counters.snapshots += 1;
         self.note_durable(position);
         out.events.push(Event::SnapshotTaken { position });
@@ -315,6 +314,7 @@ impl Node {
             let position = taking.writer.position();
             self.snapshots.files.push(FileWrite::SnapshotAbandoned { position });
         }
+        self.discarded.writer(taking.writer);
         refuse_all(taking.for_requests, "the master's snapshot is replacing the state of this node", out);
     }
 
@@ -358,7 +358,9 @@ impl Node {
         let now = self.now.mono;
         let made = self.snapshots.transfer.as_ref().map(|transfer| transfer.writer.position());
         if !made.is_some_and(|position| self.goes_on_from(position)) {
-            self.snapshots.transfer = self.writer().map(|writer| Transfer { writer, used: now });
+            let next = self.writer().map(|writer| Transfer { writer, used: now });
+            let older = core::mem::replace(&mut self.snapshots.transfer, next);
+            older.into_iter().for_each(|older| self.discarded.writer(older.writer));
         }
         let Some(transfer) = &mut self.snapshots.transfer else { return self.applied };
         transfer.used = now;
@@ -392,8 +394,20 @@ impl Node {
         if feeds {
             transfer.used = self.now.mono;
         } else if transfer.used + TRANSFER_KEPT <= self.now.mono {
-            self.snapshots.transfer = None;
+            self.drop_transfer();
         }
+    }
+
+    /// A snapshot made for replicas that ends before `at` is of no use.
+    pub(super) fn forget_transfer_before(&mut self, at: Index) {
+        if self.snapshots.transfer.as_ref().is_some_and(|transfer| transfer.writer.position().index < at) {
+            self.drop_transfer();
+        }
+    }
+
+    fn drop_transfer(&mut self) {
+        let transfer = self.snapshots.transfer.take();
+        transfer.into_iter().for_each(|transfer| self.discarded.writer(transfer.writer));
     }
 
     fn is_syncing(&self) -> bool {

@@ -475,7 +475,8 @@ impl Node {
             let why = String::from("the mastership ended before it began");
             out.replies.push((id, Err(Refusal::Conflict { why })));
         }
-        self.role = Role::Replica(Replica::new(None));
+        let none = Role::Replica(Replica::new(None));
+        self.discarded.role(core::mem::replace(&mut self.role, none));
         for link in links {
             if !self.ballot.owes_on(link) {
                 self.close(link, out);

@@ -13,7 +13,7 @@ use crate::message::{Chunk, Message, Stored};
 use crate::output::Output;
 use crate::position::{Index, Position};
 use crate::seen::Mark;
-use crate::snapshot::{SnapshotMeta, SnapshotProgress, SnapshotReader};
+use crate::snapshot::{SnapshotMeta, SnapshotReader};
 use crate::store::Store;
 use crate::wal::{Entry, FileWrite, Record};
 
@@ -29,12 +29,14 @@ pub(super) struct Syncing {
 }
 
 impl Syncing {
-    /// Goes on with a broken transfer if it is the same one, or begins anew.
-    pub(super) fn go_on(broken: Option<Self>, position: Position, next_chunk: u32) -> Self {
-        broken
-            .filter(|broken| broken.position == position && broken.reader.next_chunk() == next_chunk)
-            .map(|broken| Self { untold: None, ..broken })
-            .unwrap_or_else(|| Self { position, reader: SnapshotReader::new(), untold: None })
+    /// Goes on with a broken transfer if it is the same one, or begins anew; then what broke is of no use.
+    pub(super) fn go_on(broken: Option<Self>, position: Position, next_chunk: u32) -> (Self, Option<Self>) {
+        match broken {
+            Some(broken) if broken.position == position && broken.reader.next_chunk() == next_chunk => {
+                (Self { untold: None, ..broken }, None)
+            }
+            other => (Self { position, reader: SnapshotReader::new(), untold: None }, other),
+        }
     }
 }
 
@@ -70,18 +72,18 @@ impl Node {
         if syncing.position != chunk.position || syncing.reader.next_chunk() != chunk.number {
             return;
         }
-        let (reader, untold) = (core::mem::take(&mut syncing.reader), syncing.untold);
+        let (mut reader, untold) = (core::mem::take(&mut syncing.reader), syncing.untold);
         replica.last_contact = Some(now);
         self.hear_master(chunk.epoch, 0);
         self.abandon_snapshot(out);
         let (position, number) = (chunk.position, chunk.number);
         self.marks.hear(chunk.last, now);
-        match reader.push(chunk.bytes.clone()) {
-            Ok(SnapshotProgress::More(reader)) => {
+        match reader.take(chunk.bytes.clone()) {
+            Ok(None) => {
                 self.snapshots.take_in(position, number, chunk.bytes);
                 self.set_mode(Mode::Syncing(Syncing { position, reader, untold }));
             }
-            Ok(SnapshotProgress::Done(meta, store))
+            Ok(Some((meta, store)))
                 if meta.position == position && self.cluster == Some(meta.cluster) && self.repair.is_none() =>
             {
                 self.snapshots.take_in(position, number, chunk.bytes);
@@ -91,7 +93,9 @@ impl Node {
                 let installing = Installing { meta, store, rest, mark: None };
                 self.repair = Some(Repair::Installing(Box::new(installing)));
             }
-            Ok(SnapshotProgress::Done(..)) | Err(_) => {
+            refused @ (Ok(Some(_)) | Err(_)) => {
+                refused.ok().flatten().into_iter().for_each(|(_, store)| self.discarded.store(store));
+                self.discarded.reader(reader);
                 self.set_mode(Mode::Repairing);
                 self.drop_garbage(link, "it sent a snapshot that does not hold together", out);
             }
@@ -228,12 +232,13 @@ impl Node {
         }
         assert!(self.tainted || position.index >= self.applied.index, "INV-4: a snapshot behind what is applied");
         let committed = if self.tainted { position.index } else { self.committed.max(position.index) };
-        self.log = Log::new(position, meta.history, meta.membership, meta.log_time);
+        let log = Log::new(position, meta.history, meta.membership, meta.log_time);
+        self.discarded.log(core::mem::replace(&mut self.log, log));
         for entry in rest {
             let Ok(command) = entry.command() else { panic!("entries in the log decode") };
             self.log.append(entry, &command, Answered::Unknown);
         }
-        self.store = store;
+        self.discarded.store(core::mem::replace(&mut self.store, store));
         self.forget_log_time();
         self.applied = position;
         self.committed = committed.min(self.log.last().index);

@@ -5,6 +5,7 @@
 //! is the node's affair.
 
 mod chunk;
+mod cuts;
 mod meta;
 mod reader;
 mod writer;

@@ -53,28 +53,41 @@ impl SnapshotReader {
     }
 
     /// Takes the next chunk.
-    pub fn push(self, chunk: Bytes) -> Result<SnapshotProgress, SnapshotError> {
+    pub fn push(mut self, chunk: Bytes) -> Result<SnapshotProgress, SnapshotError> {
+        match self.take(chunk)? {
+            None => Ok(SnapshotProgress::More(self)),
+            Some((meta, store)) => Ok(SnapshotProgress::Done(meta, store)),
+        }
+    }
+
+    /// The same in place: what a chunk that is refused leaves is of no use, but can be freed in pieces
+    /// ([`Self::into_store`]).
+    pub(crate) fn take(&mut self, chunk: Bytes) -> Result<Option<(SnapshotMeta, Store)>, SnapshotError> {
         let number = self.next_chunk;
         let damaged = SnapshotError::Damaged(number);
         let (kind, content) = chunk::open(&chunk, number)?;
-        let open = match (kind, self.open) {
-            (Kind::Meta, None) => Box::new(Open::new(take_meta(content)?)),
-            (Kind::Items, Some(mut open)) => {
-                open.take(Part::Items, content, damaged)?;
-                open
-            }
-            (Kind::Results, Some(mut open)) => {
-                open.take(Part::Results, content, damaged)?;
-                open
-            }
+        match (kind, &mut self.open) {
+            (Kind::Meta, open @ None) => *open = Some(Box::new(Open::new(take_meta(content)?))),
+            (Kind::Items, Some(open)) => open.take(Part::Items, content, damaged)?,
+            (Kind::Results, Some(open)) => open.take(Part::Results, content, damaged)?,
             (Kind::End, Some(open)) => {
                 let totals = take_totals(content).map_err(|_| damaged)?;
                 let agrees = totals == (open.meta.keys, open.meta.results, open.meta.hash);
-                return if agrees { open.finish() } else { Err(SnapshotError::Mismatch) };
+                return if agrees && open.agrees() { Ok(self.finish()) } else { Err(SnapshotError::Mismatch) };
             }
             (Kind::Meta, Some(_)) | (Kind::Items | Kind::Results | Kind::End, None) => return Err(damaged),
-        };
-        Ok(SnapshotProgress::More(Self { next_chunk: number.checked_add(1).ok_or(damaged)?, open: Some(open) }))
+        }
+        self.next_chunk = number.checked_add(1).ok_or(damaged)?;
+        Ok(None)
+    }
+
+    /// What it has so far, to be freed.
+    pub(crate) fn into_store(self) -> Option<Store> {
+        self.open.map(|open| open.store)
+    }
+
+    fn finish(&mut self) -> Option<(SnapshotMeta, Store)> {
+        self.open.take().map(|open| (open.meta, open.store))
     }
 
     /// Takes the next chunk off the front of a whole file's bytes: chunks tell their own length. Nothing may follow
@@ -139,9 +152,9 @@ impl Open {
         ascends && written
     }
 
-    fn finish(self) -> Result<SnapshotProgress, SnapshotError> {
+    /// Whether the store is the one that was promised.
+    fn agrees(&self) -> bool {
         let totals = (self.store.keys(), self.store.results(), self.store.hash());
-        let agrees = totals == (self.meta.keys, self.meta.results, self.meta.hash);
-        if agrees { Ok(SnapshotProgress::Done(self.meta, self.store)) } else { Err(SnapshotError::Mismatch) }
+        totals == (self.meta.keys, self.meta.results, self.meta.hash)
     }
 }

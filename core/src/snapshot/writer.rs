@@ -1,18 +1,18 @@
 //! Cuts a view into chunks, a bounded piece of work each, with memory of where it cut.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::fmt;
 
 use bytes::{BufMut, Bytes};
 
 use super::chunk::{Draft, Kind};
+use super::cuts::{Cut, Cuts};
 use super::meta::{put_meta, put_totals};
 use super::{Part, SnapshotMeta};
 use crate::codec::count_u32;
 use crate::position::Position;
-use crate::store::{Item, Items, StoreView};
+use crate::store::{Items, Scrap, StoreView};
 
 /// Cuts a view into chunks, some per turn. The same meta, view and sizes give the same chunks.
 #[derive(Clone)]
@@ -20,16 +20,16 @@ pub struct SnapshotWriter {
     meta: Arc<SnapshotMeta>,
     view: StoreView,
     next_chunk: u32,
-    /// The last item or result of each chunk of them that was cut, the first of which has the number 1. A chunk that
-    /// is cut again ends where it ended before.
-    cuts: Vec<(Part, Item)>,
+    /// Where each chunk of items or results ends that was cut, the first of which has the number 1. A chunk that is cut again
+    /// ends where it ended before.
+    cuts: Cuts,
 }
 
 /// What the next chunk is.
 enum Next {
     Meta,
-    /// Items or results after this one.
-    Some(Part, Option<Item>),
+    /// Items or results after the end of this one, if it is of the same part.
+    Some(Part, Option<Cut>),
     /// Everything has been cut.
     End,
     Nothing,
@@ -43,7 +43,7 @@ impl SnapshotWriter {
     pub fn new(meta: SnapshotMeta, view: StoreView) -> Self {
         assert_eq!(meta.keys, view.keys(), "INV-9: a snapshot promises other keys than its view holds");
         assert_eq!(meta.results, view.results(), "INV-14: a snapshot promises other results than its view holds");
-        Self { meta: Arc::new(meta), view, next_chunk: 0, cuts: Vec::new() }
+        Self { meta: Arc::new(meta), view, next_chunk: 0, cuts: Cuts::default() }
     }
 
     /// Position of the snapshot.
@@ -88,7 +88,15 @@ impl SnapshotWriter {
     /// is new.
     pub fn remember(&mut self, other: &Self) {
         assert_eq!(self.meta.position, other.meta.position, "only writers of one snapshot share their cuts");
-        self.cuts.extend_from_slice(other.cuts.get(self.cuts.len()..).unwrap_or_default());
+        for cut in (self.cuts.len()..other.cuts.len()).filter_map(|place| other.cuts.get(place)) {
+            self.cuts.push(&cut);
+        }
+    }
+
+    /// All that it holds is to be freed.
+    pub(crate) fn discard(self, scrap: &mut Scrap) {
+        scrap.add_view(self.view);
+        scrap.add_tree(self.cuts.into_tree());
     }
 
     fn next(&self) -> Next {
@@ -96,18 +104,18 @@ impl SnapshotWriter {
         let before = place.checked_sub(1).and_then(|last| self.cuts.get(last));
         match place.cmp(&self.cuts.len()) {
             Ordering::Less => {
-                let part = self.cuts.get(place).map_or(Part::Items, |(part, _)| *part);
-                Next::Some(part, last_of(part, before).cloned())
+                let part = self.cuts.get(place).map_or(Part::Items, |cut| cut.part);
+                Next::Some(part, before.filter(|cut| cut.part == part))
             }
-            Ordering::Equal => self.first_cut_after(before),
+            Ordering::Equal => self.first_cut_after(before.as_ref()),
             Ordering::Greater => Next::Nothing,
         }
     }
 
-    fn first_cut_after(&self, before: Option<&(Part, Item)>) -> Next {
-        let from = before.map_or(Part::Items, |(part, _)| *part);
+    fn first_cut_after(&self, before: Option<&Cut>) -> Next {
+        let from = before.map_or(Part::Items, |cut| cut.part);
         for part in [Part::Items, Part::Results] {
-            let after = last_of(part, before);
+            let after = before.filter(|cut| cut.part == part);
             if part >= from && self.after(part, after).next().is_some() {
                 return Next::Some(part, after.cloned());
             }
@@ -115,8 +123,8 @@ impl SnapshotWriter {
         Next::End
     }
 
-    fn after(&self, part: Part, after: Option<&Item>) -> Items<'_> {
-        let after = after.map(Item::key);
+    fn after(&self, part: Part, after: Option<&Cut>) -> Items<'_> {
+        let after = after.map(|cut| &cut.key[..]);
         match part {
             Part::Items => self.view.items_after(after),
             Part::Results => self.view.results_after(after),
@@ -129,8 +137,8 @@ impl SnapshotWriter {
         draft.finish()
     }
 
-    fn part_chunk(&mut self, part: Part, after: Option<&Item>, bytes_max: usize) -> Bytes {
-        let until = place(self.next_chunk).and_then(|place| self.cuts.get(place)).map(|(_, item)| item.clone());
+    fn part_chunk(&mut self, part: Part, after: Option<&Cut>, bytes_max: usize) -> Bytes {
+        let until = place(self.next_chunk).and_then(|place| self.cuts.get(place));
         let all = usize::try_from(self.view.memory_bytes()).unwrap_or(usize::MAX);
         let kind = match part {
             Part::Items => Kind::Items,
@@ -142,7 +150,7 @@ impl SnapshotWriter {
             let len = item.as_bytes().len();
             let fits = draft.len() + ITEM_LEN_BYTES + len <= bytes_max;
             let ended = match &until {
-                Some(until) => item.key() > until.key(),
+                Some(until) => *item.key() > until.key[..],
                 None => !fits && last.is_some(),
             };
             if ended {
@@ -153,8 +161,8 @@ impl SnapshotWriter {
             last = Some(item);
         }
         if let (None, Some(last)) = (until, last) {
-            let cut = (part, last.clone());
-            self.cuts.push(cut);
+            let cut = Cut { part, key: last.key().to_vec() };
+            self.cuts.push(&cut);
         }
         draft.finish()
     }
@@ -164,11 +172,6 @@ impl SnapshotWriter {
         put_totals(draft.content(), &self.meta);
         draft.finish()
     }
-}
-
-/// The last of this part that was cut, if the last cut was one of it.
-fn last_of(part: Part, cut: Option<&(Part, Item)>) -> Option<&Item> {
-    cut.filter(|(of, _)| *of == part).map(|(_, item)| item)
 }
 
 /// Where a chunk stands among those after the first; none for the first.

@@ -37,6 +37,10 @@ impl Expiries {
             .map_or(0, |mark| mark.heap_bytes())
     }
 
+    pub(super) fn into_tree(self) -> Tree {
+        self.marks
+    }
+
     /// The earliest expiry.
     pub(super) fn first(&self) -> Option<WallMs> {
         self.iter().next().map(|(at, _)| at)

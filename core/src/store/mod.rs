@@ -7,6 +7,7 @@ mod expiry;
 mod hash;
 mod item;
 mod results;
+mod scrap;
 mod separator;
 mod tree;
 
@@ -23,12 +24,12 @@ use crate::time::WallMs;
 
 use expiry::Expiries;
 use results::Results;
-use tree::Tree;
 
 pub use hash::StateHash;
 pub use item::{ITEM_KEY_BYTES_MAX, Item};
 pub use results::{OLD_BYTES_MAX, WINDOW, Window};
-pub(crate) use tree::Iter as Items;
+pub(crate) use scrap::{Scrap, work};
+pub(crate) use tree::{Iter as Items, Tree};
 
 /// The versions that a command's keys had before it, in the command's order; for rollback files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -84,6 +84,10 @@ impl Results {
         self.count
     }
 
+    pub(super) fn into_trees(self) -> [Tree; 2] {
+        [self.by_key, self.order]
+    }
+
     /// Bytes that they take, counted as items' are.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes

@@ -14,6 +14,7 @@ use arrayvec::ArrayVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::item::Item;
+use super::scrap::work;
 use super::separator::Separator;
 
 /// Items of a full leaf. Copying a leaf touches every item in it, to count the new reference.
@@ -27,7 +28,7 @@ const MERGED_MAX: usize = 24;
 
 /// A set of items, ordered by key, one per key.
 #[derive(Clone)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     root: Node,
 }
 
@@ -77,7 +78,7 @@ pub(crate) struct Iter<'a> {
 }
 
 impl Tree {
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Item> {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&Item> {
         let mut node = &self.root;
         loop {
             match node {
@@ -88,7 +89,7 @@ impl Tree {
     }
 
     /// Puts `item` in the place of the one with the same key, which it gives back.
-    pub(super) fn insert(&mut self, item: Item) -> Option<Item> {
+    pub(crate) fn insert(&mut self, item: Item) -> Option<Item> {
         match self.root.insert(item) {
             Inserted::Added => None,
             Inserted::Replaced(old) => Some(old),
@@ -146,6 +147,24 @@ impl Tree {
             (Node::Leaf(a), Node::Leaf(b)) => Arc::ptr_eq(a, b),
             (Node::Inner(a), Node::Inner(b)) => Arc::ptr_eq(a, b),
             (Node::Leaf(_), Node::Inner(_)) | (Node::Inner(_), Node::Leaf(_)) => false,
+        }
+    }
+
+    /// Frees the root, unless somebody else has it. What was below it comes to the others in `rest`, each as a tree. Gives the
+    /// work that this was: that of one node, whatever is below.
+    ///
+    /// Of several who let go of a node at once, on several threads, exactly one is the last and takes it apart.
+    pub(super) fn take_apart(self, rest: &mut Vec<Self>) -> usize {
+        match self.root {
+            Node::Leaf(leaf) => {
+                let Some(leaf) = Arc::into_unique(leaf) else { return 1 };
+                1 + leaf.items.iter().map(|item| work(item.as_bytes().len())).sum::<usize>()
+            }
+            Node::Inner(inner) => {
+                let Some(mut inner) = Arc::into_unique(inner) else { return 1 };
+                rest.extend(inner.branches.drain(..).map(|branch| Self { root: branch.node }));
+                1
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! What clients and operators ask of a node.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,10 +28,10 @@ impl Cluster {
     }
 
     /// Many keys at once, with one time to live.
-    pub(crate) fn fill(&mut self, number: u32, keys: u32, ttl_ms: Option<u64>) {
+    pub(crate) fn fill(&mut self, number: u32, keys: Range<u32>, ttl_ms: Option<u64>) {
         let value = Value { kind: ValueKind::Bytes, bytes: Bytes::from_static(b"v") };
         let key = |at| Bytes::from(format!("key{at:06}"));
-        let pairs = (0..keys).map(|at| Pair { key: key(at), value: value.clone(), ttl_ms }).collect();
+        let pairs = keys.map(|at| Pair { key: key(at), value: value.clone(), ttl_ms }).collect();
         self.write(number, Command::Batch { pairs }, None);
     }
 

@@ -24,7 +24,7 @@ use synap_core::wal::{Draw, JournalConfig, Lane, recover};
 
 use asking::set;
 use network::Addresses;
-use server::{Server, config};
+use server::{Freed, Server, config};
 
 /// Beyond the end of every script.
 const FAR: Duration = Duration::from_secs(1_000_000);
@@ -463,6 +463,11 @@ impl Cluster {
         }
     }
 
+    /// What this node's turns have freed.
+    pub(crate) fn freed(&self, number: u32) -> Freed {
+        self.servers.get(&number).map(|server| server.freed).unwrap_or_default()
+    }
+
     fn settle(&mut self) {
         for _ in 0..10_000 {
             let before = self.lines.len();
@@ -473,8 +478,8 @@ impl Cluster {
                     self.sync_but(number, &stopped);
                 }
             }
-            let due = |server: &Server| server.runs() && server.deadline.is_some_and(|at| at.0 <= self.micros);
-            let late: Vec<u32> = self.servers.iter().filter(|(_, server)| due(server)).map(|(n, _)| *n).collect();
+            let due = |(_, server): &(&u32, &Server)| server.is_due(self.micros);
+            let late: Vec<u32> = self.servers.iter().filter(due).map(|(number, _)| *number).collect();
             for number in late {
                 self.turn(number, [Input::Alarm]);
             }
@@ -487,7 +492,7 @@ impl Cluster {
     }
 
     fn idle(&self) -> bool {
-        let quiet = |server: &Server| server.inbox.is_empty() && server.disk_rests();
+        let quiet = |server: &Server| server.inbox.is_empty() && server.disk_rests() && !server.has_discarded();
         let dialled = |(number, _, _): &(u32, LinkId, String)| self.is_held(*number);
         self.dials.iter().all(dialled) && self.servers.values().all(|server| server.held || quiet(server))
     }
@@ -505,7 +510,11 @@ impl Cluster {
         }
         let Some(node) = &mut server.node else { return };
         let mut out = Output::default();
+        let before = node.freeing_work();
         server.deadline = node.turn(now, inputs, &mut out);
+        let work = node.freeing_work() - before;
+        server.freed.all += work;
+        server.freed.most = server.freed.most.max(work);
         node.check();
         self.route(number, out);
     }

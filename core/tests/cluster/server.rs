@@ -47,6 +47,17 @@ pub(super) struct Server {
     pub(super) max_snapshots: Option<u32>,
     /// The key in which the state of its next start differs.
     pub(super) spoilt: Option<String>,
+    /// What its turns have freed.
+    pub(super) freed: Freed,
+}
+
+/// The work of freeing that a node's turns have done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Freed {
+    /// By all together.
+    pub(crate) all: u64,
+    /// By the one that did most.
+    pub(crate) most: u64,
 }
 
 impl Server {
@@ -73,6 +84,7 @@ impl Server {
             manual: false,
             max_snapshots: None,
             spoilt: None,
+            freed: Freed::default(),
         }
     }
 
@@ -83,6 +95,15 @@ impl Server {
 
     pub(super) fn runs(&self) -> bool {
         self.node.is_some() && !self.held
+    }
+
+    /// Whether its node wants a turn now.
+    pub(super) fn is_due(&self, micros: u64) -> bool {
+        self.runs() && (self.has_discarded() || self.deadline.is_some_and(|at| at.0 <= micros))
+    }
+
+    pub(super) fn has_discarded(&self) -> bool {
+        self.node.as_ref().is_some_and(Node::has_discarded)
     }
 
     pub(super) fn apply(&mut self, op: &FileOp) {
