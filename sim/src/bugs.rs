@@ -166,6 +166,8 @@ pub const PLANTS: &[Plant] = &[
         plan: Some(include_str!("../hunts/a-proxy-that-ends-its-connections.yaml")),
         ..plant("evidence_from_elsewhere", Bug::EvidenceFromElsewhere, 100)
     },
+    plant("log_time_jumps_ahead", Bug::LogTimeJumpsAhead, 500),
+    plant("log_time_waits", Bug::LogTimeWaits, 500),
 ];
 
 const fn plant(name: &'static str, bug: Bug, seeds_max: u64) -> Plant {

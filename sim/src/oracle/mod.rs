@@ -19,6 +19,7 @@ mod identity;
 mod lag_tells;
 mod leases;
 mod linearizable;
+mod log_time;
 mod one_order;
 mod pauses;
 mod platter;
@@ -366,6 +367,7 @@ impl Oracles {
             Box::new(bounds::Bounds),
             Box::new(available::Available::new(nodes)),
             Box::new(identity::Identity::default()),
+            Box::new(log_time::LogTime::new(nodes)),
             Box::new(healed_first::HealedFirst::new(nodes)),
         ];
         Self {

@@ -1,0 +1,173 @@
+//! INV-17: log time goes as fast as true time, whatever wall clocks do. The truth is the run's own time; what a master takes for log
+//! time it tells with every append, at the instant at which it sends it.
+//!
+//! While one node leads, log time may gain or lose one part in a hundred, and what the plan lets monotonic clocks drift. Who leads
+//! next goes on from what it was last told; it may be behind by the way of that message, and by no more. A node that was told
+//! nothing in this life guesses by its wall clock, which no rule of the run's time binds: such a mastership is judged
+//! from its first word on.
+
+use std::collections::BTreeMap;
+
+use synap_core::message::{Append, Message};
+use synap_core::position::{Epoch, Position};
+
+use crate::oracle::{Fact, Ground, Oracle};
+use crate::plan::Plan;
+
+/// Log time leans towards a wall clock by so many millionths of the time that passes, at most.
+const LEAN_PPM: i128 = 10_000;
+const MILLION: i128 = 1_000_000;
+
+/// Words are whole milliseconds, and times of the run whole microseconds.
+const SLACK_US: i128 = 2_000;
+
+/// A word about log time: when, in microseconds of the run, and what, in microseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug)]
+struct Word {
+    at: i128,
+    time: i128,
+}
+
+/// What a node has said as the master of an epoch.
+#[derive(Debug)]
+struct Reign {
+    first: Word,
+    last: Word,
+}
+
+/// What a node has heard of log time in one life.
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    /// The last word of each epoch's master.
+    words: BTreeMap<Epoch, Word>,
+    /// The last word of all.
+    last: Option<Word>,
+    /// What the node may have taken log time for when that came: a word that took longer than the one before moves nothing back.
+    floor: i128,
+}
+
+/// Remembers what masters said of log time, and what each node has heard.
+#[derive(Debug)]
+pub(super) struct LogTime {
+    reigns: BTreeMap<(Epoch, usize, u32), Reign>,
+    /// By node: what it has heard in this life.
+    heard: Vec<Heard>,
+    compared: u64,
+}
+
+impl LogTime {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { reigns: BTreeMap::new(), heard: vec![Heard::default(); nodes], compared: 0 }
+    }
+
+    fn says(&mut self, ground: &Ground<'_>, node: usize, life: u32, append: &Append) -> Result<(), String> {
+        let (word, epoch) = (Word::of(ground.at, append), append.epoch);
+        let newest = Position { epoch, index: append.last };
+        if let Some(entry) = ground.log.get(newest)
+            && entry.at > append.log_time
+        {
+            return Err(format!(
+                "n{node} says that it is {}, after an entry stamped {}",
+                append.log_time.0, entry.at.0
+            ));
+        }
+        if let Some(reign) = self.reigns.get_mut(&(epoch, node, life)) {
+            self.compared += 1;
+            let [first, last] = [reign.first, reign.last].map(|earlier| earlier.leads_to(word, ground.plan));
+            reign.last = word;
+            return first.and(last).map_err(|why| format!("n{node} leads in epoch {epoch}, and {why}"));
+        }
+        let taken = self.takes_over(ground.plan, node, word);
+        self.reigns.insert((epoch, node, life), Reign { first: word, last: word });
+        taken.map_err(|why| format!("n{node} leads from now on in epoch {epoch}, and {why}"))
+    }
+
+    /// The first word of a mastership. It follows from the words that the node has heard in this life; and its log may hold what
+    /// another master has stamped.
+    fn takes_over(&mut self, plan: &Plan, node: usize, word: Word) -> Result<(), String> {
+        let heard = &self.heard[node];
+        let (Some(least), Some(most)) = (heard.least(word.at, plan), heard.most(word.at, plan)) else {
+            return Ok(());
+        };
+        let said = self.reigns.values().map(|reign| reign.last.most(word.at, plan)).max();
+        self.compared += 1;
+        word.within(least, said.map_or(most, |said| said.max(most)))
+    }
+}
+
+impl Heard {
+    fn hears(&mut self, word: Word, epoch: Epoch, plan: &Plan) {
+        self.floor = self.most(word.at, plan).unwrap_or(0);
+        self.last = Some(word);
+        self.words.insert(epoch, word);
+    }
+
+    /// A node need not heed every word, hence the least of all.
+    fn least(&self, at: i128, plan: &Plan) -> Option<i128> {
+        self.words.values().map(|word| word.least(at, plan)).min()
+    }
+
+    fn most(&self, at: i128, plan: &Plan) -> Option<i128> {
+        self.last.map(|last| last.most(at, plan).max(self.floor))
+    }
+}
+
+impl Word {
+    fn of(at: u64, append: &Append) -> Self {
+        Self { at: i128::from(at), time: i128::from(append.log_time.0) * 1_000 }
+    }
+
+    /// What log time is at `at` at least, where it went on from here.
+    fn least(self, at: i128, plan: &Plan) -> i128 {
+        let rate = (MILLION - i128::from(plan.knobs.drift_ppm_max)) * (MILLION - LEAN_PPM);
+        self.time + (at - self.at) * rate / (MILLION * MILLION) - SLACK_US
+    }
+
+    /// And at most.
+    fn most(self, at: i128, plan: &Plan) -> i128 {
+        let rate = (MILLION + i128::from(plan.knobs.drift_ppm_max)) * (MILLION + LEAN_PPM);
+        self.time + (at - self.at) * rate / (MILLION * MILLION) + SLACK_US
+    }
+
+    fn leads_to(self, later: Self, plan: &Plan) -> Result<(), String> {
+        let passed = later.at - self.at;
+        later
+            .within(self.least(later.at, plan), self.most(later.at, plan))
+            .map_err(|why| format!("in {passed} us log time went on by {} us: {why}", later.time - self.time))
+    }
+
+    fn within(self, least: i128, most: i128) -> Result<(), String> {
+        if self.time < least {
+            return Err(format!("log time is behind by {} us", least - self.time));
+        }
+        if self.time > most {
+            return Err(format!("log time is ahead by {} us", self.time - most));
+        }
+        Ok(())
+    }
+}
+
+impl Oracle for LogTime {
+    fn name(&self) -> &'static str {
+        "INV-17 log time goes as fast as true time"
+    }
+
+    fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
+        match fact {
+            Fact::Sent { node, life, message: Message::Append(append) } => self.says(ground, *node, *life, append),
+            Fact::Heard { node, message: Message::Append(append), .. } => {
+                self.heard[*node].hears(Word::of(ground.at, append), append.epoch, ground.plan);
+                Ok(())
+            }
+            Fact::Started { node, .. } => {
+                self.heard[*node] = Heard::default();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn compared(&self) -> u64 {
+        self.compared
+    }
+}
