@@ -103,8 +103,10 @@ impl Metrics {
             Process::Hidden => {}
         }
         families.extend(self.registry.gather());
+        // One without a value would fail all of them: of what nobody can tell, nothing is shown.
+        families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|a, b| a.name().cmp(b.name()));
-        // Fails only for a family without a name or a value; none is made.
+        // Fails only for a family without a name or a value; none is left.
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()
     }
 }
