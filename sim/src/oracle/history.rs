@@ -274,8 +274,10 @@ impl ClientHistory {
             for read in reads.filter(|read| read.epoch == entry.position.epoch) {
                 self.compared += 1;
                 let item = store.view().get(&read.key);
+                // Fronts hide what has expired since the entry: log time goes on between two of them.
+                let ended = read.value.is_none() && item.as_ref().is_some_and(|item| item.expires_at().is_some());
                 let holds = item.map(|item| (Bytes::copy_from_slice(item.value()), item.version().0));
-                if holds != read.value {
+                if holds != read.value && !ended {
                     return Err(format!(
                         "n{} read {:?} at {}, the log gives {holds:?}",
                         read.node, read.value, entry.position

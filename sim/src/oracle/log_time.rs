@@ -42,8 +42,9 @@ struct Heard {
     words: BTreeMap<Epoch, Word>,
     /// The last word of all.
     last: Option<Word>,
-    /// What the node may have taken log time for when that came: a word that took longer than the one before moves nothing back.
-    floor: i128,
+    /// What the node may have taken log time for when that came: a word that took longer than the one before moves nothing back,
+    /// and log time goes on from there.
+    floor: Option<Word>,
 }
 
 /// Remembers what masters said of log time, and what each node has heard.
@@ -97,7 +98,7 @@ impl LogTime {
 
 impl Heard {
     fn hears(&mut self, word: Word, epoch: Epoch, plan: &Plan) {
-        self.floor = self.most(word.at, plan).unwrap_or(0);
+        self.floor = self.most(word.at, plan).map(|time| Word { at: word.at, time: time - SLACK_US });
         self.last = Some(word);
         self.words.insert(epoch, word);
     }
@@ -108,7 +109,8 @@ impl Heard {
     }
 
     fn most(&self, at: i128, plan: &Plan) -> Option<i128> {
-        self.last.map(|last| last.most(at, plan).max(self.floor))
+        let floor = self.floor.map(|floor| floor.most(at, plan));
+        self.last.map(|last| last.most(at, plan)).max(floor)
     }
 }
 

@@ -184,7 +184,7 @@ fn own(plan: &Plan, dice: &mut Dice, node: u8) -> Option<Own> {
     let mut some = |choices: &[u64]| dice.chance(300).then(|| *dice.pick(choices));
     Some(Own {
         node,
-        reconnect_ms: some(&[1, 200, 5_000]),
+        reconnect_ms: some(&[100, 200, 5_000]),
         tail_bytes_max: some(&[1, 1_024, 1 << 20]),
         segment_bytes_max: some(&[1_024, 65_536]),
         snapshot_wal_bytes: some(&[1, 1_000, 1 << 20]),

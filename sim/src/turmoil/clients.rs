@@ -247,8 +247,11 @@ impl Client {
         };
         let told = ledger.nodes[node].written.get(&position).cloned().unwrap_or_default();
         // The old value is known once the write is committed: who asks for it waits as long.
-        let early = matches!(concern, Concern::Async | Concern::Local);
-        let carried_out = if asked.1 && early { Concern::Quorum } else { concern };
+        let carried_out = match concern {
+            Concern::Async | Concern::Local if asked.1 => Concern::Quorum,
+            asked => asked,
+        };
+        let early = matches!(carried_out, Concern::Async | Concern::Local);
         let same = told.iter().any(|told| {
             answered.status != 200
                 || body["position"] == position
