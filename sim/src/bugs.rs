@@ -96,6 +96,10 @@ pub const PLANTS: &[Plant] = &[
         ..plant("forgotten_taken_for_shared", Bug::ForgottenTakenForShared, 20)
     },
     Plant {
+        plan: Some(include_str!("../hunts/two-masters-promoted-by-hand.yaml")),
+        ..plant("position_by_number_alone", Bug::PositionByNumberAlone, 500)
+    },
+    Plant {
         plan: Some(include_str!("../hunts/two-parts-arm-apart.yaml")),
         ..plant("later_voters_count", Bug::LaterVotersCount, 100)
     },

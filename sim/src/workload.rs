@@ -221,6 +221,8 @@ const LIVES_MS: &[u64] = &[1, 5, 40, 300, 2_000, 60_000, 90_000_000];
 /// Keys of a flood that are written over and over, pairs of one of its batches, and the length of their values.
 const RUSH_KEYS: u64 = 64;
 const RUSH_PAIRS: u64 = 16;
+/// Keys of batches: so many that few of a flood's writes are under way on any one of them, for the search of an order.
+const RUSH_BATCH_KEYS: u64 = 1_024;
 const RUSH_BYTES: usize = 400;
 
 /// The so manieth write of a flood.
@@ -239,7 +241,7 @@ pub(crate) fn rushing(plan: &Plan, flood: Flood, nth: u64) -> (Command, Concern)
             let pair = |at: u64| {
                 let mut value = format!("f{nth}.{at}").into_bytes();
                 value.resize(RUSH_BYTES, PAD);
-                let key = Bytes::from(format!("b{}", (drawn + at) % RUSH_KEYS));
+                let key = Bytes::from(format!("b{}", (drawn + at) % RUSH_BATCH_KEYS));
                 Pair { key, value: bytes_value(value), ttl_ms: None }
             };
             (Command::Batch { pairs: (0..RUSH_PAIRS).map(pair).collect() }, Concern::Quorum)

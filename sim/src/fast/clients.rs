@@ -287,10 +287,10 @@ impl World<'_> {
         if let (Some(client), Some((_, version))) = (client, &value) {
             self.clients.clients[client].mind.saw(&key, *version);
         }
-        let min_index = demand.min_position.map(|named| named.index);
+        let min = demand.min_position;
         let linearizable_since = demand.linearizable.then_some(asked_at);
         let applied = view.applied;
-        self.see(&Fact::Read { node: host, key: &key, value, applied, min_index, linearizable_since });
+        self.see(&Fact::Read { node: host, key: &key, value, applied, min, linearizable_since });
         self.tally.reads += 1;
         self.next_after(op, true);
     }

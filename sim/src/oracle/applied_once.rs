@@ -7,7 +7,8 @@ use bytes::Bytes;
 use synap_core::command::{Command, Outcome};
 use synap_core::history::Reign;
 use synap_core::position::{Index, Position};
-use synap_core::store::Store;
+use synap_core::store::{Store, WINDOW};
+use synap_core::time::WallMs;
 
 use crate::oracle::{Fact, Ground, Oracle};
 
@@ -49,6 +50,7 @@ impl AppliedOnce {
     fn settle(&mut self, ground: &Ground<'_>, reigns: &[Reign], last: Index) -> Result<(), String> {
         let mut store = Store::default();
         let mut done: BTreeMap<Bytes, Position> = BTreeMap::new();
+        let mut stamped: BTreeMap<Bytes, WallMs> = BTreeMap::new();
         for entry in ground.log.chain(reigns, Index(1), last) {
             let command = entry.command().map_err(|error| format!("{}: {error}", entry.position))?;
             let applied = store.apply(entry.position.index, entry.at, &command);
@@ -57,7 +59,14 @@ impl AppliedOnce {
                 continue;
             }
             self.compared += 1;
-            if let Some(first) = done.insert(ticket.key.clone(), entry.position) {
+            // A request is remembered for so long by log time, which may step over a time in which no node was up.
+            let before = stamped.insert(ticket.key.clone(), entry.at);
+            if before.is_some_and(|at| entry.at.0.saturating_sub(at.0) >= WINDOW.age_ms_max) {
+                done.remove(&ticket.key);
+                continue;
+            }
+            let first = done.insert(ticket.key.clone(), entry.position);
+            if let Some(first) = first {
                 let key = String::from_utf8_lossy(&ticket.key).into_owned();
                 return Err(format!(
                     "the request under {key} is applied at {first} and again at {}",

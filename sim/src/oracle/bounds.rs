@@ -20,6 +20,13 @@ fn rushing(plan: &Plan) -> u64 {
     floods.map(|fault| fault.for_ms).sum()
 }
 
+/// What clients send to a process that stands still: each gives up in time and asks again, and all is there when it goes on.
+fn piled_up(plan: &Plan) -> u64 {
+    let stands = plan.faults.iter().filter(|fault| matches!(fault.what, What::Pause(_)));
+    let longest_ms = stands.map(|fault| fault.for_ms).max().unwrap_or(0);
+    u64::from(plan.workload.clients) * longest_ms.div_ceil(plan.workload.timeout_ms.max(1))
+}
+
 /// Looks at what a node says that it keeps.
 #[derive(Debug)]
 pub(super) struct Bounds;
@@ -49,7 +56,7 @@ impl Oracle for Bounds {
         if status.held_bytes > HELD_BYTES_MAX.max(ground.log.record_bytes_max()) {
             return Err(format!("writes of {} bytes wait on n{node}", status.held_bytes));
         }
-        if status.waiting > WAITING_MAX + rushing(ground.plan) {
+        if status.waiting > WAITING_MAX + rushing(ground.plan) + piled_up(ground.plan) {
             return Err(format!("{} requests wait on n{node}", status.waiting));
         }
         Ok(())

@@ -96,8 +96,8 @@ impl Oracle for ClientHistory {
                 command: (*command).clone(),
                 voters: voters.as_ref().map(Vec::len),
             }),
-            Fact::Read { node, applied, min_index: Some(min), .. } if applied.index < *min => {
-                return Err(format!("n{node} answers a read at {applied} that asked for {min} at least"));
+            Fact::Read { node, applied, min: Some(min), .. } if applied.index < min.index => {
+                return Err(format!("n{node} answers a read at {applied} that asked for {} at least", min.index));
             }
             Fact::Read { node, key, value, applied, .. } => {
                 let read = Read { node: *node, key: (*key).clone(), value: value.clone(), epoch: applied.epoch };

@@ -20,6 +20,7 @@ mod lag_tells;
 mod leases;
 mod linearizable;
 mod log_time;
+mod one_name;
 mod one_order;
 mod pauses;
 mod platter;
@@ -45,7 +46,7 @@ use synap_core::history::Reign;
 use synap_core::ids::{LinkId, NodeId};
 use synap_core::message::Message;
 use synap_core::output::Written;
-use synap_core::position::{Epoch, Index, Position};
+use synap_core::position::{Epoch, Named, Position};
 use synap_core::status::Status;
 use synap_core::view::View;
 
@@ -223,7 +224,7 @@ pub enum Fact<'a> {
         /// How far the answering state had come.
         applied: Position,
         /// The position that it asked for at least.
-        min_index: Option<Index>,
+        min: Option<Named>,
         /// When it was asked, if it demanded everything that was answered before.
         linearizable_since: Option<u64>,
     },
@@ -361,6 +362,7 @@ impl Oracles {
             Box::new(leases::Leases::default()),
             Box::new(linearizable::Linearizable::default()),
             Box::new(one_order::OneOrder::default()),
+            Box::new(one_name::OneName::default()),
             Box::new(applied_once::AppliedOnce::default()),
             Box::new(pauses::Pauses::new(nodes)),
             Box::new(sent_on::SentOn::default()),

@@ -1,7 +1,7 @@
 //! INV-10: nothing is truncated without a durable rollback file that names it. Looked at on the platters: what was
 //! once durable in a log and is now neither there, nor in the final history, is named in a rollback file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use synap_core::event::Event;
 use synap_core::position::{Index, Position};
@@ -12,12 +12,15 @@ use crate::oracle::{Fact, Ground, Oracle, Platter};
 #[derive(Debug)]
 pub(super) struct RollbackReported {
     held: Vec<BTreeMap<Index, Position>>,
+    /// What a rollback file on its platter named when the node said so. A disk may lose that file later, and the node need not
+    /// write it once more.
+    named: Vec<BTreeSet<Position>>,
     compared: u64,
 }
 
 impl RollbackReported {
     pub(super) fn new(nodes: usize) -> Self {
-        Self { held: vec![BTreeMap::new(); nodes], compared: 0 }
+        Self { held: vec![BTreeMap::new(); nodes], named: vec![BTreeSet::new(); nodes], compared: 0 }
     }
 }
 
@@ -34,9 +37,15 @@ impl Oracle for RollbackReported {
             }
             Fact::DisksSwapped { one, other } => {
                 self.held.swap(*one, *other);
+                self.named.swap(*one, *other);
                 Ok(())
             }
-            Fact::Happened { node, event: Event::RolledBack { .. } | Event::SnapshotInstalled { .. } }
+            Fact::Happened { node, event: Event::RolledBack { .. } } => {
+                let platter = ground.platter(*node);
+                self.named[*node].extend(platter.rolled_back.iter().copied());
+                self.look(ground, *node, &platter)
+            }
+            Fact::Happened { node, event: Event::SnapshotInstalled { .. } }
             | Fact::Ended { node, .. }
             | Fact::Started { node, .. } => self.look(ground, *node, &ground.platter(*node)),
             Fact::Status { node, .. } if ground.at.is_multiple_of(16) && ground.sampled(*node as u64 + 64) => {
@@ -75,7 +84,7 @@ impl RollbackReported {
             .collect();
         for was in gone {
             self.compared += 1;
-            if !platter.reports(was) {
+            if !platter.reports(was) && !self.named[node].contains(&was) {
                 return Err(format!(
                     "n{node} held {was} on its platter, which now ends at {}; no durable rollback file names it",
                     platter.last()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use synap_core::command::{Command, Outcome};
 use synap_core::config::Concern;
-use synap_core::position::{Index, Named};
+use synap_core::position::Named;
 use tokio::sync::mpsc;
 
 use super::http::{Answered, Call, Caller, NoAnswer};
@@ -77,7 +77,7 @@ struct HasRead<'a> {
     key: &'a Bytes,
     /// With its version.
     value: Option<(Bytes, u64)>,
-    min_index: Option<Index>,
+    min: Option<Named>,
     linearizable_since: Option<u64>,
 }
 
@@ -307,12 +307,12 @@ impl Client {
         if let Some((_, version)) = &value {
             self.mind.saw(key, *version);
         }
-        let min_index = from.and_then(Named::parse).map(|named| named.index);
+        let min = from.and_then(Named::parse);
         let look = if raw { Look::Raw(key.clone()) } else { Look::Get(key.clone()) };
         if let Some(applied) = self.stood_at(node, &answered) {
             self.fronted(node, applied, Question::Look(look), &answered, self.stage.wall_ms(node));
         }
-        self.has_read(&HasRead { node, key, value, min_index, linearizable_since }, age_ms, &answered);
+        self.has_read(&HasRead { node, key, value, min, linearizable_since }, age_ms, &answered);
         End { answer: Answer::Done, text }
     }
 
@@ -335,7 +335,7 @@ impl Client {
             key: read.key,
             value,
             applied,
-            min_index: read.min_index,
+            min: read.min,
             linearizable_since: read.linearizable_since,
         };
         ledger.see(&self.stage.plan, at, &fact);
