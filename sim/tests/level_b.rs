@@ -33,7 +33,7 @@ fn lines<'a>(report: &'a Report, text: &'a str) -> impl Iterator<Item = (u64, St
 
 /// Who a node is that still has its first disk.
 fn id_of(plan: &Plan, node: u64) -> String {
-    NodeId(u128::from(mix(&[plan.seed, node, 0, 4]))).to_string()
+    NodeId(u128::from(mix(&[plan.seed, node, 0, 4])) << 64).to_string()
 }
 
 fn run(plan: &Plan) -> Report {
