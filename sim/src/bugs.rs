@@ -163,10 +163,6 @@ pub const PLANTS: &[Plant] = &[
         ..plant("good_address_overwritten", Bug::GoodAddressOverwritten, 100)
     },
     Plant {
-        plan: Some(include_str!("../hunts/all-of-them-move.yaml")),
-        ..plant("only_own_dials_asked", Bug::OnlyOwnDialsAsked, 200)
-    },
-    Plant {
         plan: Some(include_str!("../hunts/a-proxy-that-ends-its-connections.yaml")),
         ..plant("evidence_from_elsewhere", Bug::EvidenceFromElsewhere, 100)
     },
