@@ -166,6 +166,10 @@ pub const PLANTS: &[Plant] = &[
         plan: Some(include_str!("../hunts/a-proxy-that-ends-its-connections.yaml")),
         ..plant("evidence_from_elsewhere", Bug::EvidenceFromElsewhere, 100)
     },
+    Plant {
+        plan: Some(include_str!("../hunts/a-master-that-says-to-be-where-another-is.yaml")),
+        ..plant("wrong_master_address_believed", Bug::WrongMasterAddressBelieved, 100)
+    },
     plant("log_time_jumps_ahead", Bug::LogTimeJumpsAhead, 500),
     plant("log_time_waits", Bug::LogTimeWaits, 500),
 ];

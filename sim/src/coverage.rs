@@ -16,7 +16,7 @@ pub struct Coverage {
 }
 
 /// The kinds of messages, as traces name them.
-const MESSAGES: [&str; 16] = [
+const MESSAGES: [&str; 17] = [
     "beat",
     "append",
     "ack",
@@ -33,10 +33,11 @@ const MESSAGES: [&str; 16] = [
     "readindex",
     "readindexed",
     "bye",
+    "alive",
 ];
 
 /// The kinds of faults, as scripts name them.
-const FAULTS: [&str; 36] = [
+const FAULTS: [&str; 40] = [
     "kill",
     "power_cut",
     "power_cut_all",
@@ -73,6 +74,10 @@ const FAULTS: [&str; 36] = [
     "kill_syncing",
     "reset_syncing",
     "flood",
+    "hang_disk",
+    "move",
+    "move_all",
+    "reset_proxy",
 ];
 
 /// Marks that no campaign need meet. An operator of these plans makes a replica of a node whose disk was replaced, so that

@@ -81,6 +81,7 @@ impl Node {
     pub(super) fn on_hello(&mut self, link: LinkId, mut hello: Hello, out: &mut Output) {
         if (hello.standing.node, hello.standing.process) == (self.id, self.process) {
             // Its own call: it is where the membership has somebody else, or once was, or its file names it as its master.
+            self.answered_at(hello.dialled.as_deref(), self.id);
             self.note_own_call(hello.dialled.as_deref(), out);
             self.close(link, out);
             return;

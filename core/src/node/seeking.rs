@@ -1,6 +1,6 @@
 //! A replica looks for its master: whom it dials, when, and what it makes of the answer.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 
 use super::evidence::Suspect;
@@ -39,7 +39,7 @@ pub(super) struct Replica {
     pub(super) refused: Option<Reason>,
     /// Addresses of masters that have called since one was last followed, and of these the ones that no dial has reached
     /// since: before it called a master may just not have run.
-    callers: BTreeSet<String>,
+    callers: BTreeMap<String, NodeId>,
     in_vain: BTreeSet<String>,
     /// A snapshot transfer that broke off.
     pub(super) broken: Option<Syncing>,
@@ -68,7 +68,7 @@ impl Replica {
             last_contact: None,
             reconnects: 0,
             refused: None,
-            callers: BTreeSet::new(),
+            callers: BTreeMap::new(),
             in_vain: BTreeSet::new(),
             broken: None,
             suspect: None,
@@ -252,8 +252,8 @@ impl Node {
         replica.seek = Seek::Waiting { until: again.then_some(until) };
     }
 
-    /// A master calls. It is dialled; where that has failed, or where it says to be nowhere, it is followed on the link that
-    /// it has made: one way to connect two nodes is enough.
+    /// A master calls. It is dialled; where that has failed, where another node answers, or where it says to be nowhere, it is
+    /// followed on the link that it has made: one way to connect two nodes is enough.
     pub(super) fn called_by(&mut self, link: LinkId, leader: &Standing, out: &mut Output) -> bool {
         let address = leader.replication.as_ref().map(address_text).filter(|address| is_dialable(address));
         let Role::Replica(replica) = &mut self.role else { return false };
@@ -263,7 +263,7 @@ impl Node {
         }
         let in_vain = address.as_ref().is_none_or(|address| replica.in_vain.contains(address));
         if replica.callers.len() < IN_VAIN_MAX {
-            replica.callers.extend(address);
+            replica.callers.extend(address.map(|address| (address, leader.node)));
         }
         let seeks = !replica.is_following() && self.repair.is_none() && !self.flags.stopping;
         if !in_vain || !seeks || self.config.planted.only_own_dials_asked() {
@@ -281,8 +281,19 @@ impl Node {
     /// No connection could be made to this address.
     pub(super) fn dialled_in_vain(&mut self, address: String) {
         let Role::Replica(replica) = &mut self.role else { return };
-        if replica.callers.contains(&address) {
+        if replica.callers.contains_key(&address) {
             replica.in_vain.insert(address);
+        }
+    }
+
+    /// A node answers at an address where a master says to be. If it is another one, or this one, that master is not to be found
+    /// there: it tells a wrong address, or stands behind what others are reached through.
+    pub(super) fn answered_at(&mut self, address: Option<&str>, node: NodeId) {
+        let Role::Replica(replica) = &mut self.role else { return };
+        let called = address.and_then(|address| replica.callers.get_key_value(address));
+        let Some((address, _)) = called.filter(|(_, caller)| **caller != node) else { return };
+        if !self.config.planted.wrong_master_address_believed() {
+            replica.in_vain.insert(address.clone());
         }
     }
 
@@ -321,6 +332,8 @@ impl Node {
 
     /// Whom we dialled has answered.
     pub(super) fn on_source(&mut self, link: LinkId, welcome: Welcome, out: &mut Output) {
+        let dialled = self.links.dialled(link);
+        self.answered_at(dialled.as_deref(), welcome.standing.node);
         self.clear_suspect(link, &welcome.standing);
         let Role::Replica(replica) = &mut self.role else { return };
         if replica.link() != Some(link) {

@@ -121,9 +121,8 @@ impl Site for World<'_> {
         Self::reset(self, node);
     }
 
-    fn reset_proxy(&mut self, node: usize) -> bool {
+    fn reset_proxy(&mut self, node: usize) {
         Self::reset_proxy(self, node);
-        true
     }
 
     fn slow_network(&mut self, factor: u64) {

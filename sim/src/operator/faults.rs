@@ -151,8 +151,7 @@ fn begin<S: Site>(site: &mut S, number: usize, what: &What, lasts: Duration) -> 
             move_on(site, node.into());
         }
         What::MoveAll => move_all(site),
-        What::ResetProxy(node) if !site.reset_proxy(node.into()) => return Effect::Skipped,
-        What::ResetProxy(_) => {}
+        What::ResetProxy(node) => site.reset_proxy(node.into()),
     }
     Effect::Took
 }

@@ -145,8 +145,8 @@ pub(crate) trait Site {
     fn reopen(&mut self);
     /// Every connection of a node breaks.
     fn reset(&mut self, node: usize);
-    /// Every connection through the proxy in front of a node breaks; false where this level has no proxies.
-    fn reset_proxy(&mut self, node: usize) -> bool;
+    /// Every connection through the proxy in front of a node breaks.
+    fn reset_proxy(&mut self, node: usize);
     /// Everything on the network takes so many times as long.
     fn slow_network(&mut self, factor: u64);
     /// Some of what a node sends arrives damaged; or no longer.

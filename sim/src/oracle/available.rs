@@ -21,6 +21,8 @@ pub struct Look<'a> {
     pub well: &'a [bool],
     /// Which ways are open, by sender and receiver.
     pub open: &'a [Vec<bool>],
+    /// Whom each node finds where it looks for others.
+    pub finds: &'a [Vec<bool>],
     /// What each node says of itself; none if it is down.
     pub statuses: &'a [Option<Status>],
     /// When a write was last answered that a majority holds.
@@ -31,6 +33,8 @@ pub struct Look<'a> {
 #[derive(Debug)]
 pub(super) struct Available {
     nodes: Vec<Member>,
+    /// When one of two was last one that the other would not find.
+    apart_at: Vec<Vec<u64>>,
     compared: u64,
 }
 
@@ -39,8 +43,6 @@ pub(super) struct Available {
 struct Member {
     /// Since when nothing has been wrong with it, and it has been a voter of an armed cluster that nobody has paused.
     since: u64,
-    /// Since when it has another's disk and was not found by a master since: the others look for it where it was.
-    moved_at: Option<u64>,
     /// Since when it would lead, by its own word.
     willing_since: u64,
     /// How many campaigns in a row it has lost for want of time: when, and how many.
@@ -73,13 +75,17 @@ const FIXED_US: u64 = 2_000_000;
 
 impl Available {
     pub(super) fn new(nodes: usize) -> Self {
-        Self { nodes: (0..nodes).map(|_| Member::default()).collect(), compared: 0 }
+        let apart_at = vec![vec![0; nodes]; nodes];
+        Self { nodes: (0..nodes).map(|_| Member::default()).collect(), apart_at, compared: 0 }
     }
 
     fn look(&mut self, plan: &Plan, at: u64, look: &Look<'_>) -> Result<(), String> {
         for (node, member) in self.nodes.iter_mut().enumerate() {
-            member.moved_at.take_if(|moved_at| *moved_at < look.served_at);
             member.look(at, look.well[node], look.statuses[node].as_ref());
+        }
+        for (one, apart_at) in self.apart_at.iter_mut().enumerate() {
+            let apart = apart_at.iter_mut().enumerate().filter(|(other, _)| !look.are_met(one, *other));
+            apart.for_each(|(_, apart_at)| *apart_at = at);
         }
         let Some(majority) = self.longest(look) else { return Ok(()) };
         self.compared += 1;
@@ -108,7 +114,9 @@ impl Available {
         let owing = subsets.filter(|nodes| is_majority(look, nodes)).filter_map(|nodes| {
             let whole_since = nodes.iter().map(|node| self.nodes[*node].since).max()?;
             let willing_since = nodes.iter().map(|node| self.nodes[*node].willing_since).min()?;
-            Some(Majority { since: whole_since.max(willing_since), nodes })
+            let pairs = nodes.iter().flat_map(|one| nodes.iter().map(|other| self.apart_at[*one][*other]));
+            let met_since = pairs.max()?;
+            Some(Majority { since: whole_since.max(willing_since).max(met_since), nodes })
         });
         owing.min_by_key(|majority| majority.since)
     }
@@ -127,9 +135,9 @@ impl Available {
 
 impl Member {
     fn look(&mut self, at: u64, well: bool, status: Option<&Status>) {
-        let Some(status) = status.filter(|status| {
-            well && self.moved_at.is_none() && status.failover.armed && status.failover.paused.is_none()
-        }) else {
+        let Some(status) =
+            status.filter(|status| well && status.failover.armed && status.failover.paused.is_none())
+        else {
             (self.since, self.willing_since) = (at, at);
             return;
         };
@@ -145,7 +153,7 @@ impl Member {
     }
 
     fn starts(&mut self, at: u64) {
-        *self = Self { since: at, willing_since: at, moved_at: self.moved_at, ..Self::default() };
+        *self = Self { since: at, willing_since: at, ..Self::default() };
     }
 
     fn loses(&mut self, at: u64) {
@@ -179,11 +187,6 @@ impl Oracle for Available {
             }
             Fact::Happened { node, event: Event::Following { .. } } => {
                 self.nodes[*node].losses.push_back((ground.at, 0));
-            }
-            Fact::DisksSwapped { one, other } => {
-                for node in [*one, *other] {
-                    self.nodes[node].moved_at = Some(ground.at);
-                }
             }
             Fact::Looked(look) if owes(ground.plan) => return self.look(ground.plan, ground.at, look),
             _ => {}
@@ -224,9 +227,18 @@ fn votes(status: &Status) -> BTreeSet<NodeId> {
     status.members.iter().filter(|member| member.voter).map(|member| member.node).collect()
 }
 
+impl Look<'_> {
+    /// Whether two nodes find each other. One that can only be called by the other is asked for its vote when it calls, which it does
+    /// when it likes: a majority that stands on such a call comes together in the end (INV-13), and within no time that is judged here.
+    fn are_met(&self, one: usize, other: usize) -> bool {
+        one == other
+            || self.open[one][other] && self.open[other][one] && self.finds[one][other] && self.finds[other][one]
+    }
+}
+
 /// Whether these reach each other, and are more than half of the voters by each one's log.
 fn is_majority(look: &Look<'_>, nodes: &[usize]) -> bool {
-    let connected = nodes.iter().all(|one| nodes.iter().all(|other| one == other || look.open[*one][*other]));
+    let connected = nodes.iter().all(|one| nodes.iter().all(|other| look.are_met(*one, *other)));
     let ids: BTreeSet<NodeId> =
         nodes.iter().filter_map(|node| Some(look.statuses[*node].as_ref()?.node)).collect();
     connected

@@ -89,6 +89,8 @@ impl Plan {
         is_there(knobs.heartbeats_ms.keys().copied().map(usize::from).collect(), nodes, || {
             "heartbeats_ms".to_owned()
         })?;
+        let misplaced = knobs.misplaced.iter().flat_map(|(node, other)| [*node, *other]);
+        is_there(misplaced.map(usize::from).collect(), nodes, || "misplaced".to_owned())?;
         let workload = &self.workload;
         if workload.clients > 0 && (workload.keys == 0 || workload.concerns.is_empty()) {
             return Err(PlanError::IdleWorkload);

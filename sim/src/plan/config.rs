@@ -47,6 +47,11 @@ impl Plan {
         }
     }
 
+    /// Whose address this node tells as its own.
+    fn misplaced(&self, number: usize) -> Option<u8> {
+        u8::try_from(number).ok().and_then(|node| self.knobs.misplaced.get(&node).copied())
+    }
+
     fn own(&self, number: usize) -> Option<&Own> {
         self.knobs.own.iter().find(|own| usize::from(own.node) == number)
     }
@@ -62,6 +67,10 @@ impl Plan {
         let host = (!lists(&knobs.unaddressed, number)).then(|| format!("n{number}"));
         let here = |port| Address { host: host.clone(), port };
         let port = if lists(&knobs.misaddressed, number) { NOBODYS_PORT } else { REPLICATION_PORT };
+        let mut replication = here(port);
+        if let Some(other) = self.misplaced(number) {
+            replication.host = Some(format!("n{other}"));
+        }
         let front = match knobs.one_name {
             true => "all".to_owned(),
             false if lists(&knobs.proxied, master) => format!("p{master}"),
@@ -72,7 +81,7 @@ impl Plan {
             role,
             protocol: PROTOCOL_VERSION,
             http: here(HTTP_PORT),
-            replication: Some(here(port)),
+            replication: Some(replication),
             master_address: (role == RoleHint::Replica).then(|| format!("{front}:{REPLICATION_PORT}")),
             heartbeat_interval: Duration::from_millis(knobs.heartbeat_ms),
             max_lag: Duration::from_millis(knobs.max_lag_ms),

@@ -4,6 +4,7 @@
 use synap_core::config::APPLIES_PER_TURN_MAX;
 
 use super::wider::widen;
+use super::world::meet;
 use crate::dice::Dice;
 use crate::disk::{DiskProfile, FailedSync};
 use crate::plan::{Fault, Knobs, Network, PLAN_VERSION, Plan, What, Workload, ruins_disk};
@@ -43,6 +44,7 @@ pub fn draw(seed: u64) -> Plan {
         knobs,
     };
     widen(&mut plan);
+    meet(&mut plan);
     plan
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod places;
 mod text;
 mod usual;
 mod wider;
+mod world;
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,7 @@ pub use draw::{draw, with_front};
 pub use text::to_text;
 
 /// The version of this format, and of what a bare seed means.
-pub const PLAN_VERSION: u32 = 7;
+pub const PLAN_VERSION: u32 = 8;
 
 /// What a run does. Everything may be left out of a script: [`usual`] says what then holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +109,9 @@ pub struct Knobs {
     pub unaddressed: Vec<u8>,
     /// Nodes that tell an address at which nobody listens.
     pub misaddressed: Vec<u8>,
+    /// Nodes that tell another one's address, and whose.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub misplaced: BTreeMap<u8, u8>,
     /// Nodes in front of which stands a proxy: in the others' files its address stands as theirs.
     pub proxied: Vec<u8>,
     /// In every replica's file stands, as the master's, a name that stands for all nodes.

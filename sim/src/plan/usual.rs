@@ -73,6 +73,7 @@ impl Default for Knobs {
             logless: Vec::new(),
             unaddressed: Vec::new(),
             misaddressed: Vec::new(),
+            misplaced: BTreeMap::new(),
             proxied: Vec::new(),
             one_name: false,
             heartbeats_ms: BTreeMap::new(),

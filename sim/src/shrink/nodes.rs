@@ -24,6 +24,13 @@ pub(super) fn without(plan: &Plan, node: usize) -> Option<Plan> {
         own: own.collect(),
         unaddressed: left(&plan.knobs.unaddressed),
         misaddressed: left(&plan.knobs.misaddressed),
+        misplaced: plan
+            .knobs
+            .misplaced
+            .iter()
+            .filter_map(|(node, other)| Some((moved(*node)?, moved(*other)?)))
+            .collect(),
+        logless: left(&plan.knobs.logless),
         proxied: left(&plan.knobs.proxied),
         heartbeats_ms: plan
             .knobs

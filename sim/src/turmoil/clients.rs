@@ -226,9 +226,11 @@ impl Client {
                     return End { answer: Answer::Refused, text };
                 }
                 Meaning::Unknown => return End { answer: Answer::Unknown, text: "pending".to_owned() },
-                Meaning::Elsewhere(other) => {
-                    self.target = other.min(self.stage.plan.nodes() - 1);
-                    node = self.target;
+                Meaning::Elsewhere(host) => {
+                    // Where nobody is any more, nobody answers.
+                    let Some(other) = self.stage.node_at(&host) else { break };
+                    self.target = other;
+                    node = other;
                 }
             }
         }

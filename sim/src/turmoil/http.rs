@@ -131,9 +131,9 @@ impl Answered {
         self.header("synap-replayed") == Some("true")
     }
 
-    /// The node that `Location` names.
-    pub(super) fn location(&self) -> Option<usize> {
-        self.header("location")?.strip_prefix("http://n")?.split(':').next()?.parse().ok()
+    /// The host that `Location` names.
+    pub(super) fn location(&self) -> Option<&str> {
+        self.header("location")?.strip_prefix("http://")?.split(':').next()
     }
 
     /// The body as JSON; null if it is none.

@@ -18,9 +18,10 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::AbortOnDropHandle;
 use turmoil::net::{TcpListener, TcpStream};
 
-use super::stage::Stage;
+use super::stage::{Runs, Stage, name_of};
 use crate::dice::mix;
 use crate::plan::config::{HTTP_PORT, REPLICATION_PORT};
+use crate::plan::places::{Named, place_ip};
 
 /// The network as one machine sees it.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub(super) struct Breakable {
     stage: Arc<Stage>,
     here: usize,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// The same of the proxy that it leads through, if it does.
+    proxy_cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     /// It leads from node to node.
     is_replication: bool,
     /// Writes so far.
@@ -51,6 +54,17 @@ pub(super) struct Port {
     address: SocketAddr,
     taken: Mutex<mpsc::Receiver<Taken>>,
     _taking: AbortOnDropHandle<()>,
+}
+
+/// What a dialled address means.
+#[derive(Debug)]
+struct Meant {
+    there: usize,
+    port: u16,
+    proxied: bool,
+    /// What the dialling process is told of the connection.
+    peer_host: String,
+    reached: String,
 }
 
 type Taken = io::Result<(Breakable, SocketAddr)>;
@@ -70,14 +84,44 @@ impl SimNet {
         };
         let (stage, here) = (Arc::clone(&self.stage), self.here);
         let (cut, is_replication) = (Box::pin(cut.cancelled_owned()), port == REPLICATION_PORT);
-        Breakable { stream: Some(stream), number, stage, here, cut, is_replication, writes: 0 }
+        Breakable { stream: Some(stream), number, stage, here, cut, proxy_cut: None, is_replication, writes: 0 }
+    }
+
+    /// What an address means to this machine now, in the words of level A; none if nobody is there.
+    fn means(&self, address: &str, turn: usize) -> Option<Meant> {
+        let (host, port) = address.rsplit_once(':')?;
+        let named = Named::read(host);
+        let there = if named == Named::All { self.in_turn(turn) } else { self.stage.node_at(host)? };
+        let exact = format!("{}:{port}", self.stage.seen_at(there));
+        let (peer_host, reached) = match named {
+            Named::All => (self.stage.seen_at(there), exact),
+            Named::Proxy(_) => (host.to_owned(), address.to_owned()),
+            Named::Node(_) | Named::Place(_) | Named::Nobody => (host.to_owned(), exact),
+        };
+        let port = port.parse().ok()?;
+        Some(Meant { there, port, proxied: matches!(named, Named::Proxy(_)), peer_host, reached })
+    }
+
+    /// The next node that the name of all stands for: one that answers, if any does.
+    fn in_turn(&self, turn: usize) -> usize {
+        let nodes = self.stage.plan.nodes();
+        let serves = |node: &usize| self.stage.machines()[*node].runs == Runs::Server;
+        let answers = |node: &usize| serves(node) && self.stage.roads().are_open(self.here, *node);
+        (turn..turn + nodes).map(|turn| turn % nodes).find(answers).unwrap_or(turn % nodes)
+    }
+
+    /// Where a peer is seen that the system has taken a connection from.
+    fn seen(&self, peer: SocketAddr) -> SocketAddr {
+        let name = turmoil::reverse_lookup(peer.ip());
+        let node = name.and_then(|name| self.stage.node_at(&name)).filter(|_| self.stage.plan.shows_places());
+        node.map_or(peer, |node| SocketAddr::new(place_ip(self.stage.place(node)), peer.port()))
     }
 
     /// Takes connections for as long as anybody may want them.
     async fn take(self, listener: TcpListener, port: u16, backlog: mpsc::Sender<Taken>) {
         loop {
             let taken = listener.accept().await;
-            let taken = taken.map(|(stream, peer)| (self.breakable(stream, port), peer));
+            let taken = taken.map(|(stream, peer)| (self.breakable(stream, port), self.seen(peer)));
             if backlog.send(taken).await.is_err() {
                 return;
             }
@@ -106,22 +150,26 @@ impl Net for SimNet {
         taken.unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()))
     }
 
-    async fn connect(&self, address: &str, _turn: usize) -> io::Result<Connected<Breakable>> {
-        let connected = TcpStream::connect(address).await;
-        let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
-        let there = host.strip_prefix('n').and_then(|number| number.parse().ok());
-        let reached = there.is_none_or(|there| self.stage.roads().are_open(self.here, there));
-        if !reached {
+    async fn connect(&self, address: &str, turn: usize) -> io::Result<Connected<Breakable>> {
+        let Some(Meant { there, port, proxied, peer_host, reached }) = self.means(address, turn) else {
+            return Err(io::ErrorKind::HostUnreachable.into());
+        };
+        let connected = TcpStream::connect((name_of(there), port)).await;
+        if !self.stage.roads().are_open(self.here, there) {
             // Neither a "yes" nor a "no" comes back.
             return pending().await;
         }
-        let stream = self.breakable(connected?, port.parse().unwrap_or_default());
-        Ok(Connected { stream, peer_host: host.to_owned(), reached: address.to_owned() })
+        let mut stream = self.breakable(connected?, port);
+        if proxied {
+            let cut = self.stage.machines()[there].proxy_cut.clone();
+            stream.proxy_cut = Some(Box::pin(cut.cancelled_owned()));
+        }
+        Ok(Connected { stream, peer_host, reached })
     }
 
     fn reached_at(&self, stream: &Breakable) -> String {
         let port = if stream.is_replication { REPLICATION_PORT } else { HTTP_PORT };
-        format!("n{}:{port}", stream.here)
+        format!("{}:{port}", self.stage.seen_at(stream.here))
     }
 
     fn spawn(_name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
@@ -133,9 +181,11 @@ impl Net for SimNet {
 impl Breakable {
     /// The stream, unless it is broken.
     fn whole(&mut self, cx: &mut Context<'_>) -> io::Result<Pin<&mut TcpStream>> {
-        match (self.cut.as_mut().poll(cx), &mut self.stream) {
-            (Poll::Pending, Some(stream)) => Ok(Pin::new(stream)),
-            (Poll::Pending | Poll::Ready(()), _) => Err(io::ErrorKind::ConnectionReset.into()),
+        let cut = self.cut.as_mut().poll(cx).is_ready();
+        let cut = cut || self.proxy_cut.as_mut().is_some_and(|cut| cut.as_mut().poll(cx).is_ready());
+        match (cut, &mut self.stream) {
+            (false, Some(stream)) => Ok(Pin::new(stream)),
+            (true | false, _) => Err(io::ErrorKind::ConnectionReset.into()),
         }
     }
 }

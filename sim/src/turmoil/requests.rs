@@ -19,7 +19,7 @@ pub(super) enum Meaning {
     /// It was done or not: nobody knows yet.
     Unknown,
     /// It belongs to another node.
-    Elsewhere(usize),
+    Elsewhere(String),
 }
 
 /// A write, as HTTP; `get`: it asks for the old value.
@@ -96,7 +96,7 @@ pub(super) fn look(look: &Look, timeout_ms: u64) -> Call {
 pub(super) fn meaning(answered: &Answered) -> Meaning {
     match answered.status {
         200 => Meaning::Done,
-        307 => answered.location().map_or(Meaning::Unknown, Meaning::Elsewhere),
+        307 => answered.location().map_or(Meaning::Unknown, |host| Meaning::Elsewhere(host.to_owned())),
         _ => {
             let problem = answered.json();
             let code = problem["code"].as_str().unwrap_or_default();

@@ -132,8 +132,9 @@ impl Site for Run {
         cut.cancel();
     }
 
-    fn reset_proxy(&mut self, _: usize) -> bool {
-        false
+    fn reset_proxy(&mut self, node: usize) {
+        let cut = self.machine(node, |machine| std::mem::take(&mut machine.proxy_cut));
+        cut.cancel();
     }
 
     fn slow_network(&mut self, factor: u64) {

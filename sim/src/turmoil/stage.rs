@@ -15,6 +15,7 @@ use crate::dice::mix;
 use crate::disk::ModelDisk;
 use crate::operator::Setup;
 use crate::plan::Plan;
+use crate::plan::places::Named;
 
 /// What all parts of a run share.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(super) struct Machine {
     pub(super) garbled: u32,
     /// Ends every connection that this machine has.
     pub(super) cut: CancellationToken,
+    /// Ends every connection that leads through the proxy in front of it.
+    pub(super) proxy_cut: CancellationToken,
     /// Asks the process to end in good order.
     pub(super) stop: CancellationToken,
     /// How the process ended by itself, for the operator to see.
@@ -134,6 +137,25 @@ impl Stage {
         lock(&self.disks[node])
     }
 
+    /// Where a machine is.
+    pub(super) fn place(&self, node: usize) -> u16 {
+        self.machines()[node].setup.place
+    }
+
+    /// The host at which a machine is seen.
+    pub(super) fn seen_at(&self, node: usize) -> String {
+        if node < self.plan.nodes() { self.plan.seen_at(node, self.place(node)) } else { name_of(node) }
+    }
+
+    /// Which node is at a host now.
+    pub(super) fn node_at(&self, host: &str) -> Option<usize> {
+        match Named::read(host) {
+            Named::Node(node) | Named::Proxy(node) => Some(node).filter(|node| *node < self.plan.nodes()),
+            Named::Place(place) => self.machines().iter().position(|machine| machine.setup.place == place),
+            Named::All | Named::Nobody => None,
+        }
+    }
+
     /// The wall clock of a machine, in milliseconds since the Unix epoch.
     pub(super) fn wall_ms(&self, node: usize) -> u64 {
         self.machines()[node].setup.wall_ms(now_us())
@@ -150,6 +172,7 @@ impl Machine {
             sleepers: Vec::new(),
             garbled: 0,
             cut: CancellationToken::new(),
+            proxy_cut: CancellationToken::new(),
             stop: CancellationToken::new(),
             exit: None,
             is_killed: false,

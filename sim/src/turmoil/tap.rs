@@ -1,6 +1,7 @@
 //! The tap on a node's turns: what goes into the core and what comes out of it, as facts for the oracles, as lines of
 //! the trace, and as a recording that the core alone lives again when the process has ended.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use synap_core::config::Config;
@@ -86,9 +87,11 @@ impl Tap {
             text: format!("{link} {change:?}"),
         });
         if let LinkChange::Up { peer_host, .. } = change {
-            let peer =
-                peer_host.parse().ok().and_then(|address: std::net::IpAddr| turmoil::reverse_lookup(address));
-            if let Some(peer) = number_of(peer.as_deref().unwrap_or(peer_host)) {
+            let named = || {
+                let name = peer_host.parse().ok().and_then(|address: IpAddr| turmoil::reverse_lookup(address))?;
+                self.stage.node_at(&name)
+            };
+            if let Some(peer) = self.stage.node_at(peer_host).or_else(named) {
                 ledger.leads_to(node, link, peer);
             }
         }
@@ -266,7 +269,8 @@ impl Watch for Tap {
                 LinkAction::Dial { link, address } => {
                     let (node, link, text) = (self.node, *link, format!("{link} dials {address}"));
                     ledger.trace.note(at, &[10, node as u64, link.0], || Step::Link { node, text });
-                    if let Some(peer) = number_of(address) {
+                    let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+                    if let Some(peer) = self.stage.node_at(host) {
                         ledger.leads_to(node, link, peer);
                     }
                 }
@@ -306,9 +310,4 @@ impl Drop for Tap {
             ledger.lives.push(Life { node: self.node, life: self.life, recording });
         }
     }
-}
-
-/// The number of a node by its name or address.
-fn number_of(name: &str) -> Option<usize> {
-    name.strip_prefix('n')?.split(':').next()?.parse().ok()
 }
