@@ -167,6 +167,10 @@ pub enum Bug {
     ProgressIgnored,
     /// What is discarded is freed in one turn, however large it is.
     FreedAtOnce,
+    /// What was sent to a replica counts as held by it, so that all goes out at once.
+    SentCountsAsHeld,
+    /// A snapshot goes out at once, whatever of it was stored.
+    ChunksUnbounded,
 }
 
 /// Which bug is planted in this node, if any.
@@ -285,4 +289,6 @@ impl Planted {
     question!(position_by_number_alone, PositionByNumberAlone);
     question!(progress_ignored, ProgressIgnored);
     question!(freed_at_once, FreedAtOnce);
+    question!(sent_counts_as_held, SentCountsAsHeld);
+    question!(chunks_unbounded, ChunksUnbounded);
 }

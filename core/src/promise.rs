@@ -126,6 +126,11 @@ impl Stored {
         self.position
     }
 
+    /// The chunk that is expected next: all before it are stored.
+    pub const fn next_chunk(&self) -> u32 {
+        self.next_chunk
+    }
+
     /// Whether the whole snapshot is durable.
     pub const fn durable(&self) -> bool {
         self.durable

@@ -170,6 +170,22 @@ pub const PLANTS: &[Plant] = &[
         plan: Some(include_str!("../hunts/a-master-that-says-to-be-where-another-is.yaml")),
         ..plant("wrong_master_address_believed", Bug::WrongMasterAddressBelieved, 100)
     },
+    Plant {
+        plan: Some(include_str!("../hunts/rounds-on-links-as-slow-as-they-may-be.yaml")),
+        ..plant("rounds_behind_bulk", Bug::RoundsBehindBulk, 20)
+    },
+    Plant {
+        plan: Some(include_str!("../hunts/long-values-on-a-trickle.yaml")),
+        ..plant("progress_ignored", Bug::ProgressIgnored, 20)
+    },
+    Plant {
+        plan: Some(include_str!("../hunts/more-than-a-link-carries.yaml")),
+        ..plant("sent_counts_as_held", Bug::SentCountsAsHeld, 20)
+    },
+    Plant {
+        plan: Some(include_str!("../hunts/full-syncs-on-slow-links.yaml")),
+        ..plant("chunks_unbounded", Bug::ChunksUnbounded, 20)
+    },
     plant("log_time_jumps_ahead", Bug::LogTimeJumpsAhead, 500),
     plant("log_time_waits", Bug::LogTimeWaits, 500),
 ];

@@ -117,6 +117,7 @@ impl Coverage {
             What::OneWay(..) => "one_way",
             What::Reset(_) => "reset",
             What::SlowNetwork(_) => "slow_network",
+            What::SlowLink(..) => "slow_link",
             What::SlowDisk(..) => "slow_disk",
             What::HangDisk(..) => "hang_disk",
             What::FullDisk(_) => "full_disk",

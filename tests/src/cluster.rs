@@ -39,7 +39,18 @@ impl Cluster {
     /// As [`Cluster::armed`], each server in a network of its own.
     #[track_caller]
     pub fn armed_in(networks: &Networks, replicas: usize) -> Self {
-        Self::prepare_in(Some(networks), replicas, automatic(replicas)).started().once_armed()
+        Self::armed_in_with(networks, replicas, |_| {})
+    }
+
+    /// As [`Cluster::armed_in`], with each server's configuration changed first.
+    #[track_caller]
+    pub fn armed_in_with(networks: &Networks, replicas: usize, change: impl Fn(&mut Value)) -> Self {
+        let mut automatic = automatic(replicas);
+        let configure = move |server: usize, config: &mut Value| {
+            automatic(server, config);
+            change(config);
+        };
+        Self::prepare_in(Some(networks), replicas, configure).started().once_armed()
     }
 
     /// As prepared, all serving and caught up.

@@ -1,11 +1,10 @@
-//! A disk that hangs or fails when a test says so: `fdatasync` of one process, by a shared object that is compiled with `cc`
-//! and loaded before the C library. The product knows nothing of it.
+//! A disk that hangs or fails when a test says so: `fdatasync` of one process.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use crate::server::Server;
+use crate::shim;
 
 const SHIM: &str = r#"
 #define _GNU_SOURCE
@@ -34,9 +33,11 @@ pub struct HangingDisk {
 impl HangingDisk {
     /// Puts it under a server that is not started yet; none, with a word on why, where there is no C compiler.
     pub fn under(server: &mut Server) -> Option<Self> {
-        let shim = compile(&server.directory)?;
+        if !shim::put_under(server, "hanging", SHIM) {
+            return None;
+        }
         let disk = Self { hangs: server.directory.join("hangs"), fails: server.directory.join("fails") };
-        for (name, path) in [("LD_PRELOAD", &shim), ("HANGS_WHILE", &disk.hangs), ("FAILS_WHILE", &disk.fails)] {
+        for (name, path) in [("HANGS_WHILE", &disk.hangs), ("FAILS_WHILE", &disk.fails)] {
             server.environment.push((name.to_owned(), path.display().to_string()));
         }
         Some(disk)
@@ -56,15 +57,4 @@ impl HangingDisk {
     pub fn fail(&self) {
         fs::write(&self.fails, "").expect("a file can be written");
     }
-}
-
-fn compile(directory: &Path) -> Option<PathBuf> {
-    let (source, shim) = (directory.join("hanging.c"), directory.join("hanging.so"));
-    fs::write(&source, SHIM).expect("a file can be written");
-    let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&shim).arg(&source).arg("-ldl").status();
-    if made.is_ok_and(|status| status.success()) {
-        return Some(shim);
-    }
-    eprintln!("skipped: there is no `cc` that makes a shared object");
-    None
 }

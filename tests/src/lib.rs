@@ -3,6 +3,7 @@
 //! itself: those stand in `tests/tests/`, one file per promise.
 
 pub mod binary;
+pub mod clocks;
 pub mod cluster;
 pub mod document;
 pub mod hanging;
@@ -17,4 +18,5 @@ pub mod proxy;
 pub mod roaming;
 pub mod server;
 pub mod shell;
+mod shim;
 pub mod wait;

@@ -191,6 +191,14 @@ impl Server {
         self.child.as_ref().unwrap_or_else(|| panic!("{} does not run", self.name)).id()
     }
 
+    /// The most memory that it has had in use so far, in bytes.
+    pub fn memory_peak_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        let kilobytes: u64 = peak.trim().trim_end_matches("kB").trim().parse().expect("a number of kB");
+        kilobytes << 10
+    }
+
     /// Everything that it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()

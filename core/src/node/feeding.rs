@@ -12,6 +12,7 @@ use crate::ids::LinkId;
 use crate::log::Log;
 use crate::message::{Append, Chunk, Message, Verdict};
 use crate::output::Output;
+use crate::planted::Planted;
 use crate::position::{Epoch, Index, Position};
 use crate::seen::Mark;
 use crate::time::{Time, WallMs};
@@ -45,9 +46,9 @@ impl Node {
             let known = progress.get(&feed.node).copied().unwrap_or_default();
             let (log, committed, now) = (&self.log, self.committed, self.now.mono);
             let tail_bytes_max = self.config.tail_bytes_max;
-            let rounds_behind_bulk = self.config.planted.rounds_behind_bulk();
+            let planted = self.config.planted;
             let ctx = Sender {
-                rounds_behind_bulk,
+                planted,
                 log,
                 epoch: *epoch,
                 committed,
@@ -104,8 +105,7 @@ struct Sender<'a> {
     /// Whether nobody else can lead now, so that this log's end is all there is.
     leads: bool,
     tail_bytes_max: u64,
-    /// The planted bug.
-    rounds_behind_bulk: bool,
+    planted: Planted,
     now: Time,
     log_time: WallMs,
 }
@@ -122,7 +122,7 @@ impl Sender<'_> {
     ) {
         let mut quiet = true;
         while let FeedMode::Stream { window, next } = &mut feed.mode {
-            window.held(known.durable);
+            window.held(if self.planted.sent_counts_as_held() { next.prev() } else { known.durable });
             if *next > self.upto || !window.is_open() {
                 break;
             }
@@ -141,7 +141,8 @@ impl Sender<'_> {
         let last = next.prev();
         // A round that goes with entries arrives when they do. With more than one piece on its way that may be too late for
         // the lease, so a round of its own overtakes them.
-        let with_entries = !quiet && (window.bytes() <= PIECE_BYTES_MAX as u64 || self.rounds_behind_bulk);
+        let with_entries =
+            !quiet && (window.bytes() <= PIECE_BYTES_MAX as u64 || self.planted.rounds_behind_bulk());
         if with_entries {
             feed.sent_at = self.now;
         }
@@ -193,7 +194,7 @@ impl Sender<'_> {
             let rest = pace.rest(last).filter(|_| self.may_rest(position.index));
             let may_go = match rest {
                 Some(until) => in_flight == 0 && until <= self.now,
-                None => in_flight < CHUNKS_IN_FLIGHT_MAX,
+                None => in_flight < CHUNKS_IN_FLIGHT_MAX || self.planted.chunks_unbounded(),
             };
             if !may_go {
                 break;

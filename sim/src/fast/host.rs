@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::dice::mix;
 use crate::disk::{Handle, ModelDisk};
 use crate::operator::{Setup, Site, state_changed, unrecoverable};
-use crate::oracle::Fact;
+use crate::oracle::{Fact, Kept};
 use crate::plan::Plan;
 use crate::trace::{Standing, Step, fingerprint};
 
@@ -56,6 +56,8 @@ pub(super) struct Process {
     pub(super) accepted: u64,
     pub(super) requests: BTreeMap<RequestId, usize>,
     inbox: Vec<Input>,
+    /// Bytes of data in it, by link.
+    incoming: BTreeMap<LinkId, u64>,
     turn_at: Option<u64>,
     clock: Clock,
     /// Whether it held a lease when its last turn ended.
@@ -150,6 +152,7 @@ impl World<'_> {
             accepted: 0,
             requests: BTreeMap::new(),
             inbox: Vec::new(),
+            incoming: BTreeMap::new(),
             turn_at: None,
             clock,
             leased: false,
@@ -188,6 +191,7 @@ impl World<'_> {
             text: why.to_owned(),
         });
         for wire in process.links.values() {
+            self.drop_queue(*wire);
             self.hang_up(*wire, power);
         }
         for op in process.requests.values() {
@@ -202,12 +206,25 @@ impl World<'_> {
 
     /// Gives the process an input, and plans the turn that takes it.
     pub(super) fn put(&mut self, number: usize, input: Input) {
+        self.count_incoming(number, &input);
         // A hash of when and where, so that what happens elsewhere does not reshuffle it.
         let wait = 1 + mix(&[self.plan.seed, self.now, number as u64, 6]) % 30;
         let at = (self.now + wait).max(self.hosts[number].paused_until);
         if let Some(process) = &mut self.hosts[number].process {
             process.inbox.push(input);
             self.plan_turn(number, at);
+        }
+    }
+
+    /// INV-12: how much of one peer waits for the node, once it is worth a word.
+    fn count_incoming(&mut self, number: usize, input: &Input) {
+        let Input::Message { link, message } = input else { return };
+        let Some(process) = &mut self.hosts[number].process else { return };
+        let bytes = process.incoming.entry(*link).or_default();
+        *bytes += message.bulk_bytes() as u64;
+        let bytes = *bytes;
+        if bytes > 0 {
+            self.see(&Fact::Keeps { node: number, kept: Kept::Incoming, bytes });
         }
     }
 
@@ -237,6 +254,7 @@ impl World<'_> {
             return self.plan_turn(number, paused_until);
         }
         let inputs = std::mem::take(&mut process.inbox);
+        process.incoming.clear();
         let clock = process.clock;
         for input in &inputs {
             if let Input::Message { link, message } = input {

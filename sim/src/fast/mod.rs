@@ -1,7 +1,7 @@
 //! Level A: the core's `turn`, journal and recovery over modelled disks and modelled links, driven from one heap of
 //! events. No async, no sockets: for volume.
 //!
-//! Owns the order of events. What a host does with them is in [`host`], what the network does in [`net`], disks in
+//! Owns the order of events. What a host does with them is in [`host`], what the network does in [`net`] and [`slow`], disks in
 //! [`disks`], clients in [`clients`], what the operator reaches of it in [`site`].
 
 mod clients;
@@ -9,6 +9,7 @@ mod disks;
 mod host;
 mod net;
 mod site;
+mod slow;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -53,6 +54,8 @@ enum Event {
     Disk { host: usize, life: u32, lane: LaneName },
     /// The front of a connection's direction arrives.
     Deliver { conn: usize, dir: usize },
+    /// The system of a sender takes more of what waits on a slow connection.
+    Load { conn: usize, dir: usize },
     /// A dial arrives where it was sent.
     Dialled { host: usize, life: u32, link: LinkId, dial: Box<net::Dial> },
     /// A dial's answer is back; none: the connection stands.
@@ -172,6 +175,7 @@ impl<'p> World<'p> {
             Event::Turn { host, life } => self.turn(host, life),
             Event::Disk { host, life, lane } => self.disk_step(host, life, lane),
             Event::Deliver { conn, dir } => self.deliver(conn, dir),
+            Event::Load { conn, dir } => self.load(conn, dir),
             Event::Dialled { host, life, link, dial } => self.dialled(host, life, link, *dial),
             Event::DialEnds { host, life, link, end } => self.dial_ends(host, life, link, end),
             Event::Closed { conn, side } => self.closed(conn, side),

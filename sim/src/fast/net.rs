@@ -9,8 +9,10 @@ use synap_core::input::{Input, LinkChange, LinkLoss};
 use synap_core::message::Message;
 use synap_core::wire::{self, FRAME_BYTES_MAX};
 
+use super::slow::Queue;
 use super::{Event, World};
 use crate::dice::mix;
+use crate::oracle::{Fact, Kept};
 use crate::plan::Plan;
 use crate::plan::config::REPLICATION_PORT;
 use crate::plan::places::Named;
@@ -52,6 +54,8 @@ pub(super) struct Network {
     /// Messages so far: their names in the trace.
     sent: u64,
     pub(super) slow_factor: u64,
+    /// What faults let the way from one host to another carry, in bytes a second.
+    rates: Vec<Vec<Option<u64>>>,
     /// Dials of each host to the name of all.
     turns: Vec<usize>,
 }
@@ -93,21 +97,34 @@ pub(super) struct Dial {
 }
 
 #[derive(Debug, Default)]
-struct Way {
+pub(super) struct Way {
     items: VecDeque<(u64, Item)>,
     last_due: u64,
-    stalled: bool,
+    pub(super) stalled: bool,
+    /// What has not gone out yet, where the way has a bandwidth.
+    pub(super) queue: Queue,
+    /// Chunks of a snapshot that were sent and are not said to be stored: their numbers and lengths.
+    chunks: VecDeque<(u32, u64)>,
 }
 
 #[derive(Debug)]
-enum Item {
+pub(super) enum Item {
     /// With its number.
     Message(u64, Message),
+    /// A part of a message that is not whole yet.
+    Part,
     /// A frame that its receiver cannot believe.
     Garbage,
     /// A frame that says to be longer than anything that will come: its receiver waits.
     Endless,
     Fin,
+}
+
+/// How long a message is, and whether others overtake it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Size {
+    pub(super) bytes: u64,
+    pub(super) is_bulk: bool,
 }
 
 /// One of so many messages of a node that garbles is damaged.
@@ -126,6 +143,7 @@ impl Network {
             garbled: vec![0; nodes],
             sent: 0,
             slow_factor: 1,
+            rates: vec![vec![None; nodes]; nodes],
             turns: vec![0; nodes],
         }
     }
@@ -140,6 +158,15 @@ impl Network {
 
     pub(super) fn unblock(&mut self, from: usize, to: usize) {
         self.blocked[from][to] -= 1;
+    }
+
+    /// What the way from one host to another carries, in bytes a second; 0: as much as anybody sends.
+    pub(super) fn rate(&self, plan: &Plan, from: usize, to: usize) -> u64 {
+        self.rates[from][to].unwrap_or(plan.network.bytes_per_sec)
+    }
+
+    pub(super) fn set_rate(&mut self, from: usize, to: usize, bytes_per_sec: Option<u64>) {
+        self.rates[from][to] = bytes_per_sec;
     }
 
     pub(super) fn garble(&mut self, host: usize, begins: bool) {
@@ -285,8 +312,9 @@ impl World<'_> {
         connection.ends[side].open = false;
         if power {
             connection.ways[side].items.clear();
+            connection.ways[side].queue.clear();
         } else {
-            self.push(conn, side, Item::Fin);
+            self.push(conn, side, Item::Fin, Size::default());
         }
     }
 
@@ -304,18 +332,44 @@ impl World<'_> {
             kind: kind_of(&message),
             text: line_of(&message),
         });
+        self.count_chunks(conn, side, &message);
+        let size = if self.is_slow(conn, side) { size_of(&message) } else { Size::default() };
         let item = match self.network.damage(self.plan, from, to) {
             Some(drawn) => damaged(&message, drawn),
             None => Item::Message(number, message),
         };
-        self.push(conn, side, item);
+        self.push(conn, side, item, size);
     }
 
-    fn push(&mut self, conn: usize, side: usize, item: Item) {
+    /// INV-12: how much of a snapshot is on its way to one replica.
+    fn count_chunks(&mut self, conn: usize, side: usize, message: &Message) {
+        let (node, _) = self.network.hosts(conn, side);
+        let chunks = &mut self.network.conns[conn].ways[side].chunks;
+        match message {
+            Message::Welcome(_) => chunks.clear(),
+            Message::Chunk(chunk) => {
+                chunks.push_back((chunk.number, chunk.bytes.len() as u64));
+                let bytes = chunks.iter().map(|(_, bytes)| bytes).sum();
+                self.see(&Fact::Keeps { node, kept: Kept::Chunks, bytes });
+            }
+            _ => {}
+        }
+    }
+
+    fn push(&mut self, conn: usize, side: usize, item: Item, size: Size) {
+        if self.is_slow(conn, side) {
+            self.wait_in_line(conn, side, item, size);
+        } else {
+            self.arrive(conn, side, item, self.now);
+        }
+    }
+
+    /// What goes out then arrives in order, after its way.
+    pub(super) fn arrive(&mut self, conn: usize, side: usize, item: Item, out_at: u64) {
         let (from, to) = self.network.hosts(conn, side);
         let delay = self.network.delay_us(self.plan, from, to);
         let way = &mut self.network.conns[conn].ways[side];
-        let due = (self.now + delay).max(way.last_due);
+        let due = (out_at + delay).max(way.last_due);
         way.last_due = due;
         way.items.push_back((due, item));
         self.at(due, Event::Deliver { conn, dir: side });
@@ -344,19 +398,28 @@ impl World<'_> {
         };
         match item {
             Item::Message(number, message) if open && lives && knows(self) => {
+                if let Message::Stored(stored) = &message {
+                    let chunks = &mut self.network.conns[conn].ways[1 - dir].chunks;
+                    chunks.retain(|(number, _)| *number >= stored.next_chunk());
+                }
                 let kind = kind_of(&message);
                 self.note(&[13, host as u64, link.0], || Step::Heard { message: number, from, to, kind });
                 self.put(host, Input::Message { link, message });
+            }
+            Item::Part if open && lives && knows(self) => {
+                self.put(host, Input::Link { link, change: LinkChange::Progress });
             }
             Item::Garbage if open && lives && knows(self) => self.lose(conn, 1 - dir, LinkLoss::Garbage),
             Item::Endless if open => self.network.conns[conn].ways[dir].stalled = true,
             Item::Fin if open && lives && knows(self) => self.closed(conn, 1 - dir),
             // Nobody is there: the machine says so, if it has power.
-            Item::Message(..) | Item::Garbage | Item::Endless if self.hosts[host].powered && !open => {
+            Item::Message(..) | Item::Part | Item::Garbage | Item::Endless
+                if self.hosts[host].powered && !open =>
+            {
                 let back = self.network.delay_us(self.plan, to, from);
                 self.after(back, Event::Closed { conn, side: dir });
             }
-            Item::Message(..) | Item::Garbage | Item::Endless | Item::Fin => {}
+            Item::Message(..) | Item::Part | Item::Garbage | Item::Endless | Item::Fin => {}
         }
     }
 
@@ -373,6 +436,7 @@ impl World<'_> {
         }
         let Some(process) = &mut self.hosts[host].process else { return };
         if process.links.remove(&link).is_some() {
+            self.drop_queue(Wire::Up { conn, side });
             self.hang_up(Wire::Up { conn, side }, false);
             self.link_changes(host, link, LinkChange::Down(loss));
         }
@@ -407,6 +471,7 @@ impl World<'_> {
                 for _ in 0..waiting {
                     self.after(1, Event::Deliver { conn, dir });
                 }
+                self.go_on_loading(conn, dir);
             }
         }
     }
@@ -416,8 +481,10 @@ impl World<'_> {
         for conn in 0..self.network.conns.len() {
             for dir in 0..2 {
                 let front = self.network.conns[conn].ways[dir].items.front();
-                if front.is_some_and(|(due, _)| due + WRITE_TIMEOUT_US < self.now) {
+                let waits = front.is_some_and(|(due, _)| due + WRITE_TIMEOUT_US < self.now);
+                if waits || self.takes_nothing(conn, dir) {
                     self.network.conns[conn].ways[dir].items.clear();
+                    self.network.conns[conn].ways[dir].queue.clear();
                     self.lose(conn, dir, LinkLoss::Stalled);
                 }
             }
@@ -426,7 +493,15 @@ impl World<'_> {
 }
 
 impl Network {
-    fn hosts(&self, conn: usize, side: usize) -> (usize, usize) {
+    pub(super) fn way(&self, conn: usize, dir: usize) -> &Way {
+        &self.conns[conn].ways[dir]
+    }
+
+    pub(super) fn way_mut(&mut self, conn: usize, dir: usize) -> &mut Way {
+        &mut self.conns[conn].ways[dir]
+    }
+
+    pub(super) fn hosts(&self, conn: usize, side: usize) -> (usize, usize) {
         let ends = &self.conns[conn].ends;
         (ends[side].host, ends[1 - side].host)
     }
@@ -442,6 +517,12 @@ fn damaged(message: &Message, drawn: u64) -> Item {
         Ok(None) => Item::Endless,
         Ok(Some(believed)) => panic!("bit {bit} of {message:?} is flipped, and {believed:?} is believed"),
     }
+}
+
+/// How long a message is on a wire.
+fn size_of(message: &Message) -> Size {
+    let bytes = wire::encode(message).iter().map(|part| part.len() as u64).sum();
+    Size { bytes, is_bulk: message.is_bulk() }
 }
 
 fn framed(message: &Message) -> BytesMut {

@@ -129,6 +129,10 @@ impl Site for World<'_> {
         self.network.slow_factor = factor;
     }
 
+    fn slow_link(&mut self, from: usize, to: usize, bytes_per_sec: Option<u64>) {
+        self.network.set_rate(from, to, bytes_per_sec);
+    }
+
     fn garble(&mut self, node: usize, begins: bool) {
         self.network.garble(node, begins);
     }

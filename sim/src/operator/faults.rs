@@ -87,6 +87,7 @@ fn begin<S: Site>(site: &mut S, number: usize, what: &What, lasts: Duration) -> 
         What::OneWay(from, to) => site.block(from.into(), to.into()),
         What::Reset(node) => site.reset(node.into()),
         What::SlowNetwork(factor) => site.slow_network(factor.max(1)),
+        What::SlowLink(from, to, rate) => site.slow_link(from.into(), to.into(), Some(rate)),
         What::SlowDisk(node, factor) => site.disk(node.into()).set_slow(factor),
         What::HangDisk(node, hand) => site.disk(node.into()).set_hanging(hand, true),
         What::FullDisk(node) => site.disk(node.into()).set_full(true),
@@ -207,6 +208,7 @@ pub(crate) fn fault_ends<S: Site>(site: &mut S, number: usize) {
             site.reopen();
         }
         What::SlowNetwork(_) => site.slow_network(1),
+        What::SlowLink(from, to, _) => site.slow_link(from.into(), to.into(), None),
         What::SlowDisk(node, _) => site.disk(node.into()).set_slow(1),
         What::HangDisk(node, hand) => site.disk(node.into()).set_hanging(hand, false),
         What::FullDisk(node) => site.disk(node.into()).set_full(false),
@@ -238,6 +240,7 @@ fn ails(site: &mut impl Site, number: usize, begins: bool) {
     let hit = match plan.faults[number].what {
         ref what if what.chooses() => site.operator().hit.get(&number).copied().into_iter().collect(),
         What::Flood(_) => Vec::new(),
+        What::SlowLink(.., rate) if plan.is_enough(rate) => Vec::new(),
         // Writes wait for a handover, whoever it was asked of.
         What::Switchover(_) => (0..plan.nodes()).collect(),
         _ if named.is_empty() => (0..plan.nodes()).collect(),

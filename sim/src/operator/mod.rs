@@ -149,6 +149,8 @@ pub(crate) trait Site {
     fn reset_proxy(&mut self, node: usize);
     /// Everything on the network takes so many times as long.
     fn slow_network(&mut self, factor: u64);
+    /// Connections carry so many bytes a second from one node to another; none: what the plan says of all.
+    fn slow_link(&mut self, from: usize, to: usize, bytes_per_sec: Option<u64>);
     /// Some of what a node sends arrives damaged; or no longer.
     fn garble(&mut self, node: usize, begins: bool);
     /// Strangers call at the node's ports for so long.

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use synap_core::event::Event;
 use synap_core::ids::NodeId;
+use synap_core::position::Index;
 use synap_core::status::Status;
 
 use crate::oracle::{Fact, Ground, Oracle};
@@ -35,6 +36,8 @@ pub(super) struct Available {
     nodes: Vec<Member>,
     /// When one of two was last one that the other would not find.
     apart_at: Vec<Vec<u64>>,
+    /// How far anybody has committed, and since when.
+    committed: (Index, u64),
     compared: u64,
 }
 
@@ -69,6 +72,9 @@ const CHANGES_PER_DOUBLING: usize = 3;
 const DAMPING_DOUBLINGS_MAX: u32 = 3;
 const FLAPPING_US: u64 = 60_000_000;
 
+/// Chunks of a snapshot on their way to one replica, and a record of the longest that a plan writes.
+const UNDER_WAY_BYTES: u64 = 2 << 20;
+
 /// What has nothing to do with the election timeout: members are asked for half a second, a disk that was full is tried again
 /// after one.
 const FIXED_US: u64 = 2_000_000;
@@ -76,7 +82,8 @@ const FIXED_US: u64 = 2_000_000;
 impl Available {
     pub(super) fn new(nodes: usize) -> Self {
         let apart_at = vec![vec![0; nodes]; nodes];
-        Self { nodes: (0..nodes).map(|_| Member::default()).collect(), apart_at, compared: 0 }
+        let nodes = (0..nodes).map(|_| Member::default()).collect();
+        Self { nodes, apart_at, committed: (Index::ZERO, 0), compared: 0 }
     }
 
     fn look(&mut self, plan: &Plan, at: u64, look: &Look<'_>) -> Result<(), String> {
@@ -87,10 +94,18 @@ impl Available {
             let apart = apart_at.iter_mut().enumerate().filter(|(other, _)| !look.are_met(one, *other));
             apart.for_each(|(_, apart_at)| *apart_at = at);
         }
+        let committed = look.statuses.iter().flatten().map(|status| status.positions.committed).max();
+        if let Some(committed) = committed.filter(|committed| *committed > self.committed.0) {
+            self.committed = (committed, at);
+        }
         let Some(majority) = self.longest(look) else { return Ok(()) };
         self.compared += 1;
-        let since = majority.since.max(look.served_at);
-        let patience_us = self.patience(plan, &majority, since);
+        // Where links have a bandwidth a write waits behind all that came before it. Each time some of that is committed is as
+        // good as an answer: some master goes on taking what was written.
+        let slow = plan.slowest_bytes_per_sec() > 0;
+        let served_at = if slow { look.served_at.max(self.committed.1) } else { look.served_at };
+        let since = majority.since.max(served_at);
+        let patience_us = self.patience(plan, &majority, since) + one_write_us(plan);
         if at <= since + patience_us {
             return Ok(());
         }
@@ -99,7 +114,7 @@ impl Available {
             "{} are a majority of the voters, up and connected for {} ms; no master has taken a write for {} ms, {} ms are allowed",
             names.join(", "),
             (at - majority.since) / 1000,
-            (at - look.served_at) / 1000,
+            (at - served_at) / 1000,
             patience_us / 1000
         ))
     }
@@ -201,7 +216,12 @@ impl Oracle for Available {
 
 /// Whether anybody owes service at any time in such a run. What is forced makes lines that go together no more.
 fn owes(plan: &Plan) -> bool {
-    plan.knobs.automatic && !plan.forces_promotion()
+    plan.knobs.automatic && !plan.forces_promotion() && plan.is_enough(plan.network.bytes_per_sec)
+}
+
+/// How long the next commit may take on links with a bandwidth: the longest record, behind the chunks of a snapshot.
+fn one_write_us(plan: &Plan) -> u64 {
+    (UNDER_WAY_BYTES * 1_000_000).checked_div(plan.slowest_bytes_per_sec()).unwrap_or(0)
 }
 
 /// The longest time of a message's way and back, and of the disks at both ends.

@@ -2,7 +2,7 @@
 
 use synap_core::status::State;
 
-use crate::oracle::{Fact, Ground, Oracle};
+use crate::oracle::{Fact, Ground, Kept, Oracle};
 use crate::plan::{Plan, What};
 
 /// Requests that may wait in one node. Clients of a simulation are few: more waiters than this are forgotten ones.
@@ -10,6 +10,16 @@ const WAITING_MAX: u64 = 64;
 
 /// What a master writes of its own while it serves: where its epoch starts, memberships, a sweep.
 const OWN_BYTES_MAX: u64 = 16 << 10;
+
+/// Entries on their way to one replica that it has not said to hold; one record that is longer goes alone.
+const WINDOW_BYTES_MAX: u64 = 4 << 20;
+
+/// Chunks of a snapshot on their way to one replica, and how long one is about; one item that is longer is a chunk.
+const CHUNKS_MAX: u64 = 4;
+const CHUNK_BYTES: u64 = 256 << 10;
+
+/// What stands around the data of a message, and messages that carry none, of one link.
+const AROUND_BYTES_MAX: u64 = 256 << 10;
 
 /// Writes that wait for room, or for the end of a switchover.
 const HELD_BYTES_MAX: u64 = 64 << 20;
@@ -37,7 +47,11 @@ impl Oracle for Bounds {
     }
 
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
-        let Fact::Status { node, status, .. } = fact else { return Ok(()) };
+        let (node, status) = match fact {
+            Fact::Status { node, status, .. } => (node, status),
+            Fact::Keeps { node, kept, bytes } => return keeps(ground, *node, *kept, *bytes),
+            _ => return Ok(()),
+        };
         // What is not applied and durable stays, whatever the bound says; a word in the middle of a turn may come before the
         // rest has gone.
         let positions = &status.positions;
@@ -65,4 +79,20 @@ impl Oracle for Bounds {
     fn compared(&self) -> u64 {
         1
     }
+}
+
+/// What is on its way to a replica bounds what waits at both ends: entries, and chunks from before or after them.
+fn keeps(ground: &Ground<'_>, node: usize, kept: Kept, bytes: u64) -> Result<(), String> {
+    let record_bytes_max = ground.log.record_bytes_max();
+    let chunks = CHUNKS_MAX * (CHUNK_BYTES + record_bytes_max) + AROUND_BYTES_MAX;
+    let window = WINDOW_BYTES_MAX + record_bytes_max;
+    let (bytes_max, what) = match kept {
+        Kept::Chunks => (chunks, "chunks on their way to one replica"),
+        Kept::Outgoing => (window + chunks, "a queue of messages for one peer"),
+        Kept::Incoming => (window + chunks, "messages of one peer that wait"),
+    };
+    if bytes > bytes_max {
+        return Err(format!("n{node} has {what} of {bytes} bytes, {bytes_max} are the bound"));
+    }
+    Ok(())
 }

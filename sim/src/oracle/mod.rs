@@ -9,6 +9,7 @@ mod bounds;
 mod by_the_model;
 mod commits;
 mod committed_never_changes;
+mod deposed;
 mod disk_tells;
 mod durable_ack;
 mod epochs;
@@ -127,6 +128,15 @@ pub enum Fact<'a> {
         /// Which of its links.
         link: LinkId,
     },
+    /// What a queue of a node keeps now, by the count of who runs it.
+    Keeps {
+        /// Which node.
+        node: usize,
+        /// Which queue.
+        kept: Kept,
+        /// How much is in it.
+        bytes: u64,
+    },
     /// A node's word about itself.
     Status {
         /// Which.
@@ -241,6 +251,17 @@ pub enum Fact<'a> {
         /// Each node's last word, by node; none if it is given up.
         statuses: &'a [Option<Status>],
     },
+}
+
+/// A queue that nodes do not count themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// What waits to be sent on one link.
+    Outgoing,
+    /// What came in on one link and waits for the node.
+    Incoming,
+    /// Chunks of a snapshot that were sent to one replica, which has not said to have stored them.
+    Chunks,
 }
 
 /// What an oracle may look at besides facts.
@@ -368,6 +389,7 @@ impl Oracles {
             Box::new(sent_on::SentOn::default()),
             Box::new(bounds::Bounds),
             Box::new(available::Available::new(nodes)),
+            Box::new(deposed::Deposed::default()),
             Box::new(identity::Identity::default()),
             Box::new(log_time::LogTime::new(nodes)),
             Box::new(healed_first::HealedFirst::new(nodes)),

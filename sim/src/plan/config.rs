@@ -8,7 +8,7 @@ use synap_core::message::PROTOCOL_VERSION;
 use synap_core::wal::JournalConfig;
 
 use super::places::lists;
-use super::{Knobs, Own, Plan};
+use super::{Knobs, Own, Plan, What};
 use crate::bugs;
 use crate::dice::mix;
 
@@ -59,6 +59,27 @@ impl Plan {
     /// The longest election timeout that a node is configured with, in microseconds.
     pub(crate) fn election_timeout_us(&self) -> u64 {
         (0..self.nodes()).map(|node| self.knobs_of(node).election_timeout_ms()).max().unwrap_or(0) * 1000
+    }
+
+    /// What a link must carry, in bytes a second (`docs/operations.md`): 128 KiB in half an election timeout.
+    pub(crate) fn least_bytes_per_sec(&self) -> u64 {
+        let timeouts = (0..self.nodes()).map(|node| self.knobs_of(node).election_timeout_ms());
+        let shortest_ms = timeouts.min().unwrap_or(0).max(1);
+        ((128 << 10) * 2 * 1000_u64).div_ceil(shortest_ms)
+    }
+
+    /// Whether a link of so many bytes a second carries what it must; 0: as much as anybody sends.
+    pub(crate) fn is_enough(&self, bytes_per_sec: u64) -> bool {
+        bytes_per_sec == 0 || bytes_per_sec >= self.least_bytes_per_sec()
+    }
+
+    /// What the slowest way carries at any time, in bytes a second; 0: as much as anybody sends.
+    pub(crate) fn slowest_bytes_per_sec(&self) -> u64 {
+        let faults = self.faults.iter().filter_map(|fault| match fault.what {
+            What::SlowLink(.., rate) => Some(rate),
+            _ => None,
+        });
+        faults.chain([self.network.bytes_per_sec]).filter(|rate| *rate > 0).min().unwrap_or(0)
     }
 
     /// The configuration of node `number`, in whose file stand this role and node `master` as the master.

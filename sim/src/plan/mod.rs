@@ -162,6 +162,9 @@ pub struct Network {
     pub delay_us_max: u64,
     /// How many of a thousand messages take ten times as long.
     pub straggler_per_mille: u32,
+    /// What each connection carries each way, in bytes a second; 0: as much as anybody sends.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub bytes_per_sec: u64,
     /// Whether a stream from which a partition took something stalls for ever, as with turmoil, or goes on
     /// once the partition is over.
     pub stalls_for_ever: bool,
@@ -251,6 +254,8 @@ pub enum What {
     Reset(u8),
     /// Everything on the network takes so many times as long.
     SlowNetwork(u64),
+    /// Connections carry no more than so many bytes a second from the first node to the second.
+    SlowLink(u8, u8, u64),
     /// The disk takes so many times as long.
     SlowDisk(u8, u64),
     /// A hand on the disk does nothing.
@@ -392,7 +397,10 @@ impl What {
             | Self::Move(node)
             | Self::ResetProxy(node)
             | Self::CrashLoop(node, _) => vec![usize::from(*node)],
-            Self::OneWay(from, to) | Self::SwapDisks(from, to) | Self::Restore(from, to) => {
+            Self::OneWay(from, to)
+            | Self::SlowLink(from, to, _)
+            | Self::SwapDisks(from, to)
+            | Self::Restore(from, to) => {
                 vec![usize::from(*from), usize::from(*to)]
             }
             Self::Partition(side) => side.iter().copied().map(usize::from).collect(),
@@ -427,6 +435,10 @@ impl What {
     pub fn chooses(&self) -> bool {
         matches!(self, Self::KillMaster | Self::CutMaster) || self.awaits().is_some()
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Plan {

@@ -83,7 +83,13 @@ impl Default for Knobs {
 
 impl Default for Network {
     fn default() -> Self {
-        Self { delay_us_min: 100, delay_us_max: 500, straggler_per_mille: 0, stalls_for_ever: false }
+        Self {
+            delay_us_min: 100,
+            delay_us_max: 500,
+            straggler_per_mille: 0,
+            bytes_per_sec: 0,
+            stalls_for_ever: false,
+        }
     }
 }
 

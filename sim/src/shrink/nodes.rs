@@ -71,6 +71,7 @@ fn without_in(what: &What, moved: impl Fn(u8) -> Option<u8>) -> Option<What> {
         What::Wipe(node) => What::Wipe(moved(*node)?),
         What::Restore(node, from) => What::Restore(moved(*node)?, moved(*from)?),
         What::OldDisk(node) => What::OldDisk(moved(*node)?),
+        What::SlowLink(from, to, rate) => What::SlowLink(moved(*from)?, moved(*to)?, *rate),
         What::SwapDisks(one, other) => What::SwapDisks(moved(*one)?, moved(*other)?),
         What::WallJump(node, ms) => What::WallJump(moved(*node)?, *ms),
         What::Promote(node, force) => What::Promote(moved(*node)?, *force),

@@ -100,6 +100,7 @@ pub(super) fn plainer(what: &What, nodes: usize) -> Vec<What> {
         | What::OneWay(..)
         | What::Reset(_)
         | What::SlowNetwork(_)
+        | What::SlowLink(..)
         | What::SlowDisk(..)
         | What::FullDisk(_)
         | What::FailSync(_)

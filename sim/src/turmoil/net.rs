@@ -1,7 +1,8 @@
 //! turmoil's network behind the runtime's [`Net`], made honest in three ways: a connection to a machine that cannot be
 //! reached hangs (turmoil refuses it, and a refusal is the word of a living system); it is the system that takes a
 //! connection, whether its process runs or stands still; and every connection of a machine can be broken at once. What a
-//! machine sends to other nodes can be garbled.
+//! machine sends to other nodes can be garbled, and goes no faster than its way carries: turmoil takes whatever it is given, so
+//! a writer waits here until what it wrote before would be out.
 
 use std::fmt;
 use std::future::{Future, pending};
@@ -9,11 +10,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use synap_runtime::net::{Connected, Net};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::AbortOnDropHandle;
 use turmoil::net::{TcpListener, TcpStream};
@@ -39,6 +42,10 @@ pub(super) struct Breakable {
     number: u64,
     stage: Arc<Stage>,
     here: usize,
+    /// The machine at the other end, if it is a node.
+    there: Option<usize>,
+    /// Until what was written is out.
+    sends: Option<Pin<Box<Sleep>>>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// The same of the proxy that it leads through, if it does.
     proxy_cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -72,11 +79,15 @@ type Taken = io::Result<(Breakable, SocketAddr)>;
 /// Connections that the system takes before the process asks for them.
 const BACKLOG: usize = 128;
 
+/// On a way with a bandwidth, what goes within this part of a second goes at once, but a segment at least.
+const STEPS_PER_SEC: u64 = 200;
+const SEGMENT_BYTES: u64 = 1_400;
+
 /// One of so many writes of a machine that garbles is damaged.
 const GARBLED_ONE_IN: u64 = 8;
 
 impl SimNet {
-    fn breakable(&self, stream: TcpStream, port: u16) -> Breakable {
+    fn breakable(&self, stream: TcpStream, port: u16, there: Option<usize>) -> Breakable {
         let mut machines = self.stage.machines();
         let (cut, number) = match machines.get_mut(self.here) {
             Some(machine) => (machine.cut.clone(), machine.connection()),
@@ -84,7 +95,18 @@ impl SimNet {
         };
         let (stage, here) = (Arc::clone(&self.stage), self.here);
         let (cut, is_replication) = (Box::pin(cut.cancelled_owned()), port == REPLICATION_PORT);
-        Breakable { stream: Some(stream), number, stage, here, cut, proxy_cut: None, is_replication, writes: 0 }
+        Breakable {
+            stream: Some(stream),
+            number,
+            stage,
+            here,
+            there,
+            sends: None,
+            cut,
+            proxy_cut: None,
+            is_replication,
+            writes: 0,
+        }
     }
 
     /// What an address means to this machine now, in the words of level A; none if nobody is there.
@@ -121,7 +143,10 @@ impl SimNet {
     async fn take(self, listener: TcpListener, port: u16, backlog: mpsc::Sender<Taken>) {
         loop {
             let taken = listener.accept().await;
-            let taken = taken.map(|(stream, peer)| (self.breakable(stream, port), self.seen(peer)));
+            let taken = taken.map(|(stream, peer)| {
+                let there = turmoil::reverse_lookup(peer.ip()).and_then(|name| self.stage.node_at(&name));
+                (self.breakable(stream, port, there), self.seen(peer))
+            });
             if backlog.send(taken).await.is_err() {
                 return;
             }
@@ -159,7 +184,7 @@ impl Net for SimNet {
             // Neither a "yes" nor a "no" comes back.
             return pending().await;
         }
-        let mut stream = self.breakable(connected?, port);
+        let mut stream = self.breakable(connected?, port, Some(there));
         if proxied {
             let cut = self.stage.machines()[there].proxy_cut.clone();
             stream.proxy_cut = Some(Box::pin(cut.cancelled_owned()));
@@ -191,6 +216,13 @@ impl Breakable {
 }
 
 impl Breakable {
+    /// What the way to the other end carries, in bytes a second; none: as much as anybody sends.
+    fn rate(&self) -> Option<u64> {
+        let there = self.there.filter(|_| self.is_replication)?;
+        let rate = self.stage.roads().rate(self.here, there).unwrap_or(self.stage.plan.network.bytes_per_sec);
+        (rate > 0).then_some(rate)
+    }
+
     /// The same bytes with a bit flipped, if these are to be damaged on their way.
     fn garbled(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let garbles = self.stage.machines().get(self.here).is_some_and(|machine| machine.garbled > 0);
@@ -229,9 +261,20 @@ impl AsyncRead for Breakable {
 impl AsyncWrite for Breakable {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if let Some(sends) = &mut this.sends {
+            ready!(sends.as_mut().poll(cx));
+            this.sends = None;
+        }
+        let rate = this.rate();
+        let most = rate.map_or(buf.len(), |rate| (rate / STEPS_PER_SEC).max(SEGMENT_BYTES) as usize);
+        let buf = &buf[..buf.len().min(most)];
         let garbled = this.garbled(buf);
         let written = this.whole(cx)?.poll_write(cx, garbled.as_deref().unwrap_or(buf));
         this.writes += u64::from(written.is_ready());
+        if let (Some(rate), Poll::Ready(Ok(bytes))) = (rate, &written) {
+            let takes = Duration::from_micros(*bytes as u64 * 1_000_000 / rate);
+            this.sends = Some(Box::pin(sleep(takes)));
+        }
         written
     }
 

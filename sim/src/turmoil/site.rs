@@ -143,6 +143,10 @@ impl Site for Run {
         self.sim.set_max_message_latency(latency_max * u32::try_from(factor).unwrap_or(u32::MAX));
     }
 
+    fn slow_link(&mut self, from: usize, to: usize, bytes_per_sec: Option<u64>) {
+        self.stage.roads().set_rate(from, to, bytes_per_sec);
+    }
+
     fn garble(&mut self, node: usize, begins: bool) {
         self.machine(node, |machine| {
             machine.garbled = if begins { machine.garbled + 1 } else { machine.garbled - 1 };

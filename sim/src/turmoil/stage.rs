@@ -87,6 +87,8 @@ pub(super) enum Exit {
 pub(super) struct Roads {
     /// How many faults block the way from one machine to another.
     blocked: Vec<Vec<u32>>,
+    /// What faults let it carry, in bytes a second.
+    rates: Vec<Vec<Option<u64>>>,
 }
 
 impl Stage {
@@ -98,7 +100,10 @@ impl Stage {
         Arc::new(Self {
             ledger: Mutex::new(Ledger::new(disks.clone(), keeps_trace)),
             machines: Mutex::new(machines),
-            roads: Mutex::new(Roads { blocked: vec![vec![0; places]; places] }),
+            roads: Mutex::new(Roads {
+                blocked: vec![vec![0; places]; places],
+                rates: vec![vec![None; places]; places],
+            }),
             disks,
             plan,
         })
@@ -204,6 +209,15 @@ impl Roads {
     /// Whether anything gets from one machine to another.
     pub(super) fn is_open(&self, from: usize, to: usize) -> bool {
         self.blocked[from][to] == 0
+    }
+
+    /// What faults let a way carry, in bytes a second; none: what the plan says of all.
+    pub(super) fn rate(&self, from: usize, to: usize) -> Option<u64> {
+        self.rates[from][to]
+    }
+
+    pub(super) fn set_rate(&mut self, from: usize, to: usize, bytes_per_sec: Option<u64>) {
+        self.rates[from][to] = bytes_per_sec;
     }
 
     /// Whether two machines can talk with each other.
