@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 use crate::ids::NodeId;
 use crate::position::Index;
 use crate::store::Item;
+use crate::version::Version;
 
 /// How a value came in, so that it goes out the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,8 +40,8 @@ pub enum Condition {
     Absent,
     /// `xx`: only where the key is present.
     Present,
-    /// `if_version`: only where the key has this version; `Index::ZERO` asks for an absent key.
-    Version(Index),
+    /// `if_version`: only where the key has this version; [`Version::ABSENT`] asks for an absent key.
+    Version(Version),
 }
 
 /// One key with its new value, in a [`Command::Batch`].
@@ -227,6 +228,9 @@ pub enum Command {
     EpochStart {
         /// Why.
         kind: StartKind,
+        /// Drawn by the master that opens it: how far the versions of its line move on, see [`crate::version`]. Zero in logs of
+        /// version 2.
+        spread: u32,
     },
     /// Replaces the membership.
     Config(Membership),
@@ -244,15 +248,15 @@ pub enum Outcome {
     Set {
         /// False when `nx` or `xx` said no.
         written: bool,
-        /// The key's version afterwards; `Index::ZERO` if it is absent.
-        version: Index,
+        /// The key's version afterwards.
+        version: Version,
         /// What the key held before.
         old: Option<Item>,
     },
-    /// `if_version` named another version than the key's, which is this (`Index::ZERO`: absent).
+    /// `if_version` named another version than the key's, which is this.
     VersionMismatch {
         /// The key's version.
-        actual: Index,
+        actual: Version,
     },
     /// Of a delete.
     Deleted {

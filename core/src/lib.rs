@@ -35,6 +35,7 @@ pub mod snapshot;
 pub mod status;
 pub mod store;
 pub mod time;
+pub mod version;
 pub mod view;
 pub mod wal;
 pub mod wire;

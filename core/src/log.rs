@@ -13,6 +13,7 @@ use crate::planted::Planted;
 use crate::position::{Epoch, Index, Position};
 use crate::store::{Prior, StateHash};
 use crate::time::WallMs;
+use crate::version::VersionBase;
 use crate::wal::Entry;
 
 /// What is known of the answer that an entry's client got.
@@ -41,6 +42,17 @@ pub struct Slot {
     offset: u64,
 }
 
+/// What an entry that opens a reign does to versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Opening {
+    /// Where it stands.
+    pub at: Index,
+    /// See [`Command::EpochStart`].
+    pub spread: u32,
+    /// From where versions counted before it, once it is applied.
+    pub before: Option<VersionBase>,
+}
+
 /// The log in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Log {
@@ -50,6 +62,8 @@ pub struct Log {
     history: History,
     /// Every membership that a truncation could bring back, and the last armed one before them, oldest first; never empty.
     memberships: Vec<(Index, Membership)>,
+    /// The entries at hand that open a reign, oldest first.
+    openings: VecDeque<Opening>,
     log_time: WallMs,
     /// The stamp of the base.
     base_time: WallMs,
@@ -59,7 +73,16 @@ impl Log {
     /// An empty log that goes on after `base`, with the history and membership as of there.
     pub fn new(base: Position, history: History, membership: Membership, log_time: WallMs) -> Self {
         let memberships = vec![(base.index, membership)];
-        Self { base, slots: VecDeque::new(), offset: 0, history, memberships, log_time, base_time: log_time }
+        Self {
+            base,
+            slots: VecDeque::new(),
+            offset: 0,
+            history,
+            memberships,
+            openings: VecDeque::new(),
+            log_time,
+            base_time: log_time,
+        }
     }
 
     /// All that is at hand, to be freed.
@@ -177,9 +200,10 @@ impl Log {
         assert!(entry.position.epoch >= last.epoch, "INV-5: epoch {:?} after {last:?}", entry.position.epoch);
         self.log_time = self.log_time.max(entry.at);
         match command {
-            Command::EpochStart { kind } => {
+            Command::EpochStart { kind, spread } => {
                 let Position { epoch, index } = entry.position;
                 self.history.push(Reign { epoch, start: index, kind: *kind });
+                self.openings.push_back(Opening { at: index, spread: *spread, before: None });
             }
             Command::Config(membership) => {
                 self.history.note_membership(entry.position.index, membership.armed);
@@ -204,6 +228,7 @@ impl Log {
         self.offset = self.slots.back().map_or(0, |slot| slot.offset);
         self.log_time = self.slots.back().map_or(self.base_time, |slot| slot.entry.at.max(self.base_time));
         self.history.truncate(index);
+        self.openings.retain(|opening| opening.at <= index);
         self.memberships.retain(|(at, _)| *at <= index);
     }
 
@@ -222,7 +247,33 @@ impl Log {
             self.base_time = self.base_time.max(front.entry.at);
             self.slots.pop_front();
         }
+        while self.openings.front().is_some_and(|opening| opening.at <= self.base.index) {
+            self.openings.pop_front();
+        }
         self.forget_memberships(planted);
+    }
+
+    /// The entry at `at`, which opens a reign, was applied to a state that counted versions from `before` on.
+    pub fn note_base_before(&mut self, at: Index, before: VersionBase) {
+        if let Some(opening) = self.openings.iter_mut().rev().find(|opening| opening.at == at) {
+            opening.before = Some(before);
+        }
+    }
+
+    /// From where the entry at `index` counts versions, in a log whose state counts from `base` on after `applied`. None if
+    /// that is not known any more: an entry that opens a reign after it was applied elsewhere, or may have left memory.
+    pub fn version_base_at(&self, index: Index, applied: Index, base: VersionBase) -> Option<VersionBase> {
+        if index < self.base.index && index < applied {
+            return None;
+        }
+        if index < applied {
+            let next = self.openings.iter().find(|opening| opening.at > index && opening.at <= applied);
+            return next.map_or(Some(base), |next| next.before);
+        }
+        let beyond = self.openings.iter().rev().take_while(|opening| opening.at > applied);
+        let mut beyond: Vec<&Opening> = beyond.filter(|opening| opening.at <= index).collect();
+        beyond.reverse();
+        Some(beyond.into_iter().fold(base, |base, opening| base.opened(opening.at, opening.spread)))
     }
 
     fn forget_memberships(&mut self, planted: Planted) {

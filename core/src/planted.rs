@@ -171,6 +171,8 @@ pub enum Bug {
     SentCountsAsHeld,
     /// A snapshot goes out at once, whatever of it was stored.
     ChunksUnbounded,
+    /// Versions count on where they counted before, whoever opens a reign.
+    VersionNamesTwo,
 }
 
 /// Which bug is planted in this node, if any.
@@ -291,4 +293,5 @@ impl Planted {
     question!(freed_at_once, FreedAtOnce);
     question!(sent_counts_as_held, SentCountsAsHeld);
     question!(chunks_unbounded, ChunksUnbounded);
+    question!(version_names_two, VersionNamesTwo);
 }

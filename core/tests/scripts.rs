@@ -61,6 +61,11 @@ impl goldenscript::Runner for Script {
                     cluster.set(node()?, key, &value, ttl_ms, concern.as_deref());
                 }
             }
+            "set-if" => {
+                let version = args.take_key("version").ok_or("which version?")?.to_owned();
+                let Some(Argument::KeyValue(key, value)) = args.next() else { return Err("key=value".into()) };
+                cluster.set_if(node()?, key, value, &version);
+            }
             "batch" => {
                 let bytes = args.take_key("bytes").map(str::parse).transpose()?.unwrap_or(1);
                 cluster.batch(node()?, args.next_pos().ok_or("how many pairs?")?.parse()?, bytes);
@@ -192,6 +197,7 @@ mod planted {
 
     /// Each bug with the script that finds it.
     const FOUND_BY: &[(Bug, &str)] = &[
+        (Bug::VersionNamesTwo, "version_names_two"),
         (Bug::RoundsBehindBulk, "rounds_overtake_data"),
         (Bug::ProgressIgnored, "bytes_that_arrive_are_contact"),
         (Bug::TailBeforePromise, "tail_before_the_promise"),

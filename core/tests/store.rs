@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use synap_core::command::{Command, Condition, Fingerprint, Outcome, Pair, Ticket, Value, ValueKind};
+use synap_core::command::{Command, Condition, Fingerprint, Outcome, Pair, StartKind, Ticket, Value, ValueKind};
 use synap_core::position::Index;
 use synap_core::store::{Applied, Item, Prior, Store, StoreView, WINDOW};
 use synap_core::time::WallMs;
+use synap_core::version::Version;
 
 /// The rules once more, as plainly as can be.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,8 @@ struct Model {
     /// By a ticket's key: what was asked first, where, and what it gave.
     results: BTreeMap<Vec<u8>, (Ticket, Index, Outcome)>,
     log_time: u64,
+    /// Versions are indices, counted from here.
+    base: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -45,13 +48,18 @@ impl Model {
 
     fn write(&mut self, index: u64, pair: &Pair) {
         let expires_at = pair.ttl_ms.and_then(|ttl| self.log_time.checked_add(ttl));
-        let entry = Entry { value: pair.value.bytes.to_vec(), kind: pair.value.kind, version: index, expires_at };
+        let entry = Entry {
+            value: pair.value.bytes.to_vec(),
+            kind: pair.value.kind,
+            version: self.base + index,
+            expires_at,
+        };
         self.keys.insert(pair.key.to_vec(), entry);
     }
 
     fn apply(&mut self, index: u64, at: u64, command: &Command) -> (Outcome, Prior) {
         self.log_time = self.log_time.max(at);
-        let version = |entry: &Option<Entry>| Index(entry.as_ref().map_or(0, |e| e.version));
+        let version = |entry: &Option<Entry>| Version(entry.as_ref().map_or(0, |e| e.version));
         match command {
             Command::Set { pair, condition } => {
                 let old = self.live(&pair.key);
@@ -67,7 +75,7 @@ impl Model {
                 if written {
                     self.write(index, pair);
                 }
-                let version = if written { Index(index) } else { actual };
+                let version = if written { Version(self.base + index) } else { actual };
                 (Outcome::Set { written, version, old: old.map(|old| old.item(&pair.key)) }, prior)
             }
             Command::Delete { key } => {
@@ -86,7 +94,8 @@ impl Model {
                     return (Outcome::NotAnInteger, prior);
                 };
                 let (kind, expires_at) = old.map_or((ValueKind::Json, None), |old| (old.kind, old.expires_at));
-                let entry = Entry { value: sum.to_string().into_bytes(), kind, version: index, expires_at };
+                let entry =
+                    Entry { value: sum.to_string().into_bytes(), kind, version: self.base + index, expires_at };
                 self.keys.insert(key.to_vec(), entry);
                 (Outcome::Number(sum), prior)
             }
@@ -98,7 +107,7 @@ impl Model {
                     self.keys.remove(&key[..]);
                 } else {
                     let expires_at = self.log_time.checked_add(*ttl_ms);
-                    self.keys.insert(key.to_vec(), Entry { version: index, expires_at, ..old });
+                    self.keys.insert(key.to_vec(), Entry { version: self.base + index, expires_at, ..old });
                 }
                 (Outcome::Touched(true), prior)
             }
@@ -107,7 +116,7 @@ impl Model {
                 let prior = Prior::One(version(&old));
                 let touched = old.as_ref().is_some_and(|old| old.expires_at.is_some());
                 if let (Some(old), true) = (old, touched) {
-                    self.keys.insert(key.to_vec(), Entry { version: index, expires_at: None, ..old });
+                    self.keys.insert(key.to_vec(), Entry { version: self.base + index, expires_at: None, ..old });
                 }
                 (Outcome::Touched(touched), prior)
             }
@@ -123,7 +132,12 @@ impl Model {
                 (Outcome::Internal, Prior::Unknown)
             }
             Command::Once { ticket, command } => self.once(index, at, ticket, command),
-            Command::EpochStart { .. } | Command::Config(_) => (Outcome::Internal, Prior::Unknown),
+            Command::EpochStart { spread: 0, .. } | Command::Config(_) => (Outcome::Internal, Prior::Unknown),
+            Command::EpochStart { spread, .. } => {
+                let part = ((1 << 53) - 1 - self.base - index) / (1 << 25);
+                self.base += part + u64::from(*spread) % part;
+                (Outcome::Internal, Prior::Unknown)
+            }
         }
     }
 
@@ -162,7 +176,7 @@ impl Model {
 
 impl Entry {
     fn item(&self, key: &[u8]) -> Item {
-        Item::new(key, self.kind, &self.value, Index(self.version), self.expires_at.map(WallMs))
+        Item::new(key, self.kind, &self.value, Version(self.version), self.expires_at.map(WallMs))
     }
 }
 
@@ -195,7 +209,7 @@ fn condition() -> impl Strategy<Value = Condition> {
         4 => Just(Condition::Always),
         1 => Just(Condition::Absent),
         1 => Just(Condition::Present),
-        1 => (0_u64..100).prop_map(|version| Condition::Version(Index(version))),
+        1 => (0_u64..100).prop_map(|version| Condition::Version(Version(version))),
     ]
 }
 
@@ -223,6 +237,7 @@ fn plain() -> impl Strategy<Value = Command> {
         1 => key().prop_map(|key| Command::Persist { key }),
         1 => vec(pair(), 0..100).prop_map(|pairs| Command::Batch { pairs }),
         1 => vec(key(), 0..100).prop_map(|keys| Command::Sweep { keys }),
+        1 => any::<u32>().prop_map(|spread| Command::EpochStart { kind: StartKind::Restart, spread }),
     ]
 }
 

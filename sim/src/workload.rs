@@ -7,7 +7,7 @@ use bytes::Bytes;
 use synap_core::command::{Command, Condition, Pair, Value, ValueKind};
 use synap_core::config::Concern;
 use synap_core::output::{Refusal, Reply};
-use synap_core::position::Index;
+use synap_core::version::Version;
 
 use crate::dice::{Dice, mix};
 use crate::model::Look;
@@ -128,7 +128,7 @@ impl Mind {
             2 => set(&key, self.value(number, plan), ttl_ms, Condition::Present),
             3..=5 => {
                 let version = self.wide_version(&key);
-                set(&key, self.value(number, plan), ttl_ms, Condition::Version(Index(version)))
+                set(&key, self.value(number, plan), ttl_ms, Condition::Version(Version(version)))
             }
             6 | 7 => self.wide_number(ttl_ms),
             8 | 9 => {

@@ -55,6 +55,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::command::{Member, Membership};
 use crate::config::{Config, RoleHint};
@@ -443,6 +444,18 @@ impl Node {
     fn draw(&mut self) -> u64 {
         use rand_core::Rng as _;
         self.rng.next_u64()
+    }
+
+    /// How far the versions of a line move on that this process opens with `epoch`. Never zero.
+    ///
+    /// It comes of the number that each process draws when it starts, and not of the stream of other choices: two openings of
+    /// one number by one node, as there are when a disk has lost the first or was restored, are of two processes.
+    fn draw_spread(&self, epoch: Epoch) -> u32 {
+        if self.config.planted.version_names_two() {
+            return 0;
+        }
+        let drawn = xxh3_64_with_seed(&epoch.number.to_le_bytes(), self.process);
+        u32::try_from(drawn >> 32).unwrap_or(u32::MAX).max(1)
     }
 
     /// Puts a record into this turn's batch.

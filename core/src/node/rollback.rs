@@ -15,6 +15,7 @@ use crate::config::Concern;
 use crate::log::{Answered, Log, Slot};
 use crate::position::{Index, Position};
 use crate::store::{Prior, Store};
+use crate::version::Version;
 use crate::wal::{FileWrite, RollbackId};
 
 /// Entries that are being saved before they go.
@@ -88,7 +89,9 @@ impl Rollback {
                     known => known.clone(),
                 };
                 self.named.name(&command);
-                let lines = Lines { out: &mut lines, slot, prior, ticket: &ticket };
+                let version = |index| Some(log.version_base_at(index, applied, store.version_base())?.at(index));
+                let (version, shared) = (version(self.next), version(self.common.index));
+                let lines = Lines { out: &mut lines, slot, prior, ticket: &ticket, version, shared };
                 self.operations += lines.write(command.plain());
             }
             self.next = self.next.next();
@@ -121,6 +124,10 @@ struct Lines<'a> {
     prior: Prior,
     /// Further fields of each line.
     ticket: &'a str,
+    /// What the entry writes has this version; none if that is not known.
+    version: Option<Version>,
+    /// What both lines hold has this version at most, likewise.
+    shared: Option<Version>,
 }
 
 impl Lines<'_> {
@@ -132,6 +139,7 @@ impl Lines<'_> {
                 1
             }
             Command::Delete { key } => {
+                self.version = None;
                 self.line("delete", &key_field(key), 0);
                 1
             }
@@ -155,23 +163,44 @@ impl Lines<'_> {
                 pairs.len() as u64
             }
             Command::Once { .. } => panic!("INV-14: a ticket within a ticket came past the codec"),
-            Command::EpochStart { kind } => {
-                self.line("epoch_start", &format!(",\"kind\":\"{}\"", kind.as_str()), 0);
+            Command::EpochStart { kind, .. } => {
+                self.internal("epoch_start", &format!(",\"kind\":\"{}\"", kind.as_str()));
                 0
             }
             Command::Config(membership) => {
-                self.line("config", &format!(",\"members\":{}", membership.members.len()), 0);
+                self.internal("config", &format!(",\"members\":{}", membership.members.len()));
                 0
             }
             Command::Sweep { keys } => {
-                self.line("sweep", &format!(",\"keys\":{}", keys.len()), 0);
+                self.internal("sweep", &format!(",\"keys\":{}", keys.len()));
                 0
             }
         }
     }
 
+    /// What the entry's `nth` key had for a version, and what it has then. Where the first is not known, the last version that both
+    /// lines share tells whether the key has changed.
+    fn versions(&self, nth: usize) -> String {
+        let json =
+            |version: Option<Version>| version.map_or_else(|| "null".into(), |version| format!("{version}"));
+        let previous = previous_version(&self.prior, nth);
+        let shared = self.shared.filter(|_| previous.is_none());
+        let shared = shared.map_or_else(String::new, |shared| format!(",\"shared_version\":{shared}"));
+        format!("\"previous_version\":{}{shared},\"version\":{}", json(previous), json(self.version))
+    }
+
     /// The line of the operation on the entry's `nth` key.
     fn line(&mut self, operation: &str, fields: &str, nth: usize) {
+        let versions = self.versions(nth);
+        self.line_with(operation, fields, &versions);
+    }
+
+    /// The line of an operation of the log's own.
+    fn internal(&mut self, operation: &str, fields: &str) {
+        self.line_with(operation, fields, "\"previous_version\":null");
+    }
+
+    fn line_with(&mut self, operation: &str, fields: &str, versions: &str) {
         let Slot { entry, answered, .. } = self.slot;
         let Position { epoch, index } = entry.position;
         let concern = match entry.concern {
@@ -185,19 +214,17 @@ impl Lines<'_> {
             Answered::No => "no",
             Answered::Yes => "yes",
         };
-        let previous = previous_version(&self.prior, nth)
-            .map_or_else(|| String::from("null"), |version| format!("{version}"));
         // Writing to a string cannot fail.
         let _ = writeln!(
             self.out,
             "{{\"epoch\":{epoch},\"leader\":\"{}\",\"index\":{index},\"at_ms\":{},\"operation\":\"{operation}\"\
-             {fields}{},\"previous_version\":{previous},\"concern\":{concern},\"answered\":\"{answered}\"}}",
+             {fields}{},{versions},\"concern\":{concern},\"answered\":\"{answered}\"}}",
             epoch.leader, entry.at.0, self.ticket,
         );
     }
 }
 
-fn previous_version(prior: &Prior, nth: usize) -> Option<Index> {
+fn previous_version(prior: &Prior, nth: usize) -> Option<Version> {
     match prior {
         Prior::Unknown => None,
         Prior::One(version) => (nth == 0).then_some(*version),

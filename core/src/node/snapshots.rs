@@ -345,6 +345,7 @@ impl Node {
             log_time: store.log_time(),
             history: history_before(self.log.history(), self.applied.index),
             membership: self.log.membership_at(self.applied.index).clone(),
+            version_base: store.version_base(),
             keys: store.keys(),
             results: store.results(),
             hash: store.hash(),

@@ -596,7 +596,7 @@ impl Node {
         let (at, newest) = self.log.membership();
         master.disarms = (!newest.armed && at > self.committed).then_some(at);
         self.marks.reset(self.log.last().index);
-        let start = crate::command::Command::EpochStart { kind };
+        let start = crate::command::Command::EpochStart { kind, spread: self.draw_spread(epoch) };
         let Position { index, .. } = self.propose(&start, crate::config::Concern::Quorum, Answered::No);
         if let Role::Master(master) = &mut self.role {
             master.start = Some(index);

@@ -12,6 +12,7 @@ use crate::log::Answered;
 use crate::output::Output;
 use crate::position::{Index, Position};
 use crate::status::Alarm;
+use crate::version::Version;
 use crate::wal::{Durable, Entry, FileWrite, Lane, Record, WriteBatch};
 
 /// What this turn wants written to the log's lane.
@@ -168,6 +169,7 @@ impl Node {
             panic!("INV-4: entry {index} is to be applied and not at hand")
         };
         let Ok(command) = slot.entry.command() else { panic!("entries in the log decode") };
+        let before = self.store.version_base();
         let at = if self.config.planted.expiry_by_local_clock() { self.now.wall } else { slot.entry.at };
         let applied = if self.config.planted.retry_applied_twice() {
             self.store.apply(index, at, command.plain())
@@ -177,7 +179,17 @@ impl Node {
         slot.prior = applied.prior;
         slot.hash = Some(self.store.hash());
         self.applied = slot.entry.position;
+        if matches!(command, Command::EpochStart { .. }) {
+            self.log.note_base_before(index, before);
+        }
         (self.applied, applied.outcome, keys_of(&command))
+    }
+
+    /// The version that the entry at `index`, which is not applied yet, will give to what it writes.
+    pub(super) fn version_to_come(&self, index: Index) -> Version {
+        let base = self.log.version_base_at(index, self.applied.index, self.store.version_base());
+        let Some(base) = base else { panic!("INV-16: entry {index} is applied, and its version was told") };
+        base.at(index)
     }
 
     /// Whether the first entry of this master's epoch is committed.

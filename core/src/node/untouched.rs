@@ -9,6 +9,7 @@ use crate::command::Command;
 use crate::log::Log;
 use crate::position::Index;
 use crate::store::{Prior, Store};
+use crate::version::Version;
 
 /// The keys named by entries that are not applied, in the order of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Named {
         let mut all_known = true;
         each_key(command, |key| {
             all_known &= !self.keys.contains(key);
-            versions.push(store.view().get(key).map_or(Index::ZERO, |item| item.version()));
+            versions.push(store.view().get(key).map_or(Version::ABSENT, |item| item.version()));
         });
         match (all_known, versions.as_slice()) {
             (false, _) | (_, []) => Prior::Unknown,

@@ -84,7 +84,7 @@ impl Node {
         let at_once = plain && concern == Concern::Async;
         let answered = if at_once { Answered::Yes } else { Answered::No };
         let position = self.propose(&command, concern, answered);
-        let outcome = Outcome::Set { written: true, version: position.index, old: None };
+        let outcome = Outcome::Set { written: true, version: self.version_to_come(position.index), old: None };
         match concern {
             Concern::Async if plain => {
                 let written = Written { position, concern, durable_on: 0, outcome };

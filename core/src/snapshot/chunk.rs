@@ -17,8 +17,10 @@ use crate::wal::record::RECORD_BYTES_MAX;
 pub const CHUNK_BYTES_MAX: usize = RECORD_BYTES_MAX + (1 << 10);
 
 /// The format that this build writes.
-pub const FORMAT_VERSION: u16 = 3;
-/// The oldest that it reads; its history tells nothing of gaps and arming.
+pub const FORMAT_VERSION: u16 = 4;
+/// Read, too: its versions are indices.
+pub(super) const FORMAT_VERSION_3: u16 = 3;
+/// The oldest that it reads; its history tells nothing of gaps and arming besides.
 pub(super) const FORMAT_VERSION_MIN: u16 = 2;
 
 /// `len`, `crc32c` and `number`.

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use super::Part;
 use crate::command::ValueKind;
-use crate::position::Index;
 use crate::store::{Item, Tree};
+use crate::version::Version;
 
 /// The last item or result of each chunk, by the chunk's place. A clone costs constant time.
 #[derive(Clone, Default)]
@@ -44,7 +44,7 @@ impl Cuts {
             Part::Results => RESULTS,
         };
         let value = [&[part], &cut.key[..]].concat();
-        self.marks.insert(Item::new(&mark_key(self.len), ValueKind::Bytes, &value, Index::ZERO, None));
+        self.marks.insert(Item::new(&mark_key(self.len), ValueKind::Bytes, &value, Version::ABSENT, None));
         self.len += 1;
     }
 

@@ -4,13 +4,14 @@ use alloc::vec::Vec;
 
 use bytes::BufMut;
 
-use super::chunk::{FORMAT_VERSION, FORMAT_VERSION_MIN};
+use super::chunk::{FORMAT_VERSION, FORMAT_VERSION_3, FORMAT_VERSION_MIN};
 use super::{SnapshotError, SnapshotMeta};
 use crate::codec::{Malformed, Reader, Writer};
 use crate::history::History;
 use crate::ids::ClusterId;
 use crate::store::StateHash;
 use crate::time::WallMs;
+use crate::version::VersionBase;
 use crate::wal::command::{put_membership, take_membership};
 use crate::wire::body::{put_history, take_history, take_reigns};
 
@@ -24,6 +25,7 @@ pub(super) fn put_meta(out: &mut Vec<u8>, meta: &SnapshotMeta) {
     out.put_u64_le(meta.log_time.0);
     put_history(out, &meta.history);
     put_membership(out, &meta.membership);
+    out.put_u64_le(meta.version_base.0);
     put_totals(out, meta);
 }
 
@@ -59,7 +61,7 @@ pub(super) fn take_totals(content: &[u8]) -> Result<(u64, u64, StateHash), Malfo
 fn take_fields(mut reader: Reader<'_>, version: u16) -> Result<SnapshotMeta, Malformed> {
     let (cluster, position) = (ClusterId(reader.u128()?), reader.position()?);
     let log_time = WallMs(reader.u64()?);
-    let (history, membership) = if version == FORMAT_VERSION {
+    let (history, membership) = if version >= FORMAT_VERSION_3 {
         (take_history(&mut reader)?, take_membership(&mut reader)?)
     } else {
         let reigns = take_reigns(&mut reader)?;
@@ -67,12 +69,19 @@ fn take_fields(mut reader: Reader<'_>, version: u16) -> Result<SnapshotMeta, Mal
         let history = History::from_reigns(reigns, membership.armed).ok_or(Malformed("reigns out of order"))?;
         (history, membership)
     };
+    // Until then no reign had a spread: a log that is replayed from its beginning gives the same.
+    let version_base =
+        if version > FORMAT_VERSION_3 { VersionBase(reader.u64()?) } else { VersionBase::default() };
+    if !version_base.reaches(position.index) {
+        return Err(Malformed("versions beyond 53 bits"));
+    }
     let meta = SnapshotMeta {
         cluster,
         position,
         log_time,
         history,
         membership,
+        version_base,
         keys: reader.u64()?,
         results: reader.u64()?,
         hash: StateHash(reader.u64()?),

@@ -16,6 +16,7 @@ use crate::ids::ClusterId;
 use crate::position::{Index, Position};
 use crate::store::StateHash;
 use crate::time::WallMs;
+use crate::version::VersionBase;
 
 pub use chunk::{CHUNK_BYTES_MAX, FORMAT_VERSION};
 pub use reader::{SnapshotProgress, SnapshotReader};
@@ -34,6 +35,8 @@ pub struct SnapshotMeta {
     pub history: History,
     /// The membership as of there.
     pub membership: Membership,
+    /// From where the open reign counts versions.
+    pub version_base: VersionBase,
     /// How many items follow.
     pub keys: u64,
     /// How many results for retries follow those.

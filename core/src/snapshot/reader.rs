@@ -8,8 +8,8 @@ use super::chunk::{self, Kind};
 use super::meta::{take_meta, take_totals};
 use super::{Part, SnapshotError, SnapshotMeta};
 use crate::codec::Reader;
-use crate::position::Index;
 use crate::store::{Item, Store};
+use crate::version::Version;
 
 /// Builds a store from chunks, beside the one that serves. A clone shares what both hold.
 #[derive(Clone, Debug, Default)]
@@ -117,7 +117,7 @@ impl SnapshotReader {
 
 impl Open {
     fn new(meta: SnapshotMeta) -> Self {
-        Self { store: Store::at(meta.log_time), meta, last: None }
+        Self { store: Store::at(meta.log_time, meta.version_base), meta, last: None }
     }
 
     fn take(&mut self, part: Part, content: &[u8], damaged: SnapshotError) -> Result<(), SnapshotError> {
@@ -148,7 +148,12 @@ impl Open {
     fn admits(&self, part: Part, item: &Item) -> bool {
         let ascends =
             self.last.as_ref().is_none_or(|(last_part, last)| (*last_part, last.key()) < (part, item.key()));
-        let written = item.version() > Index::ZERO && item.version() <= self.meta.position.index;
+        let last = match part {
+            Part::Items => self.meta.version_base.at(self.meta.position.index),
+            // A result has the index of its entry there.
+            Part::Results => Version(self.meta.position.index.0),
+        };
+        let written = item.version() > Version::ABSENT && item.version() <= last;
         ascends && written
     }
 

@@ -2,8 +2,8 @@
 //! diverge.
 //!
 //! - A key that has expired by the entry's time counts as absent, and is removed by the command that meets it.
-//! - A key's version is the index of the entry that last changed its value or its expiry: the state hash covers
-//!   both, and "the key has not changed since" means both.
+//! - A key's version tells the entry that last changed its value or its expiry: the state hash covers
+//!   both, and "the key has not changed since" means both. See [`crate::version`].
 //! - Of the commands under one ticket's key the first is carried out. The log's order decides which that is, so that
 //!   a retry needs no look at what is in flight: it stands behind it.
 
@@ -17,6 +17,7 @@ use super::{Applied, Item, Prior, Store, WINDOW};
 use crate::command::{Command, Condition, Outcome, Pair, Ticket, ValueKind};
 use crate::position::Index;
 use crate::time::WallMs;
+use crate::version::Version;
 
 impl Store {
     /// Applies the entry at `index`. The same entries in the same order give the same store anywhere.
@@ -26,6 +27,10 @@ impl Store {
         self.evict_results();
         match command {
             Command::Once { ticket, command } => self.once(index, ticket, command),
+            Command::EpochStart { spread, .. } => {
+                self.move_base(self.version_base.opened(index, *spread));
+                internal()
+            }
             plain => self.carry_out(index, plain),
         }
     }
@@ -58,24 +63,25 @@ impl Store {
     }
 
     fn carry_out(&mut self, index: Index, command: &Command) -> Applied {
+        let version = self.version_base.at(index);
         match command {
-            Command::Set { pair, condition } => self.set(index, pair, *condition),
+            Command::Set { pair, condition } => self.set(version, pair, *condition),
             Command::Delete { key } => self.delete(key),
-            Command::Incr { key, by } => self.incr(index, key, *by),
-            Command::Expire { key, ttl_ms } => self.expire(index, key, *ttl_ms),
-            Command::Persist { key } => self.persist(index, key),
-            Command::Batch { pairs } => self.batch(index, pairs),
+            Command::Incr { key, by } => self.incr(version, key, *by),
+            Command::Expire { key, ttl_ms } => self.expire(version, key, *ttl_ms),
+            Command::Persist { key } => self.persist(version, key),
+            Command::Batch { pairs } => self.batch(version, pairs),
             Command::Sweep { keys } => self.sweep(keys),
             Command::EpochStart { .. } | Command::Config(_) => internal(),
             Command::Once { .. } => panic!("INV-14: a ticket within a ticket came past the codec"),
         }
     }
 
-    fn set(&mut self, index: Index, pair: &Pair, condition: Condition) -> Applied {
+    fn set(&mut self, version: Version, pair: &Pair, condition: Condition) -> Applied {
         // Without a condition one way down the tree will do: the item in whose place it comes is the old one.
         if condition == Condition::Always {
-            let old = self.write(index, pair);
-            return one(old.as_ref(), Outcome::Set { written: true, version: index, old: old.clone() });
+            let old = self.write(version, pair);
+            return one(old.as_ref(), Outcome::Set { written: true, version, old: old.clone() });
         }
         let old = self.live(&pair.key);
         let actual = version_of(old.as_ref());
@@ -87,9 +93,9 @@ impl Store {
             Condition::Version(_) => return one(old.as_ref(), Outcome::VersionMismatch { actual }),
         };
         if admitted {
-            self.write(index, pair);
+            self.write(version, pair);
         }
-        let version = if admitted { index } else { actual };
+        let version = if admitted { version } else { actual };
         one(old.as_ref(), Outcome::Set { written: admitted, version, old: old.clone() })
     }
 
@@ -99,7 +105,7 @@ impl Store {
         one(old.as_ref(), Outcome::Deleted { existed: old.is_some() })
     }
 
-    fn incr(&mut self, index: Index, key: &Bytes, by: i64) -> Applied {
+    fn incr(&mut self, version: Version, key: &Bytes, by: i64) -> Applied {
         let old = self.live(key);
         let start = match &old {
             Some(item) => integer(item.value()),
@@ -110,37 +116,37 @@ impl Store {
         };
         let kind = old.as_ref().map_or(ValueKind::Json, Item::kind);
         let expires_at = old.as_ref().and_then(Item::expires_at);
-        self.put(Item::new(key, kind, sum.to_string().as_bytes(), index, expires_at));
+        self.put(Item::new(key, kind, sum.to_string().as_bytes(), version, expires_at));
         one(old.as_ref(), Outcome::Number(sum))
     }
 
-    fn expire(&mut self, index: Index, key: &Bytes, ttl_ms: u64) -> Applied {
+    fn expire(&mut self, version: Version, key: &Bytes, ttl_ms: u64) -> Applied {
         let old = self.live(key);
         if let Some(old) = &old {
             // Nothing is left of a key whose time is up at once: what Redis does.
             if ttl_ms == 0 {
                 self.take(key);
             } else {
-                self.put(old.with_expiry(index, self.expiry(Some(ttl_ms))));
+                self.put(old.with_expiry(version, self.expiry(Some(ttl_ms))));
             }
         }
         one(old.as_ref(), Outcome::Touched(old.is_some()))
     }
 
-    fn persist(&mut self, index: Index, key: &Bytes) -> Applied {
+    fn persist(&mut self, version: Version, key: &Bytes) -> Applied {
         let old = self.live(key);
         let expiring = old.as_ref().filter(|item| item.expires_at().is_some());
         if let Some(item) = expiring {
-            self.put(item.with_expiry(index, None));
+            self.put(item.with_expiry(version, None));
         }
         one(old.as_ref(), Outcome::Touched(expiring.is_some()))
     }
 
-    fn batch(&mut self, index: Index, pairs: &[Pair]) -> Applied {
+    fn batch(&mut self, version: Version, pairs: &[Pair]) -> Applied {
         // All before the first write: a key that stands twice had the same version before the batch both times.
         let prior = pairs.iter().map(|pair| version_of(self.live(&pair.key).as_ref())).collect();
         for pair in pairs {
-            self.write(index, pair);
+            self.write(version, pair);
         }
         Applied { outcome: Outcome::Batch { written: pairs.len() as u64 }, prior: Prior::Many(prior) }
     }
@@ -164,9 +170,9 @@ impl Store {
     }
 
     /// Writes the pair, and gives the live item in whose place it comes.
-    fn write(&mut self, index: Index, pair: &Pair) -> Option<Item> {
+    fn write(&mut self, version: Version, pair: &Pair) -> Option<Item> {
         let expires_at = self.expiry(pair.ttl_ms);
-        let item = Item::new(&pair.key, pair.value.kind, &pair.value.bytes, index, expires_at);
+        let item = Item::new(&pair.key, pair.value.kind, &pair.value.bytes, version, expires_at);
         let log_time = self.log_time();
         self.put(item).filter(|old| !old.is_expired(log_time))
     }
@@ -185,8 +191,8 @@ const fn internal() -> Applied {
     Applied { outcome: Outcome::Internal, prior: Prior::Unknown }
 }
 
-fn version_of(item: Option<&Item>) -> Index {
-    item.map_or(Index::ZERO, Item::version)
+fn version_of(item: Option<&Item>) -> Version {
+    item.map_or(Version::ABSENT, Item::version)
 }
 
 /// A whole number in decimal, with or without a sign, and nothing else.

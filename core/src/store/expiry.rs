@@ -9,8 +9,8 @@ use bytes::Bytes;
 use super::item::Item;
 use super::tree::Tree;
 use crate::command::ValueKind;
-use crate::position::Index;
 use crate::time::WallMs;
+use crate::version::Version;
 
 /// An ordered set of expiries. Each is an item without a value, whose key is the expiry (big-endian, so that
 /// byte order is time order) and the key that expires.
@@ -23,7 +23,7 @@ impl Expiries {
     /// Notes when `item` expires, if it does. Gives the bytes that this takes.
     pub(super) fn add(&mut self, item: &Item) -> u64 {
         item.expires_at().map_or(0, |at| {
-            let mark = Item::new(&mark_key(at, item.key()), ValueKind::Bytes, &[], Index::ZERO, None);
+            let mark = Item::new(&mark_key(at, item.key()), ValueKind::Bytes, &[], Version::ABSENT, None);
             let bytes = mark.heap_bytes();
             self.marks.insert(mark);
             bytes

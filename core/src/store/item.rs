@@ -13,9 +13,9 @@ use triomphe::Arc;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::command::ValueKind;
-use crate::position::Index;
 use crate::store::StateHash;
 use crate::time::WallMs;
+use crate::version::Version;
 
 /// One key with its value, version and expiry; cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -34,7 +34,7 @@ const KEY_MASK: u32 = JSON - 1;
 /// The parts of an item's bytes, borrowed.
 #[derive(Clone, Copy)]
 struct Parts<'a> {
-    version: Index,
+    version: Version,
     kind: ValueKind,
     expires_at: Option<WallMs>,
     key: &'a [u8],
@@ -43,7 +43,7 @@ struct Parts<'a> {
 
 impl Item {
     /// An item of these parts. Keys are at most [`ITEM_KEY_BYTES_MAX`] long.
-    pub fn new(key: &[u8], kind: ValueKind, value: &[u8], version: Index, expires_at: Option<WallMs>) -> Self {
+    pub fn new(key: &[u8], kind: ValueKind, value: &[u8], version: Version, expires_at: Option<WallMs>) -> Self {
         // The door and the record codec refuse keys that are orders of magnitude shorter.
         assert!(key.len() <= ITEM_KEY_BYTES_MAX, "a key of {} bytes came past the limits", key.len());
         let kind = match kind {
@@ -79,8 +79,8 @@ impl Item {
         self.parts().kind
     }
 
-    /// The index of the entry that last wrote the key, its value or its expiry.
-    pub fn version(&self) -> Index {
+    /// Which entry last wrote the key, its value or its expiry.
+    pub fn version(&self) -> Version {
         self.parts().version
     }
 
@@ -105,7 +105,7 @@ impl Item {
     }
 
     /// The same item by another entry, with another expiry.
-    pub(crate) fn with_expiry(&self, version: Index, expires_at: Option<WallMs>) -> Self {
+    pub(crate) fn with_expiry(&self, version: Version, expires_at: Option<WallMs>) -> Self {
         Self::new(self.key(), self.kind(), self.value(), version, expires_at)
     }
 
@@ -128,7 +128,7 @@ impl Item {
     fn parts(&self) -> Parts<'_> {
         // Every constructor has made or checked the framing, and the bytes never change.
         split(&self.0).unwrap_or(Parts {
-            version: Index::ZERO,
+            version: Version::ABSENT,
             kind: ValueKind::Bytes,
             expires_at: None,
             key: &[],
@@ -150,7 +150,7 @@ fn split(bytes: &[u8]) -> Option<Parts<'_>> {
     };
     let (key, value) = rest.split_at_checked((head & KEY_MASK) as usize)?;
     let kind = if head & JSON == 0 { ValueKind::Bytes } else { ValueKind::Json };
-    Some(Parts { version: Index(u64::from_le_bytes(*version)), kind, expires_at, key, value })
+    Some(Parts { version: Version(u64::from_le_bytes(*version)), kind, expires_at, key, value })
 }
 
 impl fmt::Debug for Item {

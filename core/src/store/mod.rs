@@ -21,6 +21,7 @@ use bytes::Bytes;
 use crate::command::{Outcome, Ticket};
 use crate::position::Index;
 use crate::time::WallMs;
+use crate::version::{Version, VersionBase};
 
 use expiry::Expiries;
 use results::Results;
@@ -37,10 +38,10 @@ pub enum Prior {
     /// Not applied yet, or not known.
     #[default]
     Unknown,
-    /// Of a command with one key. `Index::ZERO`: absent.
-    One(Index),
+    /// Of a command with one key.
+    One(Version),
     /// Of a batch.
-    Many(Vec<Index>),
+    Many(Vec<Version>),
 }
 
 /// What [`Store::apply`] gives.
@@ -58,6 +59,7 @@ pub struct Store {
     /// What readers see.
     view: StoreView,
     expiries: Expiries,
+    version_base: VersionBase,
     hash: StateHash,
 }
 
@@ -84,6 +86,11 @@ impl Store {
     /// The incremental hash.
     pub fn hash(&self) -> StateHash {
         self.hash
+    }
+
+    /// From where the open reign counts versions.
+    pub fn version_base(&self) -> VersionBase {
+        self.version_base
     }
 
     /// Keys held, those included that have expired and are not swept yet.
@@ -141,7 +148,7 @@ impl Store {
     /// Asserts that the books agree with the items: order, counts, hash (INV-9) and expiries. Work grows with the
     /// store.
     pub fn check(&self) {
-        let mut fresh = Self::at(self.log_time());
+        let mut fresh = Self::at(self.log_time(), self.version_base);
         let mut last: Option<&[u8]> = None;
         for item in self.view.items.iter() {
             assert!(last.is_none_or(|last| last < item.key()), "INV-9: keys out of order");
@@ -156,9 +163,18 @@ impl Store {
         assert!(fresh.expiries.iter().eq(self.expiries.iter()), "INV-9: expiries are not those of the items");
     }
 
-    /// Empty, at that log time.
-    pub(crate) fn at(log_time: WallMs) -> Self {
-        Self { view: StoreView { log_time, ..StoreView::default() }, ..Self::default() }
+    /// Empty, at that log time and with that base of versions.
+    pub(crate) fn at(log_time: WallMs, version_base: VersionBase) -> Self {
+        let mut store = Self { view: StoreView { log_time, ..StoreView::default() }, ..Self::default() };
+        store.move_base(version_base);
+        store
+    }
+
+    /// A reign opens. INV-16: bases only grow, so that a version that was told in this line is not given again.
+    fn move_base(&mut self, base: VersionBase) {
+        assert!(base >= self.version_base, "INV-16: versions go back from {:?} to {base:?}", self.version_base);
+        self.hash = self.hash.minus(StateHash::of_base(self.version_base)).plus(StateHash::of_base(base));
+        self.version_base = base;
     }
 
     /// Puts an item in the place of the one with the same key, which it gives back. With [`Self::take`] the only
@@ -265,7 +281,7 @@ impl StoreView {
 /// Equal if they hold the same items and results at the same log time.
 impl PartialEq for Store {
     fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.view == other.view
+        self.hash == other.hash && self.version_base == other.version_base && self.view == other.view
     }
 }
 
@@ -273,7 +289,7 @@ impl Eq for Store {}
 
 impl Hash for Store {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.hash, self.view.keys, self.view.log_time).hash(state);
+        (self.hash, self.version_base, self.view.keys, self.view.log_time).hash(state);
     }
 }
 

@@ -24,6 +24,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::command::{Fingerprint, Outcome, TICKET_KEY_BYTES_MAX, Ticket, ValueKind};
 use crate::position::Index;
 use crate::time::WallMs;
+use crate::version::Version;
 
 /// How much is remembered. Part of the format: two nodes that differ in it diverge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +149,7 @@ impl Results {
     }
 
     fn put(&mut self, item: Item, at: WallMs) {
-        let mark = mark(at, item.version(), item.key());
+        let mark = mark(at, first_of(&item), item.key());
         self.bytes += item.heap_bytes() + mark.heap_bytes() + 2 * SLOT_BYTES;
         self.count += 1;
         self.by_key.insert(item);
@@ -161,7 +162,7 @@ impl Results {
         let Some(item) = self.by_key.remove(key) else { return change };
         change.minus(&item);
         let at = Known::of(&item).map_or(WallMs(0), |known| known.at);
-        let mark = mark(at, item.version(), key);
+        let mark = mark(at, first_of(&item), key);
         self.order.remove(mark.key());
         self.bytes -= item.heap_bytes() + mark.heap_bytes() + 2 * SLOT_BYTES;
         self.count -= 1;
@@ -204,7 +205,7 @@ impl Known {
     fn of(item: &Item) -> Option<Self> {
         let mut reader = Reader::new(item.value());
         let known = Self {
-            first: item.version(),
+            first: first_of(item),
             fingerprint: Fingerprint(reader.u128().ok()?),
             at: WallMs(reader.u64().ok()?),
             old_dropped: reader.bool().ok()?,
@@ -220,7 +221,7 @@ impl Known {
         value.put_u64_le(self.at.0);
         value.bool(self.old_dropped);
         put_outcome(&mut value, &self.outcome);
-        Item::new(key, ValueKind::Bytes, &value, self.first, None)
+        Item::new(key, ValueKind::Bytes, &value, Version(self.first.0), None)
     }
 
     /// The answer to a retry.
@@ -284,7 +285,12 @@ const MARK_BYTES: usize = 16;
 
 fn mark(at: WallMs, index: Index, key: &[u8]) -> Item {
     let mark = [&at.0.to_be_bytes()[..], &index.0.to_be_bytes(), key].concat();
-    Item::new(&mark, ValueKind::Bytes, &[], Index::ZERO, None)
+    Item::new(&mark, ValueKind::Bytes, &[], Version::ABSENT, None)
+}
+
+/// Where the version stands in an item, a result has the index of its entry.
+fn first_of(result: &Item) -> Index {
+    Index(result.version().0)
 }
 
 fn is_aged(at: WallMs, log_time: WallMs, window: Window) -> bool {
@@ -296,12 +302,12 @@ fn put_outcome(out: &mut Vec<u8>, outcome: &Outcome) {
         Outcome::Set { written, version, old } => {
             out.put_u8(SET);
             out.bool(*written);
-            out.index(*version);
+            out.put_u64_le(version.0);
             out.option(old.as_ref(), |out, old| out.long_bytes(old.as_bytes()));
         }
         Outcome::VersionMismatch { actual } => {
             out.put_u8(VERSION_MISMATCH);
-            out.index(*actual);
+            out.put_u64_le(actual.0);
         }
         Outcome::Deleted { existed } => {
             out.put_u8(DELETED);
@@ -330,10 +336,10 @@ fn take_outcome(reader: &mut Reader<'_>) -> Result<Outcome, Malformed> {
     Ok(match reader.u8()? {
         SET => Outcome::Set {
             written: reader.bool()?,
-            version: reader.index()?,
+            version: Version(reader.u64()?),
             old: reader.option(|reader| Item::from_bytes(reader.long_bytes()?).ok_or(Malformed("no item")))?,
         },
-        VERSION_MISMATCH => Outcome::VersionMismatch { actual: reader.index()? },
+        VERSION_MISMATCH => Outcome::VersionMismatch { actual: Version(reader.u64()?) },
         DELETED => Outcome::Deleted { existed: reader.bool()? },
         NUMBER => Outcome::Number(reader.u64()?.cast_signed()),
         NOT_AN_INTEGER => Outcome::NotAnInteger,
@@ -377,11 +383,11 @@ mod tests {
 
     #[test]
     fn every_outcome_comes_back_as_it_was() {
-        let old = Some(Item::new(b"k", ValueKind::Json, b"[1]", Index(3), Some(WallMs(9))));
+        let old = Some(Item::new(b"k", ValueKind::Json, b"[1]", Version(3), Some(WallMs(9))));
         let outcomes = [
-            Outcome::Set { written: true, version: Index(7), old },
-            Outcome::Set { written: false, version: Index(2), old: None },
-            Outcome::VersionMismatch { actual: Index(5) },
+            Outcome::Set { written: true, version: Version(7), old },
+            Outcome::Set { written: false, version: Version(2), old: None },
+            Outcome::VersionMismatch { actual: Version(5) },
             Outcome::Deleted { existed: true },
             Outcome::Number(-3),
             Outcome::NotAnInteger,
@@ -429,8 +435,8 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_and_the_newest_is_kept() {
-        let long = Item::new(b"k", ValueKind::Bytes, &[7; 20_000], Index(1), None);
-        let outcome = Outcome::Set { written: true, version: Index(2), old: Some(long) };
+        let long = Item::new(b"k", ValueKind::Bytes, &[7; 20_000], Version(1), None);
+        let outcome = Outcome::Set { written: true, version: Version(2), old: Some(long) };
         let mut results = Results::default();
         remember(&mut results, "a", 1, 10);
         results.remember(&ticket("b"), known(2, 10, outcome));
@@ -440,13 +446,13 @@ mod tests {
 
     #[test]
     fn an_old_value_too_long_is_dropped_and_told_so() {
-        let long = Item::new(b"k", ValueKind::Bytes, &[7; OLD_BYTES_MAX], Index(1), None);
-        let outcome = Outcome::Set { written: true, version: Index(2), old: Some(long) };
+        let long = Item::new(b"k", ValueKind::Bytes, &[7; OLD_BYTES_MAX], Version(1), None);
+        let outcome = Outcome::Set { written: true, version: Version(2), old: Some(long) };
         let mut results = Results::default();
         results.remember(&ticket("a"), known(2, 10, outcome.clone()));
         let kept = results.get(b"a", WallMs(10), WINDOW).expect("it was remembered");
         assert!(kept.old_dropped);
-        assert_eq!(kept.outcome, Outcome::Set { written: true, version: Index(2), old: None });
+        assert_eq!(kept.outcome, Outcome::Set { written: true, version: Version(2), old: None });
         // Nobody misses what nobody asked for.
         results.remember(&Ticket { wants_old: false, ..ticket("b") }, known(3, 10, outcome));
         assert!(results.get(b"b", WallMs(10), WINDOW).is_some_and(|kept| !kept.old_dropped));

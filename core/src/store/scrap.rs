@@ -21,7 +21,7 @@ impl Scrap {
     }
 
     pub(crate) fn add_store(&mut self, store: Store) {
-        let Store { view, expiries, hash: _ } = store;
+        let Store { view, expiries, version_base: _, hash: _ } = store;
         self.add_view(view);
         self.add_tree(expiries.into_tree());
     }

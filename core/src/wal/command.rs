@@ -12,6 +12,7 @@ use crate::command::{
     TICKET_KEY_BYTES_MAX, Ticket, Value, ValueKind,
 };
 use crate::ids::NodeId;
+use crate::version::Version;
 
 /// Most pairs in a [`Command::Batch`].
 pub const BATCH_PAIRS_MAX: usize = 65_536;
@@ -54,7 +55,7 @@ pub(super) fn encoded_len(command: &Command) -> usize {
         Command::Incr { key, .. } | Command::Expire { key, .. } => 2 + key.len() + 8,
         Command::Batch { pairs } => 4 + pairs.iter().map(pair_len).sum::<usize>(),
         Command::Once { ticket, command } => ticket_len(ticket) + encoded_len(command),
-        Command::EpochStart { .. } => 1,
+        Command::EpochStart { spread, .. } => 1 + if *spread > 0 { 4 } else { 0 },
         Command::Config(membership) => {
             let pause = if membership.pause.is_some() { PAUSE_BYTES } else { 0 };
             MEMBERSHIP_BYTES + pause + membership.members.iter().map(member_len).sum::<usize>()
@@ -71,7 +72,7 @@ pub(super) fn encode(out: &mut Vec<u8>, command: &Command) {
             out.put_u8(SET);
             put_pair(out, pair, condition_code(*condition));
             if let Condition::Version(version) = condition {
-                out.index(*version);
+                out.put_u64_le(version.0);
             }
         }
         Command::Delete { key } => {
@@ -104,9 +105,12 @@ pub(super) fn encode(out: &mut Vec<u8>, command: &Command) {
             put_ticket(out, ticket);
             encode(out, command);
         }
-        Command::EpochStart { kind } => {
+        Command::EpochStart { kind, spread } => {
             out.put_u8(EPOCH_START);
             out.put_u8(start_kind_code(*kind));
+            if *spread > 0 {
+                out.put_u32_le(*spread);
+            }
         }
         Command::Config(membership) => {
             out.put_u8(CONFIG);
@@ -157,7 +161,7 @@ fn take_plain(reader: &mut Reader<'_>, code: u8, share: &impl Fn(&[u8]) -> Bytes
         EXPIRE => Command::Expire { key: share(reader.short_bytes()?), ttl_ms: reader.u64()? },
         PERSIST => Command::Persist { key: share(reader.short_bytes()?) },
         BATCH => Command::Batch { pairs: take_pairs(reader, share)? },
-        EPOCH_START => Command::EpochStart { kind: take_start_kind(reader)? },
+        EPOCH_START => Command::EpochStart { kind: take_start_kind(reader)?, spread: take_spread(reader)? },
         CONFIG => Command::Config(take_membership(reader)?),
         SWEEP => Command::Sweep { keys: take_keys(reader, share)? },
         _ => return Err(Malformed("no such command")),
@@ -254,7 +258,7 @@ fn take_condition(reader: &mut Reader<'_>, code: u8) -> Result<Condition, Malfor
         0 => Ok(Condition::Always),
         1 => Ok(Condition::Absent),
         2 => Ok(Condition::Present),
-        3 => reader.index().map(Condition::Version),
+        3 => reader.u64().map(|version| Condition::Version(Version(version))),
         _ => Err(Malformed("no such condition")),
     }
 }
@@ -281,6 +285,17 @@ pub(crate) fn take_start_kind(reader: &mut Reader<'_>) -> Result<StartKind, Malf
         4 => Ok(StartKind::Election),
         5 => Ok(StartKind::Switchover),
         _ => Err(Malformed("no such kind of start")),
+    }
+}
+
+/// Entries of logs of version 2 end before it.
+fn take_spread(reader: &mut Reader<'_>) -> Result<u32, Malformed> {
+    if reader.rest().is_empty() {
+        return Ok(0);
+    }
+    match reader.u32()? {
+        0 => Err(Malformed("a spread of nothing")),
+        spread => Ok(spread),
     }
 }
 

@@ -12,9 +12,12 @@ use crate::position::Position;
 use crate::wal::frame::Tag;
 
 /// Version of all that stands in a segment that is begun now.
-pub(super) const FORMAT_VERSION: u16 = 2;
+pub(super) const FORMAT_VERSION: u16 = 3;
 
-/// The version before, which is read: its frames have no nonce, its hard states say less.
+/// Read, too: its reigns have no spread.
+const FORMAT_VERSION_2: u16 = 2;
+
+/// Read, too: its frames have no nonce besides, its hard states say less.
 const FORMAT_VERSION_1: u16 = 1;
 
 /// Length of a segment's head: one sector.
@@ -85,8 +88,8 @@ impl SegmentHead {
         }
         let mut reader = Reader::new(front.get(MAGIC.len()..).unwrap_or_default());
         match reader.u16() {
-            Ok(version @ (FORMAT_VERSION | FORMAT_VERSION_1)) => {
-                Self::fields(fields, version == FORMAT_VERSION).ok_or(HeadFault::Broken)
+            Ok(version @ (FORMAT_VERSION | FORMAT_VERSION_2 | FORMAT_VERSION_1)) => {
+                Self::fields(fields, version != FORMAT_VERSION_1).ok_or(HeadFault::Broken)
             }
             Ok(version) => Err(HeadFault::Version(version)),
             Err(_) => Err(HeadFault::Broken),

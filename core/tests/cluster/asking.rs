@@ -10,12 +10,34 @@ use synap_core::ids::RequestId;
 use synap_core::input::{Input, MemberChange, Promotion, ReadDemand, Request};
 use synap_core::position::Named;
 use synap_core::time::Time;
+use synap_core::version::Version;
 
 use super::Cluster;
 
 impl Cluster {
     pub(crate) fn set(&mut self, number: u32, key: &str, value: &str, ttl_ms: Option<u64>, concern: Option<&str>) {
         self.write(number, set(key, value, ttl_ms), concern);
+    }
+
+    /// Where the key has the version that an earlier request was told (`r3`), the one that stands there now at another node (`n2`),
+    /// or this one.
+    pub(crate) fn set_if(&mut self, number: u32, key: &str, value: &str, version: &str) {
+        let version = match version.split_at(1) {
+            ("r", request) => {
+                let told = self.versions.get(&request.parse().expect("a request's number"));
+                *told.unwrap_or_else(|| panic!("{version} was told no version"))
+            }
+            ("n", node) => self.version_at(node.parse().expect("a node's number"), key),
+            _ => Version(version.parse().expect("a version")),
+        };
+        let Command::Set { pair, .. } = set(key, value, None) else { return };
+        self.write(number, Command::Set { pair, condition: Condition::Version(version) }, None);
+    }
+
+    fn version_at(&self, number: u32, key: &str) -> Version {
+        let node = self.servers.get(&number).and_then(|server| server.node.as_ref());
+        let item = node.and_then(|node| node.view().store.get(key.as_bytes()));
+        item.map_or(Version::ABSENT, |item| item.version())
     }
 
     /// So many pairs at once, with values of this length.

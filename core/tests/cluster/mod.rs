@@ -11,15 +11,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use synap_core::command::Outcome;
 use synap_core::config::{FailoverMode, FsyncMode, RoleHint, SnapshotPolicy};
 use synap_core::ids::{LinkId, NodeId};
 use synap_core::input::{Input, LinkChange, LinkLoss};
 use synap_core::message::Message;
 use synap_core::node::Node;
-use synap_core::output::{LinkAction, Output};
+use synap_core::output::{LinkAction, Output, Reply, Written};
 use synap_core::planted::Planted;
 use synap_core::recovered::Recovered;
 use synap_core::time::{Now, Time, WallMs};
+use synap_core::version::Version;
 use synap_core::wal::{Draw, JournalConfig, Lane, recover};
 
 use asking::set;
@@ -47,6 +49,8 @@ pub(crate) struct Cluster {
     micros: u64,
     accepted: u64,
     requests: u64,
+    /// The versions that requests were told, by their numbers.
+    versions: BTreeMap<u64, Version>,
     tail_bytes_max: u64,
     uncommitted_bytes_max: u64,
     /// Whether replicas elect.
@@ -538,6 +542,9 @@ impl Cluster {
             }
         }
         for (id, reply) in out.replies {
+            if let Ok(Reply::Written(Written { outcome: Outcome::Set { version, .. }, .. })) = &reply {
+                self.versions.insert(id.0, *version);
+            }
             self.lines.push(format!("n{number} {id} {}", print::reply(&reply)));
         }
         for event in out.events {

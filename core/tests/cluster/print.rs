@@ -127,6 +127,7 @@ pub(super) fn reply(reply: &Result<Reply, Refusal>) -> String {
 /// What a write gave, where that is not plain from the question.
 fn outcome(outcome: &Outcome) -> String {
     match outcome {
+        Outcome::VersionMismatch { .. } => ", not done: the key has another version".into(),
         Outcome::Number(sum) => format!(", sum {sum}"),
         Outcome::Replayed { outcome, .. } => format!("{}, again", self::outcome(outcome)),
         Outcome::KeyReused { first } => format!(", not done: the key stands for {first}"),

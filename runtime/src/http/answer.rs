@@ -10,8 +10,9 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
-use synap_core::position::{Index, Position};
+use synap_core::position::Position;
 use synap_core::status::Role;
+use synap_core::version::Version;
 use synap_core::view::Outline;
 
 use super::problem::{Problem, millis};
@@ -44,7 +45,7 @@ pub(crate) struct Answer {
     pub(crate) content: Content,
     pub(crate) body: Body,
     /// The key's version, for `ETag`.
-    pub(crate) version: Option<Index>,
+    pub(crate) version: Option<Version>,
     /// A write's position, or the state that a read saw; the newest state if it is neither.
     pub(crate) stamp: Option<Stamp>,
 }
@@ -101,7 +102,7 @@ impl Answer {
     }
 
     /// The same with an `ETag`.
-    pub(crate) fn versioned(mut self, version: Index) -> Self {
+    pub(crate) fn versioned(mut self, version: Version) -> Self {
         self.version = Some(version);
         self
     }
@@ -182,7 +183,7 @@ impl Problem {
 }
 
 /// A version as an entity tag: in quotes.
-pub(crate) fn etag(version: Index) -> HeaderValue {
+pub(crate) fn etag(version: Version) -> HeaderValue {
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(version.0);
     let mut text = Vec::with_capacity(digits.len() + 2);

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use synap_core::command::ValueKind;
-use synap_core::position::Index as LogIndex;
 use synap_core::store::Item;
+use synap_core::version::Version;
 
 use super::problem::Problem;
 use super::query::{ReadQuery, WriteQuery, path_encode, path_key};
@@ -61,7 +61,7 @@ proptest! {
         let kept = json::value_in(read.value, &sent).unwrap();
         prop_assert!(kept.bytes.len() <= sent.len());
         prop_assert_eq!(kept.kind == ValueKind::Bytes, value.is_string());
-        let item = Item::new(key.as_bytes(), kept.kind, &kept.bytes, LogIndex(1), None);
+        let item = Item::new(key.as_bytes(), kept.kind, &kept.bytes, Version(1), None);
         let mut out = Vec::new();
         json::push_value(&mut out, &item);
         // As text, since numbers are kept to the letter; strings may be escaped in more than one way.

@@ -13,10 +13,10 @@ use serde::Deserialize;
 use synap_core::command::ValueKind;
 use synap_core::input::Request as Ask;
 use synap_core::output::Reply;
-use synap_core::position::Index;
 use synap_core::status::Role;
 use synap_core::store::Item;
 use synap_core::time::WallMs;
+use synap_core::version::Version;
 use synap_core::view::{Outline, View};
 
 use super::Front;
@@ -291,7 +291,7 @@ fn wants_octets(headers: &HeaderMap) -> bool {
 }
 
 /// Whether `If-None-Match` names this version: one of its tags, weak or strong, or `*`.
-fn names(tags: &[u8], version: Index) -> bool {
+fn names(tags: &[u8], version: Version) -> bool {
     let wanted = etag(version);
     tags.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).any(|tag| {
         let tag = tag.strip_prefix(b"W/").unwrap_or(tag);

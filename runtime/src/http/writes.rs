@@ -15,8 +15,8 @@ use synap_core::config::Concern;
 use synap_core::input::Request as Ask;
 use synap_core::message::Leader;
 use synap_core::output::{Refusal, Reply, Written};
-use synap_core::position::Index;
 use synap_core::status::Role;
+use synap_core::version::Version;
 use tokio::time::Instant;
 
 use super::answer::{Answer, Body, Stamp, push_position};
@@ -266,7 +266,7 @@ fn set(front: &Front, body: &Bytes) -> Result<Order, Problem> {
         (false, false, None) => Condition::Always,
         (true, false, None) => Condition::Absent,
         (false, true, None) => Condition::Present,
-        (false, false, Some(version)) => Condition::Version(Index(version)),
+        (false, false, Some(version)) => Condition::Version(Version(version)),
         _ => return Err(Problem::bad("`nx`, `xx` and `if_version` exclude each other")),
     };
     let pair = pair(front, asked.key, asked.value, asked.ttl, body)?;
@@ -346,7 +346,7 @@ fn answer(
                     None => out.extend_from_slice(b"null"),
                 }
             }
-            version_of_key = Some(*version).filter(|version| *version != Index::ZERO);
+            version_of_key = Some(*version).filter(|version| *version != Version::ABSENT);
             (if *done { KvResult::Done } else { KvResult::Unchanged }, 1)
         }
         Outcome::VersionMismatch { actual } => {

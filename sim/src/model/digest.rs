@@ -1,5 +1,5 @@
 //! The state hash, from its definition in `docs/formats/snapshot.md` alone: the wrapping sum of XXH3-64 over the bytes of
-//! all items, and with a seed of its own over those of the remembered results.
+//! all items, and with seeds of their own over those of the remembered results and over the base of versions.
 
 use bytes::{BufMut, Bytes};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -9,8 +9,14 @@ use super::retries::Known;
 use super::told::Told;
 
 const RESULT_SEED: u64 = 0x5245_5355_4c54;
+const BASE_SEED: u64 = 0x4241_5345;
 const JSON: u32 = 1 << 30;
 const EXPIRES: u32 = 1 << 31;
+
+/// Of the base of versions, unless it is zero.
+pub(super) fn of_base(base: u64) -> u64 {
+    if base == 0 { 0 } else { xxh3_64_with_seed(&base.to_le_bytes(), BASE_SEED) }
+}
 
 pub(super) fn of_cell(key: &Bytes, held: &Cell) -> u64 {
     xxh3_64(&cell(key, held))

@@ -2,7 +2,8 @@
 //! other. What a node holds and what clients are told is compared with it.
 //!
 //! - A key whose time is up at an entry's time is absent for that entry, and goes when an entry meets it.
-//! - A key's version is the index of the entry that last changed its value or its expiry.
+//! - A key's version is the index of the entry that last changed its value or its expiry, counted from a base that moves on with
+//!   each reign, by its spread (`docs/formats/wal.md`).
 //! - Time is the log's: it never goes back.
 //! - What was asked under an `Idempotency-Key` is done once; who asks again is told what it gave ([`retries`]).
 
@@ -31,7 +32,7 @@ pub struct Cell {
     pub bytes: Bytes,
     /// Whether it came in as JSON that is no string.
     pub json: bool,
-    /// The index of the entry that last changed it.
+    /// Which entry last changed it.
     pub version: u64,
     /// When its time is up, in milliseconds of log time.
     pub expires_at: Option<u64>,
@@ -43,6 +44,8 @@ pub struct Model {
     cells: BTreeMap<Bytes, Cell>,
     retries: Retries,
     log_time: u64,
+    /// Versions are indices, counted from here.
+    base: u64,
     digest: u64,
     /// Keys that have changed since somebody asked.
     touched: BTreeSet<Bytes>,
@@ -99,36 +102,51 @@ impl Model {
         self.digest
     }
 
+    /// Versions move on by one to two 2^25ths of what is left of 53 bits.
+    fn open(&mut self, index: u64, spread: u64) {
+        let part = ((1 << 53) - 1 - (self.base + index)) / (1 << 25);
+        if spread > 0 && part > 0 {
+            self.digest = self.digest.wrapping_sub(digest::of_base(self.base));
+            self.base += part + spread % part;
+            self.digest = self.digest.wrapping_add(digest::of_base(self.base));
+        }
+    }
+
     fn carry_out(&mut self, index: u64, command: &Command) -> Told {
+        let version = self.base + index;
         match command {
-            Command::Set { pair, condition } => self.set(index, pair, *condition),
+            Command::Set { pair, condition } => self.set(version, pair, *condition),
             Command::Delete { key } => {
                 let existed = self.live(key).is_some();
                 self.clear(key);
                 Told::Deleted(existed)
             }
-            Command::Incr { key, by } => self.incr(index, key, *by),
-            Command::Expire { key, ttl_ms } => self.expire(index, key, *ttl_ms),
+            Command::Incr { key, by } => self.incr(version, key, *by),
+            Command::Expire { key, ttl_ms } => self.expire(version, key, *ttl_ms),
             Command::Persist { key } => match self.live(key) {
                 Some(cell) if cell.expires_at.is_some() => {
-                    self.place(key, Cell { version: index, expires_at: None, ..cell });
+                    self.place(key, Cell { version, expires_at: None, ..cell });
                     Told::Touched(true)
                 }
                 Some(_) | None => Told::Touched(false),
             },
             Command::Batch { pairs } => {
-                pairs.iter().for_each(|pair| self.write(index, pair));
+                pairs.iter().for_each(|pair| self.write(version, pair));
                 Told::Batch(pairs.len() as u64)
             }
             Command::Sweep { keys } => {
                 keys.iter().for_each(|key| drop(self.live(key)));
                 Told::Internal
             }
-            Command::EpochStart { .. } | Command::Config(_) | Command::Once { .. } => Told::Internal,
+            Command::EpochStart { spread, .. } => {
+                self.open(index, (*spread).into());
+                Told::Internal
+            }
+            Command::Config(_) | Command::Once { .. } => Told::Internal,
         }
     }
 
-    fn set(&mut self, index: u64, pair: &Pair, condition: Condition) -> Told {
+    fn set(&mut self, version: u64, pair: &Pair, condition: Condition) -> Told {
         let old = self.live(&pair.key);
         let actual = old.as_ref().map_or(0, |cell| cell.version);
         let written = match condition {
@@ -139,12 +157,12 @@ impl Model {
             Condition::Version(_) => true,
         };
         if written {
-            self.write(index, pair);
+            self.write(version, pair);
         }
-        Told::Set { written, version: if written { index } else { actual }, old }
+        Told::Set { written, version: if written { version } else { actual }, old }
     }
 
-    fn incr(&mut self, index: u64, key: &Bytes, by: i64) -> Told {
+    fn incr(&mut self, version: u64, key: &Bytes, by: i64) -> Told {
         let old = self.live(key);
         let held = match &old {
             None => Some(0),
@@ -156,30 +174,30 @@ impl Model {
         let cell = Cell {
             bytes: Bytes::from(sum.to_string()),
             json: old.as_ref().is_none_or(|cell| cell.json),
-            version: index,
+            version,
             expires_at: old.and_then(|cell| cell.expires_at),
         };
         self.place(key, cell);
         Told::Number(sum)
     }
 
-    fn expire(&mut self, index: u64, key: &Bytes, ttl_ms: u64) -> Told {
+    fn expire(&mut self, version: u64, key: &Bytes, ttl_ms: u64) -> Told {
         let Some(cell) = self.live(key) else { return Told::Touched(false) };
         if ttl_ms == 0 {
             self.clear(key);
         } else {
-            self.place(key, Cell { version: index, expires_at: self.end_of(Some(ttl_ms)), ..cell });
+            self.place(key, Cell { version, expires_at: self.end_of(Some(ttl_ms)), ..cell });
         }
         Told::Touched(true)
     }
 
-    fn write(&mut self, index: u64, pair: &Pair) {
+    fn write(&mut self, version: u64, pair: &Pair) {
         let json = match pair.value.kind {
             ValueKind::Json => true,
             ValueKind::Bytes => false,
         };
         let expires_at = self.end_of(pair.ttl_ms);
-        self.place(&pair.key, Cell { bytes: pair.value.bytes.clone(), json, version: index, expires_at });
+        self.place(&pair.key, Cell { bytes: pair.value.bytes.clone(), json, version, expires_at });
     }
 
     /// What counts under the key; what does not goes.

@@ -1,10 +1,11 @@
 //! The model and the store of the core, side by side over long random logs: where they part, one of them is wrong.
 
 use bytes::Bytes;
-use synap_core::command::{Command, Condition, Fingerprint, Pair, Ticket, Value, ValueKind};
+use synap_core::command::{Command, Condition, Fingerprint, Pair, StartKind, Ticket, Value, ValueKind};
 use synap_core::position::Index;
 use synap_core::store::Store;
 use synap_core::time::WallMs;
+use synap_core::version::Version;
 
 use super::{Cell, Model, Told};
 use crate::dice::Dice;
@@ -40,13 +41,14 @@ impl Author {
         Pair { key: self.key(), value: self.value(), ttl_ms }
     }
 
-    fn plain(&mut self, index: u64) -> Command {
+    fn plain(&mut self, index: u64, base: u64) -> Command {
         match self.dice.below(12) {
             0..=2 => Command::Set { pair: self.pair(), condition: Condition::Always },
             3 => Command::Set { pair: self.pair(), condition: Condition::Absent },
             4 => Command::Set { pair: self.pair(), condition: Condition::Present },
             5 => {
-                let version = Index(index.saturating_sub(self.dice.below(12)) * self.dice.below(2));
+                let version = base + index.saturating_sub(self.dice.below(12));
+                let version = Version(version * self.dice.below(2));
                 Command::Set { pair: self.pair(), condition: Condition::Version(version) }
             }
             6 => Command::Delete { key: self.key() },
@@ -59,7 +61,10 @@ impl Author {
         }
     }
 
-    fn next(&mut self, index: u64) -> Command {
+    fn next(&mut self, index: u64, base: u64) -> Command {
+        if self.dice.chance(30) {
+            return Command::EpochStart { kind: StartKind::Restart, spread: self.dice.any() as u32 };
+        }
         if !self.tickets.is_empty() && self.dice.chance(150) {
             let (ticket, command) = self.dice.pick(&self.tickets).clone();
             let other = self.dice.chance(200);
@@ -69,7 +74,7 @@ impl Author {
         if self.dice.chance(100) {
             return Command::Sweep { keys: (0..self.dice.below(4)).map(|_| self.key()).collect() };
         }
-        let command = self.plain(index);
+        let command = self.plain(index, base);
         if self.dice.chance(300) {
             let key = Bytes::from(format!("i{}", self.dice.below(60)));
             let fingerprint = Fingerprint(u128::from(self.dice.any()));
@@ -116,7 +121,7 @@ fn the_store_does_what_the_model_does() {
         let mut at = 1_000;
         for index in 1..400 {
             at += author.step_ms();
-            let command = author.next(index);
+            let command = author.next(index, store.version_base().0);
             let told = model.apply(index, at, &command);
             let applied = Told::from(&store.apply(Index(index), WallMs(at), &command).outcome);
             agree(index, &command, &told, &applied, &model, &store);

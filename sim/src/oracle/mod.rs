@@ -23,6 +23,7 @@ mod linearizable;
 mod log_time;
 mod one_name;
 mod one_order;
+mod one_value;
 mod pauses;
 mod platter;
 mod positions;
@@ -384,6 +385,7 @@ impl Oracles {
             Box::new(linearizable::Linearizable::default()),
             Box::new(one_order::OneOrder::default()),
             Box::new(one_name::OneName::default()),
+            Box::new(one_value::OneValue::default()),
             Box::new(applied_once::AppliedOnce::default()),
             Box::new(pauses::Pauses::new(nodes)),
             Box::new(sent_on::SentOn::default()),

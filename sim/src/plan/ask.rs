@@ -25,7 +25,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use synap_core::command::{Command, Condition, Fingerprint, Pair, Ticket, Value, ValueKind};
 use synap_core::config::Concern;
-use synap_core::position::Index;
+use synap_core::version::Version;
 
 use crate::model::Look;
 
@@ -147,7 +147,7 @@ fn parse(line: &str) -> Result<Ask, &'static str> {
             Ask::Look(Look::Scan { prefix, after, limit })
         }
         "set" => {
-            let version = words.option("if_version")?.map(|version| Condition::Version(Index(version)));
+            let version = words.option("if_version")?.map(|version| Condition::Version(Version(version)));
             let condition = match (words.flag("nx"), words.flag("xx"), version) {
                 (false, false, None) => Condition::Always,
                 (true, false, None) => Condition::Absent,

@@ -16,6 +16,7 @@ use crate::config::{Concern, RoleHint};
 use crate::ids::{ClusterId, NodeId};
 use crate::position::{Epoch, Index, Position};
 use crate::time::WallMs;
+use crate::version::Version;
 use crate::wal::{Entry, HardState, Record};
 
 /// All of them.
@@ -53,7 +54,7 @@ fn condition() -> impl Strategy<Value = Condition> {
         Just(Condition::Always),
         Just(Condition::Absent),
         Just(Condition::Present),
-        any::<u64>().prop_map(|version| Condition::Version(Index(version))),
+        any::<u64>().prop_map(|version| Condition::Version(Version(version))),
     ]
 }
 
@@ -101,7 +102,8 @@ fn plain() -> impl Strategy<Value = Command> {
         (bytes(), any::<u64>()).prop_map(|(key, ttl_ms)| Command::Expire { key, ttl_ms }),
         bytes().prop_map(|key| Command::Persist { key }),
         prop::collection::vec(pair(), 0..5).prop_map(|pairs| Command::Batch { pairs }),
-        prop::sample::select(Vec::from(START_KINDS)).prop_map(|kind| Command::EpochStart { kind }),
+        (prop::sample::select(Vec::from(START_KINDS)), any::<u32>())
+            .prop_map(|(kind, spread)| Command::EpochStart { kind, spread }),
         membership().prop_map(Command::Config),
         prop::collection::vec(bytes(), 0..5).prop_map(|keys| Command::Sweep { keys }),
     ]

@@ -1,4 +1,4 @@
-//! The bytes of the log, version 1: each record, a segment's head and a frame.
+//! The bytes of the log: each record, a segment's head and a frame.
 
 extern crate std;
 
@@ -16,6 +16,7 @@ use crate::golden;
 use crate::ids::{ClusterId, NodeId};
 use crate::position::{Epoch, Index, Position};
 use crate::time::WallMs;
+use crate::version::Version;
 use crate::wal::frame::{self, Checksum, FrameHead, Kind};
 use crate::wal::segment::{FORMAT_VERSION, SegmentHead};
 use crate::wal::{Entry, HardState, Record};
@@ -85,17 +86,19 @@ fn commands() -> Vec<Command> {
         Command::Set { pair: json.clone(), condition: Condition::Always },
         Command::Set { pair: bytes.clone(), condition: Condition::Absent },
         Command::Set { pair: bytes.clone(), condition: Condition::Present },
-        Command::Set { pair: bytes.clone(), condition: Condition::Version(Index(9)) },
+        Command::Set { pair: bytes.clone(), condition: Condition::Version(Version(9)) },
         Command::Delete { key: key() },
         Command::Incr { key: key(), by: -2 },
         Command::Expire { key: key(), ttl_ms: 5 },
         Command::Persist { key: key() },
         Command::Batch { pairs: Vec::from([json, bytes]) },
         Command::Once { ticket, command: Box::new(Command::Incr { key: key(), by: 1 }) },
-        Command::EpochStart { kind: StartKind::Founding },
-        Command::EpochStart { kind: StartKind::Switchover },
+        Command::EpochStart { kind: StartKind::Founding, spread: 0 },
+        Command::EpochStart { kind: StartKind::Switchover, spread: 0 },
         Command::Config(membership),
         Command::Sweep { keys: Vec::from([key()]) },
+        // Since version 3.
+        Command::EpochStart { kind: StartKind::Forced, spread: 0x5EED },
     ])
 }
 
@@ -123,24 +126,32 @@ fn records() -> Vec<(String, Record)> {
 }
 
 #[test]
-fn records_are_those_of_version_2() {
+fn records_are_those_of_version_3() {
     let records = records();
     let lines: Vec<_> = records.iter().map(|(name, record)| (name.clone(), record.encode().to_vec())).collect();
-    let golden = golden::compare("wal-records-v2.hex", "Every record of the log: its name, its bytes.", &lines);
+    let golden = golden::compare("wal-records-v3.hex", "Every record of the log: its name, its bytes.", &lines);
     for (bytes, (name, record)) in golden.into_iter().zip(&records) {
         assert_eq!(Record::decode(&mut Bytes::from(bytes)).as_ref(), Ok(record), "{name}");
     }
 }
 
 #[test]
-fn records_of_version_1_are_read() {
-    let then = golden::of_an_older_version("wal-records-v1.hex");
-    let now = records()
-        .into_iter()
-        .filter(|(_, record)| !matches!(record, Record::HardState(HardState { needs_snapshot: true, .. })));
-    let now: Vec<_> = now.collect();
+fn records_of_older_versions_are_read() {
+    let spread = |record: &Record| match record {
+        Record::Entry(entry) => matches!(entry.command(), Ok(Command::EpochStart { spread, .. }) if spread > 0),
+        _ => false,
+    };
+    let version_2: Vec<_> = records().into_iter().filter(|(_, record)| !spread(record)).collect();
+    are_read("wal-records-v2.hex", &version_2);
+    let short = |record: &Record| !matches!(record, Record::HardState(HardState { needs_snapshot: true, .. }));
+    let version_1: Vec<_> = version_2.into_iter().filter(|(_, record)| short(record)).collect();
+    are_read("wal-records-v1.hex", &version_1);
+}
+
+fn are_read(file: &str, now: &[(String, Record)]) {
+    let then = golden::of_an_older_version(file);
     assert_eq!(then.len(), now.len());
-    for (bytes, (name, record)) in then.into_iter().zip(&now) {
+    for (bytes, (name, record)) in then.into_iter().zip(now) {
         assert_eq!(Record::decode(&mut Bytes::from(bytes)).as_ref(), Ok(record), "{name}");
     }
 }
@@ -149,8 +160,8 @@ const HEAD: SegmentHead =
     SegmentHead { seq: 2, prev: 1, first: 4, synced: 4, base: position(6), nonce: Some(0x5eed) };
 
 #[test]
-fn segments_are_those_of_version_2() {
-    assert_eq!(FORMAT_VERSION, 2, "another version has golden files of its own");
+fn segments_are_those_of_version_3() {
+    assert_eq!(FORMAT_VERSION, 3, "another version has golden files of its own");
     let frame = FrameHead { kind: Kind::Records, tag: HEAD.tag(), number: 4, synced: 4 };
     let close = FrameHead { kind: Kind::Close, number: 5, synced: 5, ..frame };
     let records = Vec::from([Record::Committed(Index(6)).encode(), set(7).record]);
@@ -160,11 +171,12 @@ fn segments_are_those_of_version_2() {
         ("close".into(), frame::encode(close, Vec::new()).concat()),
     ];
     let story = "A segment in three parts: its head, a frame with two records, the frame that closes the log.";
-    read_segment(HEAD, &golden::compare("wal-segment-v2.hex", story, &lines));
+    read_segment(HEAD, &golden::compare("wal-segment-v3.hex", story, &lines));
 }
 
 #[test]
-fn segments_of_version_1_are_read() {
+fn segments_of_older_versions_are_read() {
+    read_segment(HEAD, &golden::of_an_older_version("wal-segment-v2.hex"));
     read_segment(SegmentHead { nonce: None, ..HEAD }, &golden::of_an_older_version("wal-segment-v1.hex"));
 }
 

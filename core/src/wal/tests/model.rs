@@ -78,6 +78,7 @@ impl State {
             log_time: store.log_time(),
             history: History::default(),
             membership: Membership::default(),
+            version_base: store.version_base(),
             keys: store.keys(),
             results: store.results(),
             hash: store.hash(),

@@ -76,6 +76,7 @@ fn meta_json(file: &Path, meta: &SnapshotMeta) -> serde_json::Value {
         "cluster_id": meta.cluster.to_string(),
         "position": meta.position.to_string(),
         "log_time_ms": meta.log_time.0,
+        "version_base": meta.version_base.0,
         "keys": meta.keys,
         "idempotency_keys": meta.results,
         "armed": meta.membership.armed,

@@ -123,9 +123,10 @@ fn command_json(command: &Command) -> Value {
             }
             fields
         }
-        Command::EpochStart { kind } => json!({
+        Command::EpochStart { kind, spread } => json!({
             "command": "epoch_start",
             "kind": kind.as_str(),
+            "spread": spread,
         }),
         Command::Config(membership) => json!({
             "command": "config",

@@ -1,6 +1,6 @@
 //! One line of a rollback file, as the core writes it.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::cli::blob;
@@ -18,6 +18,11 @@ pub(super) struct Discarded {
     pub(super) operation: Operation,
     /// The key's version before it, 0 = absent; none if that was never known.
     pub(super) previous_version: Option<u64>,
+    /// The version of what it wrote. The outer one is none in files of earlier builds, whose versions are indices; the inner one where
+    /// it wrote nothing, or that is not known.
+    pub(super) version: Option<Option<u64>>,
+    /// A key whose version is at most this has not changed since the lines parted; none if that is not known.
+    pub(super) shared_version: Option<u64>,
     /// Whether the client was told that it is done.
     pub(super) answered: Answered,
     /// The index of the operation that it repeats under the same `Idempotency-Key`: this one did nothing.
@@ -92,8 +97,8 @@ impl Discarded {
     pub(super) fn parse(line: &str) -> Result<Self, String> {
         let raw: Raw = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let operation = raw.operation()?;
-        let Raw { epoch, index, at_ms, previous_version, answered, retry_of, .. } = raw;
-        Ok(Self { epoch, index, at_ms, operation, previous_version, answered, retry_of })
+        let Raw { epoch, index, at_ms, previous_version, version, shared_version, answered, retry_of, .. } = raw;
+        Ok(Self { epoch, index, at_ms, operation, previous_version, version, shared_version, answered, retry_of })
     }
 
     /// What is left of a time to live at `now_ms`, in milliseconds and at least one: what has expired since must
@@ -121,8 +126,16 @@ struct Raw {
     xx: bool,
     if_version: Option<u64>,
     previous_version: Option<u64>,
+    #[serde(default, deserialize_with = "present")]
+    version: Option<Option<u64>>,
+    shared_version: Option<u64>,
     answered: Answered,
     retry_of: Option<u64>,
+}
+
+/// What is there, be it null.
+fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Option<u64>>, D::Error> {
+    Option::deserialize(field).map(Some)
 }
 
 impl Raw {
@@ -163,12 +176,16 @@ mod tests {
 
     use super::*;
 
-    const SET: &str = r#"{"epoch":1,"leader":"00","index":7,"at_ms":1000,"operation":"set","key":"a","value":{"x":1},"ttl_ms":500,"nx":true,"previous_version":0,"concern":"quorum","answered":"yes"}"#;
+    const SET: &str = r#"{"epoch":1,"leader":"00","index":7,"at_ms":1000,"operation":"set","key":"a","value":{"x":1},"ttl_ms":500,"nx":true,"previous_version":0,"version":9,"concern":"quorum","answered":"yes"}"#;
 
     #[test]
     fn a_set_is_read_whole() {
         let line = Discarded::parse(SET).expect("good");
         assert_eq!((line.epoch, line.index, line.previous_version), (1, 7, Some(0)));
+        assert_eq!((line.version, line.shared_version), (Some(Some(9)), None));
+        let unknown = SET.replace("\"previous_version\":0,\"version\":9", "\"shared_version\":5,\"version\":null");
+        let line = Discarded::parse(&unknown).expect("good");
+        assert_eq!((line.version, line.shared_version, line.previous_version), (Some(None), Some(5), None));
         assert_eq!(line.answered, Answered::Yes);
         let Operation::Client { key, change } = line.operation else { panic!("a client's") };
         assert_eq!(key, b"a");

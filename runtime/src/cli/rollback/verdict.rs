@@ -7,11 +7,12 @@ use super::line::{Change, Condition, Discarded, Operation};
 /// What was replayed so far, to tell this replay's own changes from others'.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    /// The first discarded index: what stands below it stands on both sides of the fork.
-    first_index: u64,
+    /// Of a file of an earlier build, whose versions are indices, the first discarded one: what stands below it stands on both sides of
+    /// the fork.
+    first_index: Option<u64>,
     /// Versions that this replay left behind, by key; none where an operation was skipped.
     keys: BTreeMap<Vec<u8>, Option<u64>>,
-    /// New versions of replayed operations, by the index where they stood.
+    /// New versions of what was replayed, by the versions that it had.
     versions: BTreeMap<u64, u64>,
 }
 
@@ -32,7 +33,8 @@ pub(super) enum Verdict {
 impl Ledger {
     /// For a file with these lines.
     pub(super) fn new(lines: &[Discarded]) -> Self {
-        let first_index = lines.iter().map(|line| line.index).min().unwrap_or_default();
+        let older = lines.iter().all(|line| line.version.is_none());
+        let first_index = lines.iter().map(|line| line.index).min().filter(|_| older);
         Self { first_index, keys: BTreeMap::new(), versions: BTreeMap::new() }
     }
 
@@ -64,7 +66,9 @@ impl Ledger {
     pub(super) fn replayed(&mut self, line: &Discarded, version: u64) {
         if let Operation::Client { key, change: _ } = &line.operation {
             self.keys.insert(key.clone(), Some(version));
-            self.versions.insert(line.index, version);
+            if let Some(lost) = line.version.unwrap_or(Some(line.index)) {
+                self.versions.insert(lost, version);
+            }
         }
     }
 
@@ -81,8 +85,8 @@ impl Ledger {
             (Some(None), _) => Err("an earlier operation on this key was not replayed"),
             (Some(Some(ours)), _) => (*ours == current).then_some(()).ok_or(CHANGED),
             (None, Some(previous)) => (previous == current).then_some(()).ok_or(CHANGED),
-            // The version names the index that wrote it, and below the fork both sides hold the same.
-            (None, None) if current > 0 && current < self.first_index => Ok(()),
+            // Versions only grow, and up to the fork both sides hold the same.
+            (None, None) if current > 0 && self.is_shared(line, current) => Ok(()),
             (None, None) if current > 0 => Err(CHANGED),
             (None, None) => Err("what the key held before is not known"),
         }
@@ -93,9 +97,17 @@ impl Ledger {
             Condition::Always => true,
             Condition::Absent => current == 0,
             Condition::Present => current != 0,
-            Condition::Version(version) if version < self.first_index => version == current,
-            Condition::Version(version) => self.versions.get(&version) == Some(&current),
+            Condition::Version(version) => {
+                // A version names one value for ever; where it was an index, only below the fork.
+                let named = self.first_index.is_none_or(|first| version < first) && version == current;
+                named || self.versions.get(&version) == Some(&current)
+            }
         }
+    }
+
+    fn is_shared(&self, line: &Discarded, current: u64) -> bool {
+        self.first_index.is_some_and(|first| current < first)
+            || line.shared_version.is_some_and(|shared| current <= shared)
     }
 }
 
@@ -139,6 +151,38 @@ mod tests {
         ledger.lost(&lines[0]);
         let why = "an earlier operation on this key was not replayed";
         assert_eq!(ledger.judge(&lines[1], 10), Verdict::Skip(why));
+    }
+
+    /// As builds write it whose versions are no indices.
+    fn versioned(index: u64, previous: &str, version: u64, condition: &str) -> Discarded {
+        line(
+            index,
+            &format!(
+                r#""operation":"set","key":"a","value":"x"{condition},"version":{version},"shared_version":2009"#
+            ),
+            previous,
+        )
+    }
+
+    #[test]
+    fn versions_name_what_was_lost_and_what_took_its_place() {
+        let lines = [versioned(10, "2005", 2010, ""), versioned(11, "2010", 2011, r#","if_version":2010"#)];
+        let mut ledger = Ledger::new(&lines);
+        assert_eq!(ledger.judge(&lines[0], 2005), Verdict::Replay { version: 2005 });
+        ledger.replayed(&lines[0], 5000);
+        assert_eq!(ledger.judge(&lines[1], 5000), Verdict::Replay { version: 5000 });
+        assert_eq!(ledger.judge(&lines[1], 5001), Verdict::Skip("the key has changed since"));
+    }
+
+    #[test]
+    fn an_unknown_past_is_judged_by_the_last_version_that_both_share() {
+        let lines = [versioned(10, "null", 2010, "")];
+        let ledger = Ledger::new(&lines);
+        assert_eq!(ledger.judge(&lines[0], 2009), Verdict::Replay { version: 2009 });
+        assert_eq!(ledger.judge(&lines[0], 2010), Verdict::Skip("the key has changed since"));
+        // Whatever the indices are.
+        let unknown = [line(5000, r#""operation":"set","key":"a","value":"x","version":null"#, "null")];
+        assert_eq!(Ledger::new(&unknown).judge(&unknown[0], 9), Verdict::Skip("the key has changed since"));
     }
 
     #[test]
