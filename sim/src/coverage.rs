@@ -37,7 +37,7 @@ const MESSAGES: [&str; 17] = [
 ];
 
 /// The kinds of faults, as scripts name them.
-const FAULTS: [&str; 40] = [
+const FAULTS: [&str; 41] = [
     "kill",
     "power_cut",
     "power_cut_all",
@@ -46,6 +46,7 @@ const FAULTS: [&str; 40] = [
     "one_way",
     "reset",
     "slow_network",
+    "slow_link",
     "slow_disk",
     "full_disk",
     "fail_sync",

@@ -23,6 +23,7 @@ use synap_core::command::{Command, Condition, Pair, ValueKind};
 pub use fronted::{Fronted, Look, Question};
 pub use line::{Line, Mark};
 use retries::Retries;
+pub use retries::is_long;
 pub use told::Told;
 
 /// What stands under a key.

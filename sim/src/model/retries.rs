@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use synap_core::command::{Fingerprint, Ticket};
 
-use super::digest;
 use super::told::Told;
+use super::{Cell, digest};
 
 const RESULTS_MAX: usize = 262_144;
 const AGE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
@@ -35,6 +35,11 @@ pub(super) struct Known {
     pub(super) told: Told,
 }
 
+/// Whether a value that was under this key before is too long to be remembered for who asks again.
+pub fn is_long(key: &Bytes, old: &Cell) -> bool {
+    digest::cell(key, old).len() > OLD_BYTES_MAX
+}
+
 impl Retries {
     pub(super) fn len(&self) -> u64 {
         self.known.len() as u64
@@ -60,7 +65,7 @@ impl Retries {
         told: Told,
     ) -> u64 {
         let is_long = match &told {
-            Told::Set { old: Some(old), .. } => digest::cell(&subject, old).len() > OLD_BYTES_MAX,
+            Told::Set { old: Some(old), .. } => is_long(&subject, old),
             _ => false,
         };
         let told = if ticket.wants_old && !is_long { told } else { told.without_old() };

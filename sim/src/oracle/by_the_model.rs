@@ -14,7 +14,7 @@ use synap_core::status::Status;
 use synap_core::view::View;
 
 use crate::dice::mix;
-use crate::model::{Cell, Fronted, Line, Told};
+use crate::model::{Cell, Fronted, Line, Told, is_long};
 use crate::oracle::{Fact, Ground, Oracle};
 
 /// So many logs that a failover has parted are kept. Another one is built anew.
@@ -22,9 +22,6 @@ const LINES_MAX: usize = 4;
 
 /// Of so many states one is compared key by key.
 const WHOLE_ONE_IN: u64 = 64;
-
-/// An old value of about this length may be too long to be remembered.
-const LONG_OLD_BYTES: usize = 60_000;
 
 /// Compares states and answers with the model.
 #[derive(Debug, Default)]
@@ -223,12 +220,15 @@ impl Claim {
 
 /// What a write is to be told whose entry, or the first under whose key, gave this.
 fn expected(command: &Command, gave: &Told, told: &Told, index: u64) -> Told {
-    let (Told::Again { .. }, Command::Once { ticket, .. }) = (told, command) else { return gave.clone() };
+    let (Told::Again { .. }, Command::Once { ticket, command }) = (told, command) else { return gave.clone() };
     // The answer to a retry names the entry of the first. A retry's own entry is answered under that name, too.
     if let Told::Again { .. } = gave {
         return gave.clone();
     }
-    let long = matches!(gave, Told::Set { old: Some(old), .. } if old.bytes.len() > LONG_OLD_BYTES);
+    let long = match (gave, &**command) {
+        (Told::Set { old: Some(old), .. }, Command::Set { pair, .. }) => is_long(&pair.key, old),
+        _ => false,
+    };
     let old_dropped = ticket.wants_old && long;
     let kept = if ticket.wants_old && !long { gave.clone() } else { gave.clone().without_old() };
     Told::Again { first: index, told: Box::new(kept), old_dropped }

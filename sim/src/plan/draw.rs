@@ -3,6 +3,7 @@
 
 use synap_core::config::APPLIES_PER_TURN_MAX;
 
+use super::narrow::narrow;
 use super::wider::widen;
 use super::world::meet;
 use crate::dice::Dice;
@@ -45,6 +46,7 @@ pub fn draw(seed: u64) -> Plan {
     };
     widen(&mut plan);
     meet(&mut plan);
+    narrow(&mut plan);
     plan
 }
 

@@ -7,6 +7,7 @@ mod ask;
 mod check;
 pub(crate) mod config;
 mod draw;
+mod narrow;
 pub(crate) mod places;
 mod text;
 mod usual;
