@@ -163,6 +163,10 @@ pub enum Bug {
     LaterVotersCount,
     /// A position is known by its epoch's number, whoever is named as the leader.
     PositionByNumberAlone,
+    /// A voter is for a candidate because it has seen the master die, though nobody else has.
+    OpinionOnEvidenceAlone,
+    /// A switchover is called refused although its token is out.
+    UnknownToldRefused,
     /// Bytes of a message that is not whole yet are no contact.
     ProgressIgnored,
     /// What is discarded is freed in one turn, however large it is.
@@ -289,6 +293,8 @@ impl Planted {
     question!(forgotten_taken_for_shared, ForgottenTakenForShared);
     question!(later_voters_count, LaterVotersCount);
     question!(position_by_number_alone, PositionByNumberAlone);
+    question!(opinion_on_evidence_alone, OpinionOnEvidenceAlone);
+    question!(unknown_told_refused, UnknownToldRefused);
     question!(progress_ignored, ProgressIgnored);
     question!(freed_at_once, FreedAtOnce);
     question!(sent_counts_as_held, SentCountsAsHeld);

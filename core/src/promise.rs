@@ -44,6 +44,7 @@ pub struct Vote {
     pub(crate) granted: bool,
     pub(crate) promised: Epoch,
     pub(crate) evidence: bool,
+    pub(crate) if_dead: bool,
 }
 
 impl Ack {
@@ -117,6 +118,11 @@ impl Vote {
     /// Whether the voter has evidence that the last master's process is dead.
     pub const fn evidence(&self) -> bool {
         self.evidence
+    }
+
+    /// In a trial that is not granted: whether it would be, should a majority have such evidence.
+    pub const fn if_dead(&self) -> bool {
+        self.if_dead
     }
 }
 

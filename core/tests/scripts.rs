@@ -198,6 +198,8 @@ mod planted {
     /// Each bug with the script that finds it.
     const FOUND_BY: &[(Bug, &str)] = &[
         (Bug::VersionNamesTwo, "version_names_two"),
+        (Bug::OpinionOnEvidenceAlone, "seen_to_die_by_one_voter"),
+        (Bug::UnknownToldRefused, "switchover_of_unknown_fate"),
         (Bug::RoundsBehindBulk, "rounds_overtake_data"),
         (Bug::ProgressIgnored, "bytes_that_arrive_are_contact"),
         (Bug::TailBeforePromise, "tail_before_the_promise"),

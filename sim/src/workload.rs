@@ -272,7 +272,9 @@ pub(crate) fn said(reply: &Result<Reply, Refusal>) -> (Answer, String) {
         Ok(Reply::SwitchedOver(done)) => (Answer::Done, format!("{done:?}")),
         Ok(Reply::Configured(position)) => (Answer::Done, format!("configured at {position}")),
         Ok(Reply::Read(_) | Reply::Status(_)) => (Answer::Done, String::new()),
-        Err(refusal @ Refusal::Pending { .. }) => (Answer::Unknown, refusal.to_string()),
+        Err(refusal @ (Refusal::Pending { .. } | Refusal::Undecided { .. })) => {
+            (Answer::Unknown, refusal.to_string())
+        }
         Err(refusal) => (Answer::Refused, refusal.to_string()),
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Candidate {
     /// Voters that are asked; how they stand, once they have said it.
     asked: BTreeMap<LinkId, Asked>,
     granted: BTreeSet<NodeId>,
+    /// In the trial: who is for it if a majority has seen the last master die.
+    if_dead: BTreeSet<NodeId>,
     refused: BTreeSet<NodeId>,
     /// Who has evidence that the last master is dead.
     evidence: BTreeSet<NodeId>,
@@ -225,6 +227,7 @@ impl Node {
             epoch,
             asked: BTreeMap::new(),
             granted: BTreeSet::new(),
+            if_dead: BTreeSet::new(),
             refused: BTreeSet::new(),
             evidence: BTreeSet::new(),
             above: 0,
@@ -412,6 +415,8 @@ impl Node {
         }
         if vote.granted() {
             candidate.granted.insert(vote.voter());
+        } else if vote.if_dead() {
+            candidate.if_dead.insert(vote.voter());
         } else {
             candidate.refused.insert(vote.voter());
         }
@@ -440,9 +445,12 @@ impl Node {
         let Role::Candidate(candidate) = &self.role else { return };
         let votes = |set: &BTreeSet<NodeId>| set.iter().filter(|node| self.is_voter(**node)).count();
         let own = usize::from(self.has_own_vote());
-        let granted = votes(&candidate.granted) + own;
+        let waived = self.waiver() == Waiver::Evidence;
+        let more: BTreeSet<NodeId> = candidate.if_dead.difference(&candidate.granted).copied().collect();
+        let (more, fewer) = if waived { (votes(&more), 0) } else { (0, votes(&more)) };
+        let granted = votes(&candidate.granted) + own + more;
         let voters = self.armed().map_or(0, |membership| membership.voters().count());
-        let (majority, refused) = (self.majority(), votes(&candidate.refused));
+        let (majority, refused) = (self.majority(), votes(&candidate.refused) + fewer);
         let hasty = self.config.planted.office_before_own_promise();
         match candidate.stage {
             Stage::Pulling(_) => {}
@@ -477,6 +485,7 @@ impl Node {
         let Role::Candidate(candidate) = &mut self.role else { return };
         candidate.stage = Stage::Election;
         candidate.granted.clear();
+        candidate.if_dead.clear();
         candidate.refused.clear();
         let links: Vec<LinkId> =
             candidate.asked.iter().filter(|(_, asked)| asked.standing.is_some()).map(|(link, _)| *link).collect();

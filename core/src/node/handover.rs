@@ -218,18 +218,16 @@ impl Node {
     }
 
     /// Goes on as before, if a switchover is under way. Once the token is out, the successor may still have promised an
-    /// epoch of its own, which ends this mastership when it is heard of: nothing is lost by that, and an election follows.
+    /// epoch of its own, which ends this mastership when it is heard of: nothing is lost by that, and an election follows. Who
+    /// asked waits on until it is known which: this node has a lease from later rounds, with which no token counts any more, or another
+    /// one leads.
     pub(super) fn abort_handover(&mut self, why: &'static str, out: &mut Output) {
         let Role::Master(master) = &mut self.role else { return };
         let Some(handover) = master.handover.take() else { return };
         master.round_wanted |= handover.left;
-        if let Some(Waiting { id, .. }) = self.switching.request.take() {
-            let what = if handover.left {
-                "the successor was asked, and may still be elected"
-            } else {
-                "nothing has changed"
-            };
-            let why = alloc::format!("{what}: {why}");
+        let knows = !handover.left || self.config.planted.unknown_told_refused();
+        if let Some(Waiting { id, .. }) = self.switching.request.take_if(|_| knows) {
+            let why = alloc::format!("nothing has changed: {why}");
             out.replies.push((id, Err(Refusal::Conflict { why })));
         }
         self.tell(why);
@@ -244,7 +242,7 @@ impl Node {
         let now = self.now.mono;
         if self.is_serving() {
             if let Some(Waiting { id, .. }) = self.switching.request.take() {
-                let why = String::from("this node was elected again: nothing has changed");
+                let why = String::from("the successor was not elected: this node leads on, or was elected again");
                 out.replies.push((id, Err(Refusal::Conflict { why })));
             }
             self.release_writes(out);
@@ -257,8 +255,8 @@ impl Node {
             }
         }
         if let Some(Waiting { id, .. }) = self.switching.request.take_if(|waiting| waiting.until <= now) {
-            let why = String::from("the successor has not been heard yet: ask for the status of the cluster");
-            out.replies.push((id, Err(Refusal::Conflict { why })));
+            let why = "the successor was asked and may still be elected: ask for the status of the cluster";
+            out.replies.push((id, Err(Refusal::Undecided { why })));
         }
         self.refuse_late_writes(out);
     }

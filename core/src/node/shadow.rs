@@ -136,7 +136,15 @@ impl Shadow {
     /// INV-6, INV-7: a vote for a candidate, once its epoch is promised on this disk.
     pub(super) fn vote(&self, voter: NodeId, epoch: Epoch, evidence: bool, trusts_memory: bool) -> Option<Vote> {
         let promised = self.promised == epoch || trusts_memory;
-        promised.then_some(Vote { voter, epoch, trial: false, granted: true, promised: epoch, evidence })
+        promised.then_some(Vote {
+            voter,
+            epoch,
+            trial: false,
+            granted: true,
+            promised: epoch,
+            evidence,
+            if_dead: false,
+        })
     }
 
     /// What a replica has of a snapshot. With `durable`, its log begins after it, on disk.

@@ -243,12 +243,27 @@ impl Node {
             granted: granted && canvass.trial,
             promised: self.promised,
             evidence: self.ballot.has_evidence(),
+            if_dead: canvass.trial && !granted && self.would_vote_if_dead(canvass),
         }
     }
 
     /// Raft section 5.4.1, and the word. Numbers must ascend, not only epochs, so that every elected mastership has a
     /// number of its own and a position that people are shown means one entry.
     fn judge(&self, canvass: &Canvass) -> bool {
+        self.may_have_the_vote(canvass) && self.is_free_for(canvass)
+    }
+
+    /// Whether only the word to a master whose process it has seen die stands in the way of a vote. Alone that is no reason for one: who
+    /// took it for an opinion in favour would promise an epoch in vain, and be in the way of whoever is free first.
+    fn would_vote_if_dead(&self, canvass: &Canvass) -> bool {
+        let counts = match &self.role {
+            Role::Candidate(_) | Role::Replica(_) => canvass.waiver == Waiver::None,
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => false,
+        };
+        counts && self.ballot.has_evidence() && self.may_have_the_vote(canvass)
+    }
+
+    fn may_have_the_vote(&self, canvass: &Canvass) -> bool {
         if self.cluster != Some(canvass.cluster) || canvass.epoch.number <= self.promised.number {
             return false;
         }
@@ -262,7 +277,7 @@ impl Node {
         } else {
             canvass.last >= ours
         };
-        fresh && self.is_free_for(canvass)
+        fresh
     }
 
     /// Whether no master can count on this node's word.
@@ -273,7 +288,9 @@ impl Node {
             Role::Candidate(_) | Role::Replica(_) => {}
         }
         let waived = match canvass.waiver {
-            Waiver::None => canvass.trial && self.ballot.has_evidence(),
+            Waiver::None => {
+                canvass.trial && self.config.planted.opinion_on_evidence_alone() && self.ballot.has_evidence()
+            }
             Waiver::Evidence => self.ballot.has_evidence(),
             Waiver::Handover { epoch, round } => {
                 let late = self.config.planted.late_token_taken();

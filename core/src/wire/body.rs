@@ -577,6 +577,7 @@ fn put_vote(out: &mut Vec<u8>, vote: &Vote) {
     out.bool(vote.granted);
     out.epoch(vote.promised);
     out.bool(vote.evidence);
+    out.bool(vote.if_dead);
 }
 
 fn take_vote(reader: &mut Reader<'_>) -> Result<Vote, Malformed> {
@@ -587,6 +588,7 @@ fn take_vote(reader: &mut Reader<'_>) -> Result<Vote, Malformed> {
         granted: reader.bool()?,
         promised: reader.epoch()?,
         evidence: reader.bool()?,
+        if_dead: reader.bool()?,
     })
 }
 

@@ -151,6 +151,7 @@ fn messages() -> Vec<Message> {
             granted: true,
             promised: EPOCH,
             evidence: true,
+            if_dead: true,
         }),
         Message::Handover(Handover { epoch: EPOCH, round: 5 }),
         Message::ReadIndex(ReadIndex { epoch: EPOCH, number: 2 }),

@@ -220,14 +220,15 @@ fn message() -> impl Strategy<Value = Message> {
         ),
         (arbitrary::position(), any::<bool>()).prop_map(|(after, across)| Message::Pull(Pull { after, across })),
         canvass().prop_map(Message::Canvass),
-        (any::<u128>(), arbitrary::epoch(), arbitrary::epoch(), any::<[bool; 3]>()).prop_map(
-            |(voter, epoch, promised, [trial, granted, evidence])| Message::Vote(Vote {
+        (any::<u128>(), arbitrary::epoch(), arbitrary::epoch(), any::<[bool; 4]>()).prop_map(
+            |(voter, epoch, promised, [trial, granted, evidence, if_dead])| Message::Vote(Vote {
                 voter: NodeId(voter),
                 epoch,
                 trial,
                 granted,
                 promised,
-                evidence
+                evidence,
+                if_dead
             })
         ),
         (arbitrary::epoch(), any::<u64>()).prop_map(|(epoch, round)| Message::Handover(Handover { epoch, round })),

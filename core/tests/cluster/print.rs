@@ -60,7 +60,11 @@ pub(super) fn message(message: &Message) -> String {
         Message::Vote(vote) => {
             let what = if vote.trial() { "Opinion" } else { "Vote" };
             let evidence = if vote.evidence() { ", it saw the master die" } else { "" };
-            let side = if vote.granted() { "for" } else { "against" };
+            let side = match (vote.granted(), vote.if_dead()) {
+                (true, _) => "for",
+                (false, true) => "for if the master is dead",
+                (false, false) => "against",
+            };
             format!("{what} e{} {side}, promised e{}{evidence}", vote.epoch(), vote.promised())
         }
         Message::Handover(handover) => format!("Handover e{}", handover.epoch),

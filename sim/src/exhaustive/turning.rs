@@ -137,7 +137,9 @@ impl State {
                     (Answer::Done, format!("{} on {} disks", written.position, written.durable_on))
                 }
                 Ok(reply) => (Answer::Done, format!("{reply:?}")),
-                Err(refusal @ Refusal::Pending { .. }) => (Answer::Unknown, refusal.to_string()),
+                Err(refusal @ (Refusal::Pending { .. } | Refusal::Undecided { .. })) => {
+                    (Answer::Unknown, refusal.to_string())
+                }
                 Err(refusal) => (Answer::Refused, refusal.to_string()),
             };
             Step::Answered { op: id.0 as usize, client, node, answer, text }
