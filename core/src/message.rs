@@ -236,7 +236,10 @@ pub enum Reason {
     #[error("the cluster has as many members as it can")]
     Full,
     /// The source's log ends before what is committed here, and no promotion explains it.
-    #[error("its log ends before what is committed here, and no promotion explains that")]
+    #[error(
+        "the master's log lacks what the replica knows to be committed, and no promotion explains that: an operator says which one \
+         stays (docs/failover.md, \"A master that lacks what was answered\")"
+    )]
     SourceBehind,
     /// The state differs at the same index.
     #[error("the state differs at the same index")]

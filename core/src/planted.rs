@@ -167,6 +167,10 @@ pub enum Bug {
     OpinionOnEvidenceAlone,
     /// A switchover is called refused although its token is out.
     UnknownToldRefused,
+    /// A refusal is told each time it comes.
+    RefusalsToldAgain,
+    /// A promotion by force of a master whose line is refused begins nothing.
+    ForceWithoutEffect,
     /// Bytes of a message that is not whole yet are no contact.
     ProgressIgnored,
     /// What is discarded is freed in one turn, however large it is.
@@ -295,6 +299,8 @@ impl Planted {
     question!(position_by_number_alone, PositionByNumberAlone);
     question!(opinion_on_evidence_alone, OpinionOnEvidenceAlone);
     question!(unknown_told_refused, UnknownToldRefused);
+    question!(refusals_told_again, RefusalsToldAgain);
+    question!(force_without_effect, ForceWithoutEffect);
     question!(progress_ignored, ProgressIgnored);
     question!(freed_at_once, FreedAtOnce);
     question!(sent_counts_as_held, SentCountsAsHeld);

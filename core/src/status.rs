@@ -88,6 +88,8 @@ pub enum Alarm {
     ClockSkew,
     /// Another node's log and ours both go on beyond what they share, and an operator must say which one stays.
     LinesAtOdds,
+    /// The log of a master that was met, or of this one, lacks what a replica knows to be committed: the replica refuses it.
+    MasterBehind,
 }
 
 /// How a node's disk does.
@@ -363,6 +365,7 @@ impl Alarm {
             Self::AddressUnknown => "address_unknown",
             Self::ClockSkew => "clock_skew",
             Self::LinesAtOdds => "lines_at_odds",
+            Self::MasterBehind => "master_behind",
         }
     }
 }

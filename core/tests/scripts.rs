@@ -200,6 +200,8 @@ mod planted {
         (Bug::VersionNamesTwo, "version_names_two"),
         (Bug::OpinionOnEvidenceAlone, "seen_to_die_by_one_voter"),
         (Bug::UnknownToldRefused, "switchover_of_unknown_fate"),
+        (Bug::RefusalsToldAgain, "master_that_lacks_what_was_answered"),
+        (Bug::ForceWithoutEffect, "master_that_lacks_what_was_answered"),
         (Bug::RoundsBehindBulk, "rounds_overtake_data"),
         (Bug::ProgressIgnored, "bytes_that_arrive_are_contact"),
         (Bug::TailBeforePromise, "tail_before_the_promise"),

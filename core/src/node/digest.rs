@@ -33,6 +33,7 @@ impl Node {
             role,
             ballot,
             odds,
+            refusals,
             pausing,
             changes,
             switching,
@@ -67,7 +68,7 @@ impl Node {
         let mut sink = Sink(Xxh3::new());
         (id, cluster, promised, rng.get_word_pos(), now.mono).hash(&mut sink.0);
         (log, applied, committed, shadow, hands, self.told_log_time()).hash(&mut sink.0);
-        (ballot, odds, pausing, changes, tainted, saved_beyond, marks, proofs, flags, shown, sweeping)
+        (ballot, odds, refusals, pausing, changes, tainted, saved_beyond, marks, proofs, flags, shown, sweeping)
             .hash(&mut sink.0);
         store.hash().0.hash(&mut sink.0);
         // What has no hash of its own is known by its printed form. The sink takes everything.

@@ -189,7 +189,7 @@ impl Node {
     pub(super) fn decline(&mut self, link: LinkId, peer: &Standing, reason: Reason, out: &mut Output) {
         match reason {
             Reason::NoMaster => {}
-            _ => out.events.push(Event::Refused { node: Some(peer.node), by_peer: false, reason }),
+            _ => self.tell_refused(Some(peer.node), false, reason, out),
         }
         self.welcome(link, Verdict::Refused(reason), out);
     }

@@ -163,7 +163,7 @@ impl Node {
         if let Role::Replica(replica) = &mut self.role {
             replica.refused = Some(reason);
         }
-        out.events.push(Event::Refused { node, by_peer: false, reason });
+        self.tell_refused(node, false, reason, out);
         out.sends.push((link, Message::Bye(reason)));
         self.forget_link(link, "refused", out);
         self.close(link, out);
@@ -214,7 +214,7 @@ impl Node {
         let why = match reason {
             Reason::Resigned => "its mastership is over",
             _ => {
-                out.events.push(Event::Refused { node: self.peer_of(link), by_peer: true, reason });
+                self.tell_refused(self.peer_of(link), true, reason, out);
                 "the peer refused it"
             }
         };

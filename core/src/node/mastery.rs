@@ -348,6 +348,7 @@ impl Node {
         }
         if !known || full_sync {
             let Standing { node, name, .. } = &hello.standing;
+            self.refusals.end(*node);
             out.events.push(Event::ReplicaJoined { node: *node, name: name.clone(), full_sync });
         }
     }
@@ -434,7 +435,10 @@ impl Node {
         let Role::Master(master) = &mut self.role else { return };
         master.probing.remove(&link);
         if let Some(feed) = master.feeds.remove(&link) {
-            out.events.push(Event::ReplicaLeft { node: feed.node, name: feed.member.name, why });
+            // Who refuses this master never joined it.
+            if !self.refusals.refuses(feed.node) {
+                out.events.push(Event::ReplicaLeft { node: feed.node, name: feed.member.name, why });
+            }
             self.discarded.feed(feed.mode);
         }
     }

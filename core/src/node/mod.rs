@@ -28,6 +28,7 @@ mod own_address;
 mod pace;
 mod pausing;
 mod quarantine;
+mod refusals;
 mod regime;
 mod relief;
 mod report;
@@ -125,6 +126,7 @@ pub struct Node {
     role: Role,
     ballot: Ballot,
     odds: forks::Odds,
+    refusals: refusals::Refusals,
     pausing: Option<Pausing>,
     /// When masters changed of late.
     changes: Vec<Time>,
@@ -246,6 +248,7 @@ impl Node {
             role: Role::Replica(Replica::new(None)),
             ballot: Ballot::default(),
             odds: forks::Odds::default(),
+            refusals: refusals::Refusals::default(),
             pausing: None,
             changes: Vec::new(),
             switching: Switching::default(),

@@ -354,8 +354,7 @@ impl Node {
                     Reason::NoMaster => {}
                     _ => {
                         replica.refused = Some(reason);
-                        let node = Some(welcome.standing.node);
-                        out.events.push(Event::Refused { node, by_peer: true, reason });
+                        self.tell_refused(Some(welcome.standing.node), true, reason, out);
                     }
                 }
                 self.turn_away(link, out);
@@ -442,6 +441,7 @@ impl Node {
         if changed {
             self.note_change();
         }
+        self.refusals.end(source.node);
         self.redraw_patience();
         self.hear_master(source.promised, 0);
         if known {

@@ -506,7 +506,9 @@ impl Node {
             return;
         }
         if let Some(position) = self.reigns_since() {
-            if ask.force && self.odds.are_known(self.now.mono) {
+            let beside = self.odds.are_known(self.now.mono)
+                || self.knows_a_line_behind() && !self.config.planted.force_without_effect();
+            if ask.force && beside {
                 self.keep_this_line(id, out);
                 return;
             }
@@ -532,7 +534,8 @@ impl Node {
         self.tell("an operator promotes this node");
     }
 
-    /// Of two lines at odds the operator keeps this master's: a start by force says so in its log, and the other one yields.
+    /// Of two lines, neither of which takes this one's place or only this one the other's, the operator keeps this master's: a start by
+    /// force says so in its log, and the other one yields.
     fn keep_this_line(&mut self, id: RequestId, out: &mut Output) {
         let took_over = self.log.last();
         let promoting = super::mastery::Promoting::without_loss(id, took_over);

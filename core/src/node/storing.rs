@@ -237,6 +237,7 @@ impl Node {
             (Alarm::AddressUnknown, self.lacks_addresses()),
             (Alarm::ClockSkew, self.clock_alarm()),
             (Alarm::LinesAtOdds, self.odds.are_known(self.now.mono)),
+            (Alarm::MasterBehind, self.knows_a_line_behind()),
         ];
         all.into_iter().filter_map(|(alarm, on)| on.then_some(alarm)).collect()
     }

@@ -135,6 +135,9 @@ fn in_words(alarm: &str, node: &Client) -> String {
         "lines_at_odds" => {
             "another node went on apart, and both logs may hold what a majority has: see docs/failover.md, \"Two lines at odds\""
         }
+        "master_behind" => {
+            "a replica knows more to be committed than its master's log holds, and refuses it: see docs/failover.md, \"A master that lacks what was answered\""
+        }
         _ => "see docs/monitoring.md",
     };
     words.to_owned()

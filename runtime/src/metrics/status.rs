@@ -73,6 +73,7 @@ fn state(status: &Status) -> Vec<MetricFamily> {
         Alarm::AddressUnknown,
         Alarm::ClockSkew,
         Alarm::LinesAtOdds,
+        Alarm::MasterBehind,
         Alarm::CopiedDirectory,
     ];
     vec![
