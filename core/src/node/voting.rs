@@ -272,12 +272,11 @@ impl Node {
             return false;
         }
         let ours = self.log.last();
-        let fresh = if self.config.planted.log_freshness_by_length() {
+        if self.config.planted.log_freshness_by_length() {
             canvass.last.index >= ours.index
         } else {
             canvass.last >= ours
-        };
-        fresh
+        }
     }
 
     /// Whether no master can count on this node's word.
