@@ -111,6 +111,8 @@ pub enum Bug {
     GoodAddressOverwritten,
     /// A candidate asks those alone whom it reaches at the addresses of its membership.
     OnlyOwnDialsAsked,
+    /// A replica goes on dialling where a master says to be though nobody has ever said a word there.
+    SilenceTakenForAnAnswer,
     /// A replica looks for a master where that says to be, over and over, though another node answers there.
     WrongMasterAddressBelieved,
     /// A replica ends the link to its master after three of its own heartbeats, not of the master's.
@@ -271,6 +273,7 @@ impl Planted {
     question!(learnt_address_ignored, LearntAddressIgnored);
     question!(good_address_overwritten, GoodAddressOverwritten);
     question!(only_own_dials_asked, OnlyOwnDialsAsked);
+    question!(silence_taken_for_an_answer, SilenceTakenForAnAnswer);
     question!(wrong_master_address_believed, WrongMasterAddressBelieved);
     question!(own_heartbeat_counts, OwnHeartbeatCounts);
     question!(evidence_from_elsewhere, EvidenceFromElsewhere);

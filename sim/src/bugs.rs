@@ -167,6 +167,14 @@ pub const PLANTS: &[Plant] = &[
         ..plant("evidence_from_elsewhere", Bug::EvidenceFromElsewhere, 100)
     },
     Plant {
+        plan: Some(include_str!("../hunts/a-voter-that-can-only-call.yaml")),
+        ..plant("only_own_dials_asked", Bug::OnlyOwnDialsAsked, 100)
+    },
+    Plant {
+        plan: Some(include_str!("../seeds/a-masters-address-is-silent.yaml")),
+        ..plant("silence_taken_for_an_answer", Bug::SilenceTakenForAnAnswer, 100)
+    },
+    Plant {
         plan: Some(include_str!("../hunts/a-master-that-says-to-be-where-another-is.yaml")),
         ..plant("wrong_master_address_believed", Bug::WrongMasterAddressBelieved, 100)
     },

@@ -37,7 +37,7 @@ const MESSAGES: [&str; 17] = [
 ];
 
 /// The kinds of faults, as scripts name them.
-const FAULTS: [&str; 41] = [
+const FAULTS: [&str; 44] = [
     "kill",
     "power_cut",
     "power_cut_all",
@@ -79,6 +79,9 @@ const FAULTS: [&str; 41] = [
     "move",
     "move_all",
     "reset_proxy",
+    "restore",
+    "copy_disk",
+    "edit_replica",
 ];
 
 /// Marks that no campaign need meet. An operator of these plans makes a replica of a node whose disk was replaced, so that
@@ -128,11 +131,13 @@ impl Coverage {
             What::Misdirect(_) => "misdirect",
             What::Wipe(_) => "wipe",
             What::Restore(..) => "restore",
+            What::CopyDisk(..) => "copy_disk",
             What::OldDisk(_) => "old_disk",
             What::SwapDisks(..) => "swap_disks",
             What::WallJump(..) => "wall_jump",
             What::Promote(..) => "promote",
             What::EditRole(_) => "edit_role",
+            What::EditReplica(..) => "edit_replica",
             What::Snapshot(_) => "snapshot",
             What::Switchover(_) => "switchover",
             What::Stop(_) => "stop",

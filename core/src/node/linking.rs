@@ -136,9 +136,12 @@ impl Node {
         self.forget_words(link);
     }
 
-    /// A dial that came to nothing.
+    /// A dial that came to nothing: no connection, or nobody's word on it.
     fn note_vain(&mut self, gone: Link) {
-        if let Link { peer_host: None, dialled: Some(address), .. } = gone {
+        let silent = gone.peer_host.is_some();
+        if let Link { peer: None, dialled: Some(address), .. } = gone
+            && !(silent && self.config.planted.silence_taken_for_an_answer())
+        {
             self.dialled_in_vain(address);
         }
     }

@@ -252,8 +252,8 @@ impl Node {
         replica.seek = Seek::Waiting { until: again.then_some(until) };
     }
 
-    /// A master calls. It is dialled; where that has failed, where another node answers, or where it says to be nowhere, it is
-    /// followed on the link that it has made: one way to connect two nodes is enough.
+    /// A master calls. It is dialled; where that has failed, where nobody or another node answers, or where it says to be
+    /// nowhere, it is followed on the link that it has made: one way to connect two nodes is enough.
     pub(super) fn called_by(&mut self, link: LinkId, leader: &Standing, out: &mut Output) -> bool {
         let address = leader.replication.as_ref().map(address_text).filter(|address| is_dialable(address));
         let Role::Replica(replica) = &mut self.role else { return false };
@@ -278,7 +278,7 @@ impl Node {
         true
     }
 
-    /// No connection could be made to this address.
+    /// No connection could be made to this address, or nobody has said a word on it.
     pub(super) fn dialled_in_vain(&mut self, address: String) {
         let Role::Replica(replica) = &mut self.role else { return };
         if replica.callers.contains_key(&address) {

@@ -21,9 +21,10 @@ pub(crate) fn converged(plan: &Plan, statuses: &[Option<Status>]) -> Option<usiz
                     && status.lag_operations == 0
         })
     };
-    // Who never joined knows nobody but the master in its file.
+    // Who never joined knows nobody but the master in its file, and is sent on from there to where the present one says to be.
     let knows_nobody = |status: &Option<Status>| status.as_ref().is_some_and(|status| status.cluster.is_none());
-    let excused = |status: &Option<Status>| !plan.broken.is_empty() && knows_nobody(status);
+    let excused =
+        |status: &Option<Status>| (!plan.broken.is_empty() || plan.is_hidden(master)) && knows_nobody(status);
     let mut others = statuses.iter().enumerate().filter(|(node, _)| !plan.is_broken(*node));
     (whole && others.all(|(_, status)| agrees(status) || excused(status))).then_some(master)
 }

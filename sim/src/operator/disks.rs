@@ -1,6 +1,7 @@
 //! Disks that are damaged, replaced, exchanged or put back, and what the operator does about them.
 
 use synap_core::config::RoleHint;
+use synap_core::status::{Role, State, Status};
 
 use super::{Site, plan_of};
 use crate::disk::ModelDisk;
@@ -47,6 +48,39 @@ pub(super) fn restored_disk(site: &mut impl Site, node: usize, from: usize) {
     if let Some((name, bytes)) = newest {
         site.disk(node).put_back(&name, bytes);
     }
+}
+
+/// Another machine gets a copy of a node's directory while that runs, and starts on it: as the same node, which is refused. Only where
+/// the cluster knows the first one, by a connection that stands: else the copy would be let in as that node, and nobody could tell.
+pub(super) fn copied_disk(site: &mut impl Site, fault: usize, from: usize, to: usize) -> bool {
+    let nodes = plan_of(site).nodes();
+    let leads: Vec<usize> = (0..nodes).filter(|node| site.serves(*node)).collect();
+    let streams = |status: Status| status.role == Role::Replica && status.state == State::Streaming;
+    let known = leads.len() == 1 && (leads == [from] || site.status(from).is_some_and(streams));
+    if !known || leads.contains(&to) {
+        return false;
+    }
+    site.end(to, true, "out of power, and gets a copy of another one's disk");
+    let mut copy = site.disk(from).clone();
+    copy.power_cut();
+    site.disk(to).restore(&copy);
+    site.operator().copies.insert(fault, copy);
+    site.see(&Fact::DiskLost { node: to });
+    site.see(&Fact::Copied { from, to });
+    site.start_after(RESTART_US, to);
+    true
+}
+
+/// The machine that had the copy gets an empty disk.
+pub(super) fn empty_copy(site: &mut impl Site, fault: usize, to: usize) {
+    if site.operator().copies.remove(&fault).is_none() {
+        return;
+    }
+    let status = site.status(to);
+    site.see(&Fact::CopyEnds { node: to, status: status.as_ref() });
+    site.end(to, true, "out of power, and gets an empty disk");
+    new_disk(site, to);
+    site.start_after(REPLACE_US, to);
 }
 
 /// The copy that was made when the fault began takes the place of the disk.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use synap_core::config::RoleHint;
 
-use super::disks::{damage, may_lead, new_disk, older_disk, restored_disk, swap_disks};
+use super::disks::{copied_disk, damage, empty_copy, may_lead, new_disk, older_disk, restored_disk, swap_disks};
 use super::steering::{begin_loop, end_loop, loop_goes_on, stop_waiting, strike_aimed};
 use super::{Operator, Order, Site, hold, leads, move_on, plan_of, release};
 use crate::dice::mix;
@@ -67,7 +67,7 @@ pub(crate) fn fault_goes_on(site: &mut impl Site, number: usize) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
     Took,
-    /// It hits whoever leads, and nobody does.
+    /// It hits whoever leads or follows, and nobody does.
     NobodyLed,
     /// It hits whoever comes into a state, and nobody has yet.
     Waits,
@@ -103,6 +103,10 @@ fn begin<S: Site>(site: &mut S, number: usize, what: &What, lasts: Duration) -> 
             hold(site, node.into(), true);
             restored_disk(site, node.into(), from.into());
         }
+        What::CopyDisk(from, to) if !copied_disk(site, number, from.into(), to.into()) => {
+            return Effect::NobodyLed;
+        }
+        What::CopyDisk(..) => {}
         What::OldDisk(node) => {
             let mut copy = site.disk(node.into()).clone();
             copy.power_cut();
@@ -119,6 +123,12 @@ fn begin<S: Site>(site: &mut S, number: usize, what: &What, lasts: Duration) -> 
             hold(site, node.into(), false);
             if may_lead(site, node.into()) {
                 site.setup(node.into(), |setup| setup.role = RoleHint::Master);
+            }
+        }
+        What::EditReplica(node, master) => {
+            hold(site, node.into(), false);
+            if may_lead(site, node.into()) {
+                site.setup(node.into(), |setup| (setup.role, setup.master) = (RoleHint::Replica, master.into()));
             }
         }
         What::Snapshot(node) => site.order(node.into(), Order::Snapshot),
@@ -170,6 +180,7 @@ pub(crate) fn fault_ends<S: Site>(site: &mut S, number: usize) {
         | What::Restore(node, _)
         | What::Move(node)
         | What::EditRole(node)
+        | What::EditReplica(node, _)
         | What::Stop(node) => release(site, node.into(), 0),
         What::SwapDisks(one, other) => {
             release(site, one.into(), 0);
@@ -214,6 +225,7 @@ pub(crate) fn fault_ends<S: Site>(site: &mut S, number: usize) {
         What::FullDisk(node) => site.disk(node.into()).set_full(false),
         What::FailSync(node) => site.disk(node.into()).fail_syncs(0),
         What::OldDisk(node) => older_disk(site, number, node.into()),
+        What::CopyDisk(_, to) => empty_copy(site, number, to.into()),
         What::Pause(node) => site.go_on(node.into()),
         What::Skew(node, versions) => reversion(site, node.into(), -versions),
         What::Garble(node) => site.garble(node.into(), false),
@@ -236,13 +248,14 @@ pub(crate) fn fault_ends<S: Site>(site: &mut S, number: usize) {
 /// A fault is at work on the nodes that it names, on the master that it hit, or on all where it names none, until it ends.
 fn ails(site: &mut impl Site, number: usize, begins: bool) {
     let plan = plan_of(site);
-    let named = plan.faults[number].what.nodes(plan.nodes());
+    let named = plan.faults[number].what.ails(plan.nodes());
     let hit = match plan.faults[number].what {
         ref what if what.chooses() => site.operator().hit.get(&number).copied().into_iter().collect(),
         What::Flood(_) => Vec::new(),
         What::SlowLink(.., rate) if plan.is_enough(rate) => Vec::new(),
         // Writes wait for a handover, whoever it was asked of.
         What::Switchover(_) => (0..plan.nodes()).collect(),
+        What::HangDisk(..) => named,
         _ if named.is_empty() => (0..plan.nodes()).collect(),
         _ => named,
     };

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use synap_core::config::RoleHint;
-use synap_core::status::Status;
+use synap_core::status::{State, Status};
 
 use super::{Operator, Site, plan_of};
+use crate::disk::Hand;
 use crate::oracle::{Fact, Look};
 use crate::plan::config::REPLICATION_PORT;
 use crate::plan::places::Named;
@@ -27,8 +28,13 @@ pub(super) fn look(site: &mut impl Site) {
         (0..nodes).map(|from| (0..nodes).map(|to| from == to || site.is_open(from, to)).collect()).collect();
     let finds: Vec<Vec<bool>> = (0..nodes).map(|node| finds(site, node, statuses[node].as_ref())).collect();
     let Operator { ailing, touched, .. } = site.operator();
-    let well: Vec<bool> =
+    let mut well: Vec<bool> =
         ailing.iter().zip(touched).map(|(ails, touched)| !std::mem::take(touched) && *ails == 0).collect();
+    // A hand on the disk that does nothing but write snapshots ails whoever takes one from its master.
+    for (node, well) in well.iter_mut().enumerate() {
+        let syncs = statuses[node].as_ref().is_some_and(|status| status.state == State::Syncing);
+        *well &= !(syncs && site.disk(node).hangs(Hand::Snapshot));
+    }
     let served_at = site.served_at();
     site.see(&Fact::Looked(Look { well: &well, open: &open, finds: &finds, statuses: &statuses, served_at }));
     knock(site);

@@ -58,6 +58,10 @@ impl Commits {
     }
 
     fn membership_is_durable(&mut self, ground: &Ground<'_>, node: usize, append: &Append) -> Result<(), String> {
+        // Who keeps no log has no place for it, and whoever votes has.
+        if !ground.plan.keeps_log(node) {
+            return Ok(());
+        }
         let upto = Index(append.prev.index.0 + append.entries.len() as u64);
         for position in ground.log.memberships(append.prev.index, upto) {
             let record = append.entries.get((position.index.0 - append.prev.index.0 - 1) as usize);

@@ -53,7 +53,9 @@ impl Oracle for FrontTells {
                 // platter; what goes is in a rollback file, and acks count only what both logs share.
                 let replaced = matches!(status.state, State::Syncing | State::RollingBack);
                 let holds = ground.platter(*node).last().index;
-                if replaced || status.positions.durable <= holds {
+                // Without a log nothing is more durable than what was taken.
+                let logless = !ground.plan.keeps_log(*node);
+                if logless || replaced || status.positions.durable <= holds {
                     return Ok(());
                 }
                 Err(format!(

@@ -1,10 +1,12 @@
 //! INV-16: one id, one process. A node's id belongs to its disk, so that no other machine ever speaks under it; and nobody speaks as
-//! node zero, which is nobody.
+//! node zero, which is nobody. A copy of a disk is known when it says who it is: it promises nothing and takes nothing, and says of itself
+//! what it is before long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use synap_core::ids::NodeId;
 use synap_core::message::Message;
+use synap_core::status::{Alarm, Status};
 
 use crate::oracle::{Fact, Ground, Oracle};
 
@@ -12,6 +14,8 @@ use crate::oracle::{Fact, Ground, Oracle};
 #[derive(Debug, Default)]
 pub(super) struct Identity {
     speaks: BTreeMap<NodeId, usize>,
+    /// Machines that run on a copy of another one's disk.
+    copies: BTreeSet<usize>,
     compared: u64,
 }
 
@@ -22,6 +26,19 @@ impl Oracle for Identity {
 
     fn see(&mut self, _ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
         match fact {
+            Fact::Copied { to, .. } => {
+                self.copies.insert(*to);
+                Ok(())
+            }
+            Fact::CopyEnds { node, status } => {
+                self.copies.remove(node);
+                self.compared += 1;
+                is_told(*status).map_err(|why| format!("n{node} runs on a copy of another one's disk, {why}"))
+            }
+            Fact::Sent { node, message, .. } if self.copies.contains(node) && takes_part(message) => {
+                Err(format!("n{node} runs on a copy of another one's disk, and takes part"))
+            }
+            Fact::Sent { node, .. } if self.copies.contains(node) => Ok(()),
             Fact::Sent { node, message, .. } => match message {
                 Message::Hello(hello) => self.speaks(*node, hello.standing.node),
                 Message::Welcome(welcome) => self.speaks(*node, welcome.standing.node),
@@ -47,6 +64,23 @@ impl Oracle for Identity {
     fn compared(&self) -> u64 {
         self.compared
     }
+}
+
+/// Whether others may build on a message.
+fn takes_part(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::Vote(_) | Message::Ack(_) | Message::Append(_) | Message::Handover(_) | Message::Canvass(_)
+    )
+}
+
+/// Whether a copy says that it is one.
+fn is_told(status: Option<&Status>) -> Result<(), &'static str> {
+    let Some(status) = status else { return Err("and is down") };
+    if !status.alarms.contains(&Alarm::CopiedDirectory) {
+        return Err("and no alarm is on");
+    }
+    Ok(())
 }
 
 impl Identity {

@@ -90,6 +90,20 @@ pub enum Fact<'a> {
         /// The other.
         other: usize,
     },
+    /// A machine starts on a copy of another one's disk, which goes on.
+    Copied {
+        /// Whose disk.
+        from: usize,
+        /// Which machine.
+        to: usize,
+    },
+    /// The copy on this machine is thrown away.
+    CopyEnds {
+        /// Which.
+        node: usize,
+        /// Its last word.
+        status: Option<&'a Status>,
+    },
     /// Recovery refused the disk of a node.
     Unrecoverable {
         /// Whose.

@@ -48,7 +48,7 @@ impl SameState {
     /// The whole log, from the first entry on, must give the state that the master serves; and so must its platter.
     fn replay(&mut self, ground: &Ground<'_>, node: usize, upto: Position, hash: StateHash) -> Result<(), String> {
         let platter = ground.platter(node);
-        let Some(recovered) = &platter.node else { return Ok(()) };
+        let Some(recovered) = platter.node.as_ref().filter(|_| ground.plan.keeps_log(node)) else { return Ok(()) };
         let (mut store, from) = match &recovered.snapshot {
             Some((meta, store)) => (store.clone(), meta.position.index.next()),
             None => (Store::default(), Index(1)),

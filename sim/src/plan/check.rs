@@ -66,7 +66,7 @@ impl Plan {
         }
         for (number, fault) in self.faults.iter().enumerate() {
             is_there(fault.what.nodes(nodes), nodes, || format!("fault {number}"))?;
-            if matches!(fault.what, What::OneWay(one, other) | What::SlowLink(one, other, _) | What::SwapDisks(one, other) | What::Restore(one, other) if one == other)
+            if matches!(fault.what, What::OneWay(one, other) | What::SlowLink(one, other, _) | What::SwapDisks(one, other) | What::Restore(one, other) | What::CopyDisk(one, other) | What::EditReplica(one, other) if one == other)
             {
                 return Err(PlanError::OneNode { number });
             }

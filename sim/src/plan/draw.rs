@@ -3,6 +3,7 @@
 
 use synap_core::config::APPLIES_PER_TURN_MAX;
 
+use super::directories::{copy, replace};
 use super::narrow::narrow;
 use super::wider::widen;
 use super::world::meet;
@@ -46,7 +47,9 @@ pub fn draw(seed: u64) -> Plan {
     };
     widen(&mut plan);
     meet(&mut plan);
+    replace(&mut plan);
     narrow(&mut plan);
+    copy(&mut plan);
     plan
 }
 
@@ -62,10 +65,14 @@ pub fn with_front(mut plan: Plan) -> Plan {
     if dice.chance(500) {
         return plan;
     }
+    // While a copy of a directory is looked at, nothing else happens.
+    let copied_at_ms =
+        plan.faults.iter().find(|fault| matches!(fault.what, What::CopyDisk(..))).map(|fault| fault.at_ms);
+    let until_ms = copied_at_ms.unwrap_or(plan.calm_at_ms).saturating_sub(500);
     for _ in 0..dice.between(1, 3) {
         let node = dice.below(plan.nodes() as u64) as u8;
         let for_ms = *dice.pick(&[50, 500, 2_000]);
-        let at_ms = dice.between(600, plan.calm_at_ms.saturating_sub(for_ms + 500));
+        let at_ms = dice.between(600, until_ms.saturating_sub(for_ms));
         let what = if dice.chance(500) { What::Stop(node) } else { What::Strangers(node) };
         plan.faults.push(Fault { at_ms, for_ms, what });
     }

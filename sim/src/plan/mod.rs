@@ -6,6 +6,7 @@
 mod ask;
 mod check;
 pub(crate) mod config;
+mod directories;
 mod draw;
 mod narrow;
 pub(crate) mod places;
@@ -275,6 +276,9 @@ pub enum What {
     Wipe(u8),
     /// The disk is replaced by one that holds the newest snapshot of the second node and nothing else, as from a backup.
     Restore(u8, u8),
+    /// The second node's machine gets a copy of the first one's directory, while that runs, and its process starts on that; when the
+    /// fault ends, it gets an empty disk. Without effect unless the first node leads, or follows the only master.
+    CopyDisk(u8, u8),
     /// When the fault ends, the machine loses its power and finds its disk as it was when the fault began.
     OldDisk(u8),
     /// Two machines lose their power, and each has the other's disk when it starts again at the end of the fault.
@@ -286,6 +290,9 @@ pub enum What {
     /// The operator stops the node, writes `role: master` into its file, unless the node belongs to no cluster yet,
     /// and starts it again.
     EditRole(u8),
+    /// The operator stops the node, writes `role: replica` and the second node as its master into its file, unless it belongs to no
+    /// cluster yet, and starts it again.
+    EditReplica(u8, u8),
     /// The operator asks for a snapshot.
     Snapshot(u8),
     /// The process is asked to end in good order, and started again when the fault ends (level B).
@@ -401,7 +408,9 @@ impl What {
             Self::OneWay(from, to)
             | Self::SlowLink(from, to, _)
             | Self::SwapDisks(from, to)
-            | Self::Restore(from, to) => {
+            | Self::Restore(from, to)
+            | Self::EditReplica(from, to)
+            | Self::CopyDisk(from, to) => {
                 vec![usize::from(*from), usize::from(*to)]
             }
             Self::Partition(side) => side.iter().copied().map(usize::from).collect(),
@@ -417,6 +426,18 @@ impl What {
             | Self::KillSyncing
             | Self::ResetSyncing
             | Self::Flood(_) => Vec::new(),
+        }
+    }
+
+    /// The nodes that are not well while it lasts: of two, one may only be what the other is given.
+    pub fn ails(&self, nodes: usize) -> Vec<usize> {
+        match self {
+            Self::Restore(node, _) | Self::CopyDisk(_, node) | Self::EditReplica(node, _) => {
+                vec![usize::from(*node)]
+            }
+            // What needs only the log goes on.
+            Self::HangDisk(_, Hand::Snapshot) => Vec::new(),
+            _ => self.nodes(nodes),
         }
     }
 
@@ -451,7 +472,8 @@ impl Plan {
     /// Whether anything in it may make an acknowledged write disappear from the final log, by the rules of what a
     /// concern means: a change of master by promotion, or a disk that is lost.
     pub fn changes_master(&self) -> bool {
-        let promotes = |fault: &Fault| matches!(fault.what, What::Promote(..) | What::EditRole(_));
+        let promotes =
+            |fault: &Fault| matches!(fault.what, What::Promote(..) | What::EditRole(_) | What::EditReplica(..));
         self.ruins_disks() || self.faults.iter().any(promotes)
     }
 
@@ -488,5 +510,13 @@ impl Plan {
 }
 
 pub(crate) fn ruins_disk(what: &What) -> bool {
-    matches!(what, What::Wipe(_) | What::Restore(..) | What::Rot(_) | What::Spoil(_) | What::Misdirect(_))
+    matches!(
+        what,
+        What::Wipe(_)
+            | What::Restore(..)
+            | What::CopyDisk(..)
+            | What::Rot(_)
+            | What::Spoil(_)
+            | What::Misdirect(_)
+    )
 }

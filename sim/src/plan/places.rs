@@ -56,6 +56,17 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Whether what this node is known to say of itself leads to somebody else or to nobody: what it tells is wrong, or it is seen where a
+    /// proxy is that it calls through. Those who look for it find it only when it calls.
+    pub(crate) fn is_hidden(&self, node: usize) -> bool {
+        let knobs = &self.knobs;
+        let misplaced = u8::try_from(node).is_ok_and(|node| knobs.misplaced.contains_key(&node));
+        let behind = node != 0 && !knobs.proxied.is_empty() && lists(&knobs.unaddressed, node);
+        misplaced || behind || lists(&knobs.misaddressed, node)
+    }
+}
+
 /// Whether a list of a plan names this node.
 pub(super) fn lists(list: &[u8], node: usize) -> bool {
     list.iter().any(|listed| usize::from(*listed) == node)

@@ -51,7 +51,9 @@ fn addresses(plan: &mut Plan, dice: &mut Dice) {
     }
     let wrong = dice.below(u64::from(nodes)) as u8;
     // Where the first master tells a wrong address, files name the right one.
-    if dice.chance(300) && (wrong != 0 || !plan.knobs.one_name) {
+    // Who is taken out is called by nobody, and sent on to where the master says to be.
+    let all_stay = !plan.removes_members();
+    if dice.chance(300) && all_stay && (wrong != 0 || !plan.knobs.one_name) {
         let other = (wrong + dice.between(1, u64::from(nodes) - 1) as u8) % nodes;
         silent.retain(|node| *node != wrong);
         if dice.chance(500) {
@@ -60,7 +62,9 @@ fn addresses(plan: &mut Plan, dice: &mut Dice) {
             plan.knobs.misplaced.insert(wrong, other);
         }
     }
-    if !plan.knobs.proxied.is_empty() {
+    if !plan.knobs.proxied.is_empty() && !all_stay {
+        silent.clear();
+    } else if !plan.knobs.proxied.is_empty() {
         // Whoever calls through a proxy is seen where the proxy is, and tells nothing better: as good as a wrong address.
         let wrong = plan.knobs.misaddressed.len() + plan.knobs.misplaced.len();
         let proxied = silent.iter().copied().filter(|node| lists(&plan.knobs.proxied, usize::from(*node)));
@@ -124,13 +128,10 @@ fn moves(plan: &Plan, dice: &mut Dice) -> Vec<Fault> {
 /// nobody passes on what another has learnt, so that two that do not find each other stay apart until one of them leads. Where a master
 /// may be found by its calls alone, nobody may be.
 fn lost_at_most(plan: &Plan) -> usize {
-    let knobs = &plan.knobs;
-    let hidden = knobs.unaddressed.iter().filter(|_| !knobs.proxied.is_empty());
-    let mut wrong = knobs.misaddressed.iter().chain(knobs.misplaced.keys()).chain(hidden);
-    if wrong.any(|node| *node != 0) {
+    if (0..plan.nodes()).any(|node| plan.is_hidden(node)) {
         return 0;
     }
-    if knobs.voters_max < plan.nodes() as u32 || plan.removes_members() {
+    if plan.knobs.voters_max < plan.nodes() as u32 || plan.removes_members() {
         // Any two may be the ones that must find each other.
         return 1;
     }

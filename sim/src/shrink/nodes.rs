@@ -70,6 +70,8 @@ fn without_in(what: &What, moved: impl Fn(u8) -> Option<u8>) -> Option<What> {
         What::Misdirect(node) => What::Misdirect(moved(*node)?),
         What::Wipe(node) => What::Wipe(moved(*node)?),
         What::Restore(node, from) => What::Restore(moved(*node)?, moved(*from)?),
+        What::CopyDisk(from, to) => What::CopyDisk(moved(*from)?, moved(*to)?),
+        What::EditReplica(node, master) => What::EditReplica(moved(*node)?, moved(*master)?),
         What::OldDisk(node) => What::OldDisk(moved(*node)?),
         What::SlowLink(from, to, rate) => What::SlowLink(moved(*from)?, moved(*to)?, *rate),
         What::SwapDisks(one, other) => What::SwapDisks(moved(*one)?, moved(*other)?),

@@ -82,6 +82,7 @@ pub(super) fn plainer(what: &What, nodes: usize) -> Vec<What> {
         What::Promote(node, true) => vec![What::Promote(*node, false)],
         What::Skew(node, _) => vec![What::Kill(*node)],
         What::Garble(node) => vec![What::Reset(*node)],
+        What::CopyDisk(_, node) | What::EditReplica(node, _) => vec![What::Kill(*node)],
         What::Restore(node, _) => vec![What::Wipe(*node), What::PowerCut(*node), What::Kill(*node)],
         What::Move(node) => vec![What::Kill(*node)],
         What::MoveAll => each().map(What::Move).collect(),

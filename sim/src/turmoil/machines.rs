@@ -58,6 +58,9 @@ impl Run {
             self.note(&[2, node as u64, u64::from(power)], || Step::Ended { node, power, text: why.to_owned() });
             self.stage.ledger().ends(node);
             self.see(&Fact::Ended { node, power });
+            if !self.stage.plan.keeps_log(node) {
+                self.see(&Fact::DiskLost { node });
+            }
         }
     }
 
