@@ -171,6 +171,9 @@ impl<N: Net> Driver<N> {
         let own = earliest(self.waiters.sweep_due(), self.put_off.due());
         self.alarm.set(&self.parts.clock, earliest(due, own));
         self.route(now.mono);
+        if let Some(watch) = &mut self.parts.watch {
+            watch.waits(self.parts.links.waiting());
+        }
     }
 
     fn route(&mut self, now: Time) {

@@ -40,6 +40,17 @@ pub struct Unobserved;
 
 impl Observer for Unobserved {}
 
+/// Bytes that wait at the ends of a node's links: of each kind those of the link that has most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Messages that are to be sent, the one that is under way included.
+    pub outgoing: usize,
+    /// Messages that came in and are for the node to take.
+    pub incoming: usize,
+    /// A message that is not whole yet.
+    pub half: usize,
+}
+
 /// Sees every turn of one node, from its first: enough to make the same node do the same again. It only looks.
 pub trait Watch: fmt::Debug + Send + 'static {
     /// A node is about to be made of these.
@@ -47,6 +58,9 @@ pub trait Watch: fmt::Debug + Send + 'static {
 
     /// A turn begins with these inputs.
     fn begins(&mut self, now: Now, inputs: &[Input]);
+
+    /// What waits at the ends of its links, once its last output has been acted on.
+    fn waits(&mut self, waiting: Waiting);
 
     /// It has ended with this output, which nobody has acted on yet, and wants the next by `due`.
     fn ends(&mut self, node: &Node, now: Now, output: &Output, due: Option<Time>);

@@ -84,6 +84,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(Some(Came::Message(message, bytes)))
     }
 
+    /// Bytes of a message that is not whole yet.
+    pub(super) fn half(&self) -> usize {
+        self.assembler.waiting() + self.buffer.len()
+    }
+
     /// Takes and forgets whatever comes, until the stream ends.
     pub(super) async fn drain(&mut self) {
         self.buffer.clear();

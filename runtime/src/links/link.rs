@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use synap_core::ids::LinkId;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::frames::{Came, FrameReader, FrameWriter, ReadError};
 use super::outgoing::{Queue, queue};
-use super::{INBOUND_BYTES_MAX, LinkReport, News, Shared};
+use super::{INBOUND_BYTES_MAX, Incoming, LinkReport, News, Shared};
 use crate::net::{Connected, Net};
 
 /// How often the node is told at most that a part of a message has come: often enough for the shortest heartbeats, and too
@@ -90,7 +91,8 @@ async fn run<N: Net>(shared: &Shared<N>, link: LinkId, stream: N::Stream, start:
     };
     let (outgoing, mut queue) = queue(shared.settings.queue_bytes_max);
     let cut = queue.cut();
-    shared.report(link, News::Up { peer_host, reached, outgoing }).await;
+    let incoming = Arc::clone(&reader.incoming);
+    shared.report(link, News::Up { peer_host, reached, outgoing, incoming }).await;
 
     let mut writer = FrameWriter::new(writing, shared.settings.write_timeout);
     let loss = tokio::select! {
@@ -127,6 +129,7 @@ struct Reader<'a, N, R> {
     frames: FrameReader<R>,
     /// Bytes of messages that may wait for the driver.
     room: Arc<Semaphore>,
+    incoming: Arc<Incoming>,
     /// When the node was last told that something is coming in.
     told: Instant,
 }
@@ -135,7 +138,8 @@ type First = Result<(Message, usize), ReadError>;
 
 impl<'a, N: Net, R: AsyncRead + Unpin> Reader<'a, N, R> {
     fn new(shared: &'a Shared<N>, link: LinkId, frames: FrameReader<R>) -> Self {
-        Self { shared, link, frames, room: Arc::new(Semaphore::new(INBOUND_BYTES_MAX)), told: Instant::now() }
+        let room = Arc::new(Semaphore::new(INBOUND_BYTES_MAX));
+        Self { shared, link, frames, room, incoming: Arc::default(), told: Instant::now() }
     }
 
     /// What an accepted peer says first; none if it says nothing whole in time, which is nobody's concern.
@@ -176,7 +180,9 @@ impl<'a, N: Net, R: AsyncRead + Unpin> Reader<'a, N, R> {
     /// The next message. The node hears now and then that a long one is on its way.
     async fn next(&mut self) -> First {
         loop {
-            match self.frames.come().await? {
+            let came = self.frames.come().await?;
+            self.incoming.half.store(self.frames.half(), Ordering::Relaxed);
+            match came {
                 Came::Message(message, bytes) => return Ok((message, bytes)),
                 Came::Part if self.told.elapsed() >= PROGRESS_EVERY => {
                     self.told = Instant::now();
@@ -190,7 +196,8 @@ impl<'a, N: Net, R: AsyncRead + Unpin> Reader<'a, N, R> {
     async fn hand_on(&mut self, message: Message, bytes: usize) {
         let permits = u32::try_from(bytes.min(INBOUND_BYTES_MAX)).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(permits).await.expect("never closed");
-        self.shared.report(self.link, News::Message { message, _room: room }).await;
+        self.incoming.whole.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.report(self.link, News::Message { message, bytes, _room: room }).await;
     }
 }
 

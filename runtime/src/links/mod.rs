@@ -17,6 +17,7 @@ mod unreachable;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use synap_core::ids::LinkId;
@@ -28,7 +29,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::net::Net;
-use crate::observe::Observer;
+use crate::observe::{Observer, Waiting};
 use crate::settings::LinkSettings;
 use crate::tasks::Tasks;
 
@@ -56,9 +57,11 @@ enum News {
         peer_host: String,
         reached: String,
         outgoing: Outgoing,
+        incoming: Arc<Incoming>,
     },
     Message {
         message: Message,
+        bytes: usize,
         _room: OwnedSemaphorePermit,
     },
     /// A part of a message came in.
@@ -77,7 +80,16 @@ pub struct Links<N> {
 enum Entry {
     /// Being dialled; dropping the guard ends that.
     Dialling(DropGuard),
-    Standing(Outgoing),
+    Standing(Outgoing, Arc<Incoming>),
+}
+
+/// What has come in on one link and is not taken, in bytes.
+#[derive(Debug, Default)]
+struct Incoming {
+    /// Whole messages.
+    whole: AtomicUsize,
+    /// The one that is not whole yet.
+    half: AtomicUsize,
 }
 
 /// What every task of a link needs.
@@ -128,7 +140,7 @@ impl<N: Net> Links<N> {
 
     /// Queues a message. A link that is gone drops it; one whose queue is full is ended, and the loss returned.
     pub fn send(&mut self, link: LinkId, message: Message) -> Option<Input> {
-        let Some(Entry::Standing(outgoing)) = self.table.get(&link) else {
+        let Some(Entry::Standing(outgoing, _)) = self.table.get(&link) else {
             return None;
         };
         if outgoing.push(message) {
@@ -143,12 +155,14 @@ impl<N: Net> Links<N> {
     pub fn take(&mut self, report: LinkReport) -> Option<Input> {
         let LinkReport { link, news } = report;
         let input = match news {
-            News::Up { peer_host, reached, outgoing } => {
-                self.stands(link, outgoing)?;
+            News::Up { peer_host, reached, outgoing, incoming } => {
+                self.stands(link, Entry::Standing(outgoing, incoming))?;
                 Input::Link { link, change: LinkChange::Up { peer_host, reached } }
             }
-            News::Message { message, .. } => {
-                self.table.get(&link)?;
+            News::Message { message, bytes, .. } => {
+                if let Entry::Standing(_, incoming) = self.table.get(&link)? {
+                    incoming.whole.fetch_sub(bytes, Ordering::Relaxed);
+                }
                 Input::Message { link, message }
             }
             News::Progress => {
@@ -163,16 +177,29 @@ impl<N: Net> Links<N> {
         Some(input)
     }
 
-    fn stands(&mut self, link: LinkId, outgoing: Outgoing) -> Option<()> {
+    /// What waits at the ends of all links now.
+    pub fn waiting(&self) -> Waiting {
+        let mut most = Waiting::default();
+        for entry in self.table.values() {
+            if let Entry::Standing(outgoing, incoming) = entry {
+                most.outgoing = most.outgoing.max(outgoing.bytes());
+                most.incoming = most.incoming.max(incoming.whole.load(Ordering::Relaxed));
+                most.half = most.half.max(incoming.half.load(Ordering::Relaxed));
+            }
+        }
+        most
+    }
+
+    fn stands(&mut self, link: LinkId, entry: Entry) -> Option<()> {
         match (self.table.remove(&link), link.is_dialled()) {
             (Some(Entry::Dialling(guard)), true) => drop(guard.disarm()),
             (None, false) => {}
             (None, true) => return None, // Closed while it was being dialled.
-            (Some(Entry::Dialling(_)), false) | (Some(Entry::Standing(_)), _) => {
+            (Some(Entry::Dialling(_)), false) | (Some(Entry::Standing(..)), _) => {
                 unreachable!("link {link} came up twice")
             }
         }
-        self.table.insert(link, Entry::Standing(outgoing));
+        self.table.insert(link, entry);
         Some(())
     }
 

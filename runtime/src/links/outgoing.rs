@@ -62,6 +62,11 @@ impl Outgoing {
         true
     }
 
+    /// Bytes that wait, those of a message that is under way included.
+    pub(super) fn bytes(&self) -> usize {
+        self.waiting_bytes.load(Ordering::Relaxed)
+    }
+
     /// Ends the link at once; what is queued is lost.
     pub(super) fn cut(&self) {
         self.cut.cancel();

@@ -89,6 +89,8 @@ fn keeps(ground: &Ground<'_>, node: usize, kept: Kept, bytes: u64) -> Result<(),
     let (bytes_max, what) = match kept {
         Kept::Chunks => (chunks, "chunks on their way to one replica"),
         Kept::Outgoing => (window + chunks, "a queue of messages for one peer"),
+        // A message is at most one record or one chunk, or appends that go together; the next has begun to come, perhaps.
+        Kept::Half => (CHUNK_BYTES + 2 * record_bytes_max + AROUND_BYTES_MAX, "a message that is not whole"),
         Kept::Incoming => (window + chunks, "messages of one peer that wait"),
     };
     if bytes > bytes_max {

@@ -275,6 +275,8 @@ pub enum Kept {
     Outgoing,
     /// What came in on one link and waits for the node.
     Incoming,
+    /// What came in on one link of a message that is not whole yet (level B).
+    Half,
     /// Chunks of a snapshot that were sent to one replica, which has not said to have stored them.
     Chunks,
 }

@@ -15,13 +15,13 @@ use synap_core::recovered::Recovered;
 use synap_core::time::{Now, Time};
 use synap_core::view::Proof;
 use synap_core::wal::WriteBatch;
-use synap_runtime::observe::Watch;
+use synap_runtime::observe::{Waiting, Watch};
 
 use super::ledger::{Ledger, Life};
 use super::stage::{Stage, now_us};
 use crate::clock::Clock;
 use crate::dice::mix;
-use crate::oracle::{Fact, counts_votes};
+use crate::oracle::{Fact, Kept, counts_votes};
 use crate::recording::{Print, Recording};
 use crate::run::Verdict;
 use crate::trace::{Step, fingerprint};
@@ -244,6 +244,18 @@ impl Watch for Tap {
         let at = now_us();
         let mut ledger = self.stage.ledger();
         inputs.iter().for_each(|input| self.heard(&mut ledger, at, input));
+    }
+
+    fn waits(&mut self, waiting: Waiting) {
+        let at = now_us();
+        let stage = Arc::clone(&self.stage);
+        let mut ledger = stage.ledger();
+        let Waiting { outgoing, incoming, half } = waiting;
+        for (kept, bytes) in [(Kept::Outgoing, outgoing), (Kept::Incoming, incoming), (Kept::Half, half)] {
+            if bytes > 0 {
+                ledger.see(&stage.plan, at, &Fact::Keeps { node: self.node, kept, bytes: bytes as u64 });
+            }
+        }
     }
 
     fn ends(&mut self, node: &Node, now: Now, output: &Output, due: Option<Time>) {
