@@ -15,6 +15,7 @@ use synap_core::position::{Epoch, Index, Position};
 use synap_core::snapshot::{SnapshotError, SnapshotMeta, SnapshotProgress, SnapshotReader, SnapshotWriter};
 use synap_core::store::Store;
 use synap_core::time::WallMs;
+use synap_core::version::Version;
 
 fn meta(store: &Store, last: u64) -> SnapshotMeta {
     let epoch = |number| Epoch { number, leader: NodeId(0xA0 + u128::from(number)) };
@@ -318,6 +319,27 @@ fn for_the_format(mut store: Store) -> (SnapshotMeta, Store) {
     let ticket = Ticket { key: Bytes::from_static(b"order-17"), fingerprint: Fingerprint(7), wants_old: true };
     set_once(&mut store, 5, Some(ticket), b"greeting", ValueKind::Bytes, b"hi", None);
     (meta(&store, 6), store)
+}
+
+/// A node that begins with a snapshot of an older version and one that replays an older log stand at the same state, and go on to
+/// the same versions.
+#[test]
+fn old_snapshots_and_old_logs_come_to_the_same_versions() {
+    let old = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/snapshot-v3.hex"));
+    let chunks: Vec<Bytes> = old.unwrap().lines().filter(|line| !line.starts_with('#')).map(bytes_of).collect();
+    let (_, mut from_snapshot) = read(&chunks).unwrap();
+    let mut from_log = Store::default();
+    from_log.apply(Index(1), WallMs(0), &Command::EpochStart { kind: StartKind::Founding, spread: 0 });
+    let (_, mut from_log) = for_the_format(from_log);
+    for store in [&mut from_snapshot, &mut from_log] {
+        let at = store.log_time();
+        assert_eq!(store.view().get(b"list").map(|item| item.version()), Some(Version(3)), "an index then");
+        store.apply(Index(7), at, &Command::EpochStart { kind: StartKind::Restart, spread: 0x5EED });
+        set(store, 8, b"list", ValueKind::Json, b"[3]", None);
+        assert!(store.view().get(b"list").is_some_and(|item| item.version() > Version(1 << 28)));
+        store.check();
+    }
+    assert_eq!(from_snapshot, from_log);
 }
 
 fn bytes_of(hex: &str) -> Bytes {

@@ -196,10 +196,7 @@ pub const PLANTS: &[Plant] = &[
     },
     plant("log_time_jumps_ahead", Bug::LogTimeJumpsAhead, 500),
     plant("log_time_waits", Bug::LogTimeWaits, 500),
-    Plant {
-        plan: Some(include_str!("../hunts/two-masters-promoted-by-hand.yaml")),
-        ..plant("version_names_two", Bug::VersionNamesTwo, 500)
-    },
+    plant("version_names_two", Bug::VersionNamesTwo, 1000),
 ];
 
 const fn plant(name: &'static str, bug: Bug, seeds_max: u64) -> Plant {

@@ -46,24 +46,6 @@ impl Expiries {
         self.iter().next().map(|(at, _)| at)
     }
 
-    /// See [`super::Store::expired_after`].
-    pub(super) fn until(
-        &self,
-        after: Option<&(WallMs, Bytes)>,
-        at: WallMs,
-        max: usize,
-        bytes_max: usize,
-    ) -> Vec<(WallMs, Bytes)> {
-        let mut room = bytes_max;
-        let due = self.after(after).take_while(|(expires_at, _)| *expires_at <= at).take(max);
-        let fits = due.take_while(|(_, key)| {
-            let fits = room > 0;
-            room = room.saturating_sub(key.len());
-            fits
-        });
-        fits.map(|(expires_at, key)| (expires_at, Bytes::copy_from_slice(key))).collect()
-    }
-
     /// All, earliest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (WallMs, &[u8])> {
         self.after(None)

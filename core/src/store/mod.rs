@@ -137,7 +137,14 @@ impl Store {
         max: usize,
         bytes_max: usize,
     ) -> Vec<(WallMs, Bytes)> {
-        self.expiries.until(after, at, max, bytes_max)
+        let mut room = bytes_max;
+        let due = self.expiries.after(after).take_while(|(expires_at, _)| *expires_at <= at).take(max);
+        let fits = due.take_while(|(_, key)| {
+            let fits = room > 0;
+            room = room.saturating_sub(key.len());
+            fits
+        });
+        fits.map(|(expires_at, key)| (expires_at, Bytes::copy_from_slice(key))).collect()
     }
 
     /// The earliest expiry of any key after `after`.
