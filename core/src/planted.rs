@@ -111,6 +111,8 @@ pub enum Bug {
     GoodAddressOverwritten,
     /// A candidate asks those alone whom it reaches at the addresses of its membership.
     OnlyOwnDialsAsked,
+    /// A replica with a configured master never looks for one at the address of the first member of its log.
+    FirstMemberNeverDialled,
     /// A replica goes on dialling where a master says to be though nobody has ever said a word there.
     SilenceTakenForAnAnswer,
     /// A replica looks for a master where that says to be, over and over, though another node answers there.
@@ -273,6 +275,7 @@ impl Planted {
     question!(learnt_address_ignored, LearntAddressIgnored);
     question!(good_address_overwritten, GoodAddressOverwritten);
     question!(only_own_dials_asked, OnlyOwnDialsAsked);
+    question!(first_member_never_dialled, FirstMemberNeverDialled);
     question!(silence_taken_for_an_answer, SilenceTakenForAnAnswer);
     question!(wrong_master_address_believed, WrongMasterAddressBelieved);
     question!(own_heartbeat_counts, OwnHeartbeatCounts);

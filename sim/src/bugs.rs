@@ -171,6 +171,10 @@ pub const PLANTS: &[Plant] = &[
         ..plant("only_own_dials_asked", Bug::OnlyOwnDialsAsked, 100)
     },
     Plant {
+        plan: Some(include_str!("../hunts/the-first-member-is-looked-for.yaml")),
+        ..plant("first_member_never_dialled", Bug::FirstMemberNeverDialled, 100)
+    },
+    Plant {
         plan: Some(include_str!("../seeds/a-masters-address-is-silent.yaml")),
         ..plant("silence_taken_for_an_answer", Bug::SilenceTakenForAnAnswer, 100)
     },

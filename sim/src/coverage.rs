@@ -88,12 +88,11 @@ const FAULTS: [&str; 44] = [
 /// only the golden script `empty_master` has an empty master; shared entries after a snapshot want a master that
 /// has much to apply when it opens, as in the hunt for the bug that drops them; and states differ only by a bug, as in
 /// the golden script `quarantine`.
-const UNMET: [Mark; 6] = [
+const UNMET: [Mark; 5] = [
     Mark::EmptyMasterJoined,
     Mark::SharedEntriesKept,
     Mark::Quarantined,
     // Too rare for the seeds of one gate; scripts and hunts meet them.
-    Mark::LinesAtOdds,
     Mark::StoodIn,
     Mark::LateReceiptClipped,
 ];

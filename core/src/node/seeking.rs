@@ -221,18 +221,25 @@ impl Node {
         }
     }
 
-    /// A hint first, then every address that is known, in turn.
+    /// A hint first, then every address that is known, in turn: the configured one before those of the log, and none in the place
+    /// of another.
     fn next_address(&mut self) -> Option<String> {
-        let known = self.known_addresses();
-        let configured = self.config.master_address.clone();
+        let mut known = self.known_addresses();
+        let configured = self.config.master_address.clone().filter(|address| is_dialable(address));
+        if let Some(configured) = configured {
+            known.retain(|address| *address != configured);
+            if self.config.planted.first_member_never_dialled() && !known.is_empty() {
+                known.remove(0);
+            }
+            known.insert(0, configured);
+        }
         let Role::Replica(replica) = &mut self.role else { return None };
         if let Some(hint) = replica.hint.take().filter(|hint| is_dialable(hint)) {
             return Some(hint);
         }
         let attempt = usize::try_from(replica.attempts).unwrap_or(0);
         replica.attempts = replica.attempts.saturating_add(1);
-        let first = configured.filter(|_| attempt.is_multiple_of(known.len().max(1)));
-        first.or_else(|| known.get(attempt.checked_rem(known.len())?).cloned())
+        known.get(attempt.checked_rem(known.len())?).cloned()
     }
 
     /// The next dial comes after a backoff with jitter, doubled after each round of all addresses.

@@ -398,4 +398,4 @@ fn lasting(dice: &mut Dice, broken: &[u8], nodes: u8, calm_at_ms: u64) -> Vec<Fa
 }
 
 /// Longer than any run.
-const FOR_EVER_MS: u64 = 10_000_000;
+pub(super) const FOR_EVER_MS: u64 = 10_000_000;

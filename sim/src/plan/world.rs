@@ -2,6 +2,7 @@
 //! or stand for several nodes; members with other heartbeats than their fellows; disks that do nothing for a while. Drawn from
 //! streams of their own, so that the rest of a plan does not depend on it.
 
+use super::draw::FOR_EVER_MS;
 use super::places::lists;
 use crate::dice::Dice;
 use crate::disk::Hand;
@@ -11,6 +12,9 @@ use crate::plan::{Fault, Plan, What};
 const ADDRESSES_PER_MILLE: u32 = 220;
 const HEARTBEATS_PER_MILLE: u32 = 80;
 const HANGING_PER_MILLE: u32 = 150;
+
+/// How many of a thousand plans that give nodes up leave them with a disk that does nothing.
+const HANGING_FOR_GOOD_PER_MILLE: u32 = 200;
 
 /// Adds to a plan what it meets of it, if it does.
 pub(super) fn meet(plan: &mut Plan) {
@@ -28,6 +32,10 @@ pub(super) fn meet(plan: &mut Plan) {
     if dice.chance(HANGING_PER_MILLE) {
         let faults = hanging(plan, &mut dice);
         add(plan, faults);
+    }
+    let mut dice = Dice::named(plan.seed, "hanging for good");
+    if !plan.broken.is_empty() && dice.chance(HANGING_FOR_GOOD_PER_MILLE) {
+        hang_for_good(plan, &mut dice);
     }
     plan.faults.sort_by_key(|fault| fault.at_ms);
 }
@@ -157,13 +165,24 @@ fn heartbeats(plan: &mut Plan, dice: &mut Dice) {
     }
 }
 
+/// What is given up lives, and is connected; its disk does nothing any more.
+fn hang_for_good(plan: &mut Plan, dice: &mut Dice) {
+    let hand = *dice.pick(&[Hand::Log, Hand::Both]);
+    for fault in plan.faults.iter_mut().filter(|fault| fault.for_ms == FOR_EVER_MS) {
+        if let What::Kill(node) | What::PowerCut(node) | What::Pause(node) = fault.what {
+            fault.what = What::HangDisk(node, hand);
+        }
+    }
+}
+
 /// Disks that do nothing for a while, beside what brings others to lead, or their node to start again.
 fn hanging(plan: &Plan, dice: &mut Dice) -> Vec<Fault> {
     let nodes = plan.nodes() as u64;
     let mut faults = Vec::new();
     let mut at_ms = dice.between(1_500, plan.calm_at_ms.max(2_000));
     for _ in 0..dice.between(1, 3) {
-        let for_ms = *dice.pick(&[300, 300, 1_000, 1_000, 3_000, 3_000, 8_000, 8_000, 20_000, 90_000]);
+        let for_ms = *dice.pick(&[300, 300, 1_000, 1_000, 3_000, 3_000, 8_000, 8_000, 20_000]);
+        let for_ms = if dice.chance(30) { 90_000 } else { for_ms };
         let hand = *dice.pick(&[Hand::Log, Hand::Log, Hand::Snapshot, Hand::Both]);
         let node = if dice.chance(500) { 0 } else { dice.below(nodes) as u8 };
         faults.push(Fault { at_ms, for_ms, what: What::HangDisk(node, hand) });
