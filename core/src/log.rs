@@ -295,7 +295,8 @@ impl Log {
         (place < self.slots.len()).then_some(place)
     }
 
-    fn offset_of(&self, index: Index) -> u64 {
+    /// How many bytes of records this log has taken up to `index`; of what is not at hand any more, up to where it is.
+    pub fn offset_of(&self, index: Index) -> u64 {
         if index <= self.base.index {
             return self.slots.front().map_or(self.offset, |slot| slot.offset - slot.entry.record.len() as u64);
         }

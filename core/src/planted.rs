@@ -185,6 +185,32 @@ pub enum Bug {
     ChunksUnbounded,
     /// Versions count on where they counted before, whoever opens a reign.
     VersionNamesTwo,
+    /// A lease is as long as the word that it rests on, as if clocks did not drift.
+    LeaseWithoutMargin,
+    /// Rounds from before a token give a lease once the handover is given up.
+    TokenRoundCounts,
+    /// One voter's evidence is enough for the word of the others.
+    EvidenceOfOne,
+    /// A voter that has just restarted believes that it has heard nothing since a token.
+    TokenTrustedAtStart,
+    /// A master writes a membership before it has committed anything in its own epoch.
+    MembershipBeforeOwnEntry,
+    /// The answer to one question about an index answers all.
+    AnyIndexTaken,
+    /// A replica does not wait until it has applied what it was told.
+    IndexNotWaitedFor,
+    /// A master tells how far a member lags by its disk, not by its store.
+    LagOfDurable,
+    /// A member whose link stands was heard just now.
+    ContactByLink,
+    /// A member that is not connected could take over.
+    EligibleUnseen,
+    /// A write is called committed once its place is, whoever holds it.
+    FateOfThePlace,
+    /// What a reader of a replica is told counts from when the proof came, not from when it was asked for.
+    StalenessFromProof,
+    /// A node that starts takes the last entry's time for log time.
+    LogTimeFromLastEntry,
 }
 
 /// Which bug is planted in this node, if any.
@@ -312,4 +338,17 @@ impl Planted {
     question!(sent_counts_as_held, SentCountsAsHeld);
     question!(chunks_unbounded, ChunksUnbounded);
     question!(version_names_two, VersionNamesTwo);
+    question!(lease_without_margin, LeaseWithoutMargin);
+    question!(token_round_counts, TokenRoundCounts);
+    question!(evidence_of_one, EvidenceOfOne);
+    question!(token_trusted_at_start, TokenTrustedAtStart);
+    question!(membership_before_own_entry, MembershipBeforeOwnEntry);
+    question!(any_index_taken, AnyIndexTaken);
+    question!(index_not_waited_for, IndexNotWaitedFor);
+    question!(lag_of_durable, LagOfDurable);
+    question!(contact_by_link, ContactByLink);
+    question!(eligible_unseen, EligibleUnseen);
+    question!(fate_of_the_place, FateOfThePlace);
+    question!(staleness_from_proof, StalenessFromProof);
+    question!(log_time_from_last_entry, LogTimeFromLastEntry);
 }

@@ -53,6 +53,11 @@ impl Ack {
         self.epoch
     }
 
+    /// How the acker's disk does.
+    pub const fn disk(&self) -> DiskState {
+        self.disk
+    }
+
     /// Last index received in order.
     pub const fn received(&self) -> Index {
         self.received
@@ -127,6 +132,11 @@ impl Vote {
 }
 
 impl Stored {
+    /// The epoch that it speaks in.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// Which snapshot.
     pub const fn position(&self) -> Position {
         self.position

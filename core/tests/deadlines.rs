@@ -42,6 +42,7 @@ fn config(role: RoleHint) -> Config {
         snapshot: None,
         limits: Limits { key_bytes_max: 16_384, value_bytes_max: 1 << 20, memory_bytes_max: 0 },
         applies_per_turn_max: synap_core::config::APPLIES_PER_TURN_MAX,
+        chunk_bytes: synap_core::config::CHUNK_BYTES,
         planted: Planted::default(),
     }
 }

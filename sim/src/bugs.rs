@@ -201,6 +201,34 @@ pub const PLANTS: &[Plant] = &[
     plant("log_time_jumps_ahead", Bug::LogTimeJumpsAhead, 500),
     plant("log_time_waits", Bug::LogTimeWaits, 500),
     plant("version_names_two", Bug::VersionNamesTwo, 1000),
+    plant("lease_without_margin", Bug::LeaseWithoutMargin, 50),
+    Plant {
+        plan: Some(include_str!("../hunts/cut-off-while-handing-over.yaml")),
+        ..plant("token_round_counts", Bug::TokenRoundCounts, 200)
+    },
+    plant("evidence_of_one", Bug::EvidenceOfOne, 200),
+    Plant {
+        plan: Some(include_str!("../hunts/tokens-and-restarts.yaml")),
+        ..plant("token_trusted_at_start", Bug::TokenTrustedAtStart, 200)
+    },
+    plant("membership_before_own_entry", Bug::MembershipBeforeOwnEntry, 200),
+    Plant {
+        plan: Some(include_str!("../hunts/answers-about-an-index-that-take-long.yaml")),
+        ..plant("any_index_taken", Bug::AnyIndexTaken, 100)
+    },
+    Plant {
+        plan: Some(include_str!("../hunts/read-from-a-replica-with-a-slow-disk.yaml")),
+        ..plant("index_not_waited_for", Bug::IndexNotWaitedFor, 100)
+    },
+    plant("lag_of_durable", Bug::LagOfDurable, 100),
+    plant("contact_by_link", Bug::ContactByLink, 100),
+    plant("eligible_unseen", Bug::EligibleUnseen, 100),
+    plant("fate_of_the_place", Bug::FateOfThePlace, 300),
+    plant("staleness_from_proof", Bug::StalenessFromProof, 300),
+    Plant {
+        plan: Some(include_str!("../hunts/lives-over-a-time-without-anybody.yaml")),
+        ..plant("log_time_from_last_entry", Bug::LogTimeFromLastEntry, 20)
+    },
 ];
 
 const fn plant(name: &'static str, bug: Bug, seeds_max: u64) -> Plant {

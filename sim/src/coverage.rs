@@ -16,7 +16,7 @@ pub struct Coverage {
 }
 
 /// The kinds of messages, as traces name them.
-const MESSAGES: [&str; 17] = [
+pub(crate) const MESSAGES: [&str; 17] = [
     "beat",
     "append",
     "ack",

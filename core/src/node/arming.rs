@@ -46,7 +46,7 @@ impl Node {
         }
     }
 
-    fn propose_membership(&mut self, wanted: Membership) -> crate::position::Position {
+    pub(super) fn propose_membership(&mut self, wanted: Membership) -> crate::position::Position {
         let loses = |member: &Member| {
             let known =
                 self.log.membership().1.get(member.id).is_some_and(|known| is_dialable(&known.replication));

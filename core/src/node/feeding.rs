@@ -22,8 +22,6 @@ use crate::wire::PIECE_BYTES_MAX;
 pub(super) const APPEND_BYTES_MAX: usize = PIECE_BYTES_MAX - (1 << 10);
 /// Most bytes on their way to one replica that it has not said to hold (INV-12).
 pub(super) const WINDOW_BYTES_MAX: u64 = 4 << 20;
-/// About how long a snapshot chunk is.
-pub(super) const CHUNK_BYTES: usize = 256 << 10;
 /// Most chunks on their way to one replica. A replica takes them together and syncs them together, and each of these
 /// pieces of work delays whoever else needs that processor or disk: a few are enough to keep it busy.
 const CHUNKS_IN_FLIGHT_MAX: u32 = 4;
@@ -45,7 +43,7 @@ impl Node {
         for (link, feed) in feeds {
             let known = progress.get(&feed.node).copied().unwrap_or_default();
             let (log, committed, now) = (&self.log, self.committed, self.now.mono);
-            let tail_bytes_max = self.config.tail_bytes_max;
+            let (tail_bytes_max, chunk_bytes) = (self.config.tail_bytes_max, self.config.chunk_bytes);
             let planted = self.config.planted;
             let ctx = Sender {
                 planted,
@@ -56,6 +54,7 @@ impl Node {
                 round,
                 leads,
                 tail_bytes_max,
+                chunk_bytes,
                 now,
                 log_time,
             };
@@ -105,6 +104,7 @@ struct Sender<'a> {
     /// Whether nobody else can lead now, so that this log's end is all there is.
     leads: bool,
     tail_bytes_max: u64,
+    chunk_bytes: usize,
     planted: Planted,
     now: Time,
     log_time: WallMs,
@@ -199,7 +199,7 @@ impl Sender<'_> {
             if !may_go {
                 break;
             }
-            let Some(bytes) = writer.chunk(CHUNK_BYTES) else { break };
+            let Some(bytes) = writer.chunk(self.chunk_bytes) else { break };
             pace.send(self.now, last);
             out.sends.push((link, Message::Chunk(Chunk { epoch: self.epoch, position, number, bytes, last })));
         }

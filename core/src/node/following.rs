@@ -151,7 +151,8 @@ impl Node {
         self.hear_log_time(append.log_time, Time(append.echo));
         self.marks.hear(append.last, now);
         if append.echo > 0 && append.echo <= now.0 {
-            self.proofs.offer(append.last, Time(append.echo));
+            let as_of = if self.config.planted.staleness_from_proof() { now } else { Time(append.echo) };
+            self.proofs.offer(append.last, as_of);
         }
         if !streaming {
             return;

@@ -16,6 +16,7 @@ use crate::event::Event;
 use crate::ids::LinkId;
 use crate::message::{Message, Reason};
 use crate::output::Output;
+use crate::planted::Planted;
 use crate::seen::Mark;
 use crate::status::Alarm;
 use crate::time::Time;
@@ -40,20 +41,20 @@ impl Node {
     pub(super) fn lease(&self) -> Option<(Time, Time)> {
         let Role::Master(master) = &self.role else { return None };
         let membership = self.armed()?;
-        let own = election_timeout(membership);
+        let (own, planted) = (election_timeout(membership), self.config.planted);
         let mut grants: Vec<(Time, Time)> = membership
             .voters()
             .map(|voter| match master.progress.get(&voter) {
                 _ if voter == self.id => (Time(u64::MAX), Time(u64::MAX)),
-                Some(known) if known.round > master.lease_floor => {
-                    (known.sent, known.sent + less_drift(known.word.min(own)))
+                Some(known) if known.round > master.lease_floor || planted.token_round_counts() => {
+                    (known.sent, known.sent + less_drift(known.word.min(own), planted))
                 }
                 Some(_) | None => (Time::default(), Time::default()),
             })
             .collect();
         grants.sort_unstable_by_key(|(sent, until)| core::cmp::Reverse((*until, *sent)));
         let by_rounds = grants.get(grants.len() / 2).copied().unwrap_or_default();
-        let by_arming = master.armed_at.map(|at| (at, at + less_drift(own))).unwrap_or_default();
+        let by_arming = master.armed_at.map(|at| (at, at + less_drift(own, planted))).unwrap_or_default();
         Some(if by_rounds.1 >= by_arming.1 { by_rounds } else { by_arming })
     }
 
@@ -159,6 +160,7 @@ impl Node {
     }
 }
 
-fn less_drift(word: Duration) -> Duration {
-    word * (100 - DRIFT_PERCENT) / 100
+fn less_drift(word: Duration, planted: Planted) -> Duration {
+    let drift = if planted.lease_without_margin() { 0 } else { DRIFT_PERCENT };
+    word * (100 - drift) / 100
 }

@@ -192,13 +192,18 @@ impl Node {
     pub(super) fn on_read_indexed(&mut self, link: LinkId, answer: ReadIndexed, out: &mut Output) {
         let number = answer.number;
         self.lives_after(link, number, out);
-        let is_answered = |waiting: &Waiting| waiting.stage == Stage::Asked { link, number };
+        let any = self.config.planted.any_index_taken();
+        let is_answered = |waiting: &Waiting| match waiting.stage {
+            Stage::Asked { link: asked, number: question } => asked == link && (question == number || any),
+            Stage::New | Stage::Round { .. } => false,
+        };
         let (answered, waiting): (Vec<_>, Vec<_>) =
             core::mem::take(&mut self.linearizing.waiting).into_iter().partition(is_answered);
         self.linearizing.waiting = waiting;
         for Waiting { who, deadline, .. } in answered {
             if let Who::Client { id, demand } = who {
-                self.reads.wait(id, demand, answer.index, deadline);
+                let index = if self.config.planted.index_not_waited_for() { Index::ZERO } else { answer.index };
+                self.reads.wait(id, demand, index, deadline);
             }
         }
     }

@@ -14,6 +14,7 @@ use super::{Node, Role};
 use crate::command::{MEMBERS_MAX, Member, StartKind};
 use crate::event::Event;
 use crate::ids::{LinkId, NodeId, RequestId};
+use crate::log::Log;
 use crate::message::{Ack, Hello, Intent, Leader, Reason, Standing, Stored, Verdict, Welcome};
 use crate::output::{Output, Promoted, Reply};
 use crate::position::{Epoch, Index, Position};
@@ -129,8 +130,30 @@ pub(super) struct Progress {
     pub(super) sent: Time,
     pub(super) word: Duration,
     pub(super) disk: DiskState,
+    /// Up to where it holds the log in bytes, as counted here when it said so: its entries may leave memory afterwards.
+    pub(super) offset: u64,
     /// How far its wall clock was ahead of this node's.
     pub(super) wall_ahead_ms: Option<i64>,
+}
+
+impl Progress {
+    /// It says to hold the log up to `durable`. Where that is not at hand any more its bytes are not counted anew, so that what it
+    /// lacks is never understated (INV-11).
+    fn hold(&mut self, durable: Index, log: &Log) {
+        self.durable = self.durable.max(durable);
+        if self.durable >= log.base().index {
+            self.offset = log.offset_of(self.durable);
+        }
+    }
+
+    /// Its log ends at `last`: it may have lost what it had said to hold. Where that is not at hand any more, all of the log
+    /// may be what it lacks.
+    fn fall_back(&mut self, last: Index, log: &Log) {
+        if last < self.durable {
+            self.durable = last;
+            self.offset = if last >= log.base().index { log.offset_of(last) } else { 0 };
+        }
+    }
 }
 
 impl Master {
@@ -299,7 +322,7 @@ impl Node {
             master.probing.remove(&link);
             let progress = master.progress.entry(node).or_default();
             progress.heard = Some(now);
-            progress.durable = progress.durable.min(hello.standing.last.index);
+            progress.fall_back(hello.standing.last.index, &self.log);
         }
         self.welcome(link, verdict, out);
     }
@@ -374,7 +397,7 @@ impl Node {
             FeedMode::Probe | FeedMode::Snapshot { .. } => false,
         };
         let progress = master.progress.entry(node).or_default();
-        progress.durable = progress.durable.max(ack.durable());
+        progress.hold(ack.durable(), &self.log);
         progress.applied = ack.applied();
         progress.heard = Some(now);
         progress.disk = ack.disk;
@@ -411,7 +434,8 @@ impl Node {
             return;
         }
         feed.clock = feed.clock.max(stored.clock);
-        *count = stored.next_chunk.max(*count);
+        // Nobody has stored more than was sent: the count would never stop the transfer again.
+        *count = stored.next_chunk.min(writer.next_chunk()).max(*count);
         pace.stored(now);
         let progress = master.progress.entry(feed.node).or_default();
         progress.heard = Some(now);
@@ -423,7 +447,7 @@ impl Node {
             self.drop_garbage(link, "it stored a snapshot that was never sent", out);
             return;
         }
-        progress.durable = progress.durable.max(index);
+        progress.hold(index, &self.log);
         progress.applied = index;
         let streams = FeedMode::Stream { window: Window::default(), next: index.next() };
         self.discarded.feed(core::mem::replace(&mut feed.mode, streams));

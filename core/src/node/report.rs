@@ -73,7 +73,8 @@ impl Node {
             Role::Replica(replica) => replica.following().map(|following| following.epoch),
             Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Master(_) => None,
         };
-        self.shadow.promised().max(following.unwrap_or_default())
+        // What is applied is on this disk too, in a snapshot where the promise itself was lost.
+        self.shadow.promised().max(following.unwrap_or_default()).max(self.applied.epoch)
     }
 
     /// What this process has met; see [`crate::seen`].

@@ -81,15 +81,17 @@ impl Node {
     /// INV-11: of whom it has heard nothing a master says that it lacks everything.
     fn tell_of_replica(&self, master: &Master, status: &mut MemberStatus, now: Time) {
         let last = self.log.last().index;
-        let Progress { durable, applied, heard, wall_ahead_ms, .. } =
+        let Progress { durable, applied, heard, wall_ahead_ms, offset, .. } =
             master.progress.get(&status.node).copied().unwrap_or_default();
         let said = |index: Index| heard.map(|_| index);
         let feed = master.feeds.values().find(|feed| feed.node == status.node);
         status.connected = feed.is_some_and(|feed| !matches!(feed.mode, FeedMode::Probe));
         (status.durable, status.applied) = (said(durable), said(applied));
-        status.lag_operations = Some(last.ahead_of(applied));
+        let reached = if self.config.planted.lag_of_durable() { durable } else { applied };
+        status.lag_operations = Some(last.ahead_of(reached));
         status.lag = Some(self.marks.lag(applied, now));
-        status.bytes_behind = Some(self.log.bytes_between(durable, last));
+        status.bytes_behind = Some(self.log.offset_of(last).saturating_sub(offset));
+        let heard = if self.config.planted.contact_by_link() && status.connected { Some(now) } else { heard };
         status.last_contact = heard.map(|at| now.since(at));
         status.wall_ahead_ms = wall_ahead_ms;
     }
@@ -118,7 +120,7 @@ impl Node {
 
     fn why_no_heir(&self, master: &Master, member: &Member, armed: bool, now: Time) -> Option<&'static str> {
         let Some(feed) = master.feeds.values().find(|feed| feed.node == member.id) else {
-            return Some("it is not connected to this node");
+            return (!self.config.planted.eligible_unseen()).then_some("it is not connected to this node");
         };
         let known = master.progress.get(&member.id).copied().unwrap_or_default();
         let streams = matches!(feed.mode, FeedMode::Stream { .. });

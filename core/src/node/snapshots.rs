@@ -7,7 +7,6 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::feeding::CHUNK_BYTES;
 use super::mastery::FeedMode;
 use super::{Node, Role, history_before};
 use crate::event::Event;
@@ -225,7 +224,7 @@ impl Node {
                 return;
             }
             let (position, number) = (taking.writer.position(), taking.writer.next_chunk());
-            if let Some(bytes) = taking.writer.chunk(CHUNK_BYTES) {
+            if let Some(bytes) = taking.writer.chunk(self.config.chunk_bytes) {
                 self.snapshots.files.push(FileWrite::SnapshotChunk { position, number, bytes });
                 self.snapshots.parts.push(Part::OwnChunk);
             } else {

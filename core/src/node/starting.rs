@@ -607,6 +607,8 @@ impl Node {
         out.events.push(Event::EpochOpened { epoch, start: index, kind });
         if kind.is_by_force() {
             self.disarm_by_force();
+        } else if self.config.planted.membership_before_own_entry() {
+            self.propose_membership(self.log.membership().1.clone());
         }
         self.announce(out);
     }

@@ -56,7 +56,9 @@ impl Timekeeping {
     pub(super) fn new(last: WallMs, ahead_ms: i64, now: Now, planted: Planted) -> Self {
         let guess = WallMs(now.wall.0.saturating_add_signed(ahead_ms.saturating_neg()));
         let most = if last == WallMs(0) { WallMs(u64::MAX) } else { last.plus(STEP_MAX) };
-        let time = LogTime { nanos: nanos(guess.clamp(last, most)), from: now.mono, floor: last };
+        let guess =
+            if planted.log_time_from_last_entry() && last != WallMs(0) { last } else { guess.clamp(last, most) };
+        let time = LogTime { nanos: nanos(guess), from: now.mono, floor: last };
         let (known, doubt, skewed, stepped_ms) = (false, None, false, None);
         Self { time, known, doubt, looked: now, recorded_ms: ahead_ms, skewed, stepped_ms, planted }
     }

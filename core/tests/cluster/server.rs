@@ -172,6 +172,7 @@ pub(super) fn config(
         snapshot: None,
         limits: Limits { key_bytes_max: 16384, value_bytes_max: 1 << 20, memory_bytes_max: 0 },
         applies_per_turn_max: synap_core::config::APPLIES_PER_TURN_MAX,
+        chunk_bytes: synap_core::config::CHUNK_BYTES,
         planted: Planted::default(),
     }
 }

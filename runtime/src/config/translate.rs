@@ -113,6 +113,7 @@ fn core_config(schema: &Schema, listen: Option<&(String, u16)>) -> Config {
             memory_bytes_max: limits.memory_bytes_max,
         },
         applies_per_turn_max: core::APPLIES_PER_TURN_MAX,
+        chunk_bytes: core::CHUNK_BYTES,
         planted: Planted::default(),
     }
 }

@@ -13,6 +13,7 @@ use synap_core::message::Leader;
 use synap_core::output::{Refusal, Reply};
 use synap_core::position::{Named, Position};
 use synap_core::status::{Role, State};
+use synap_core::time::Time;
 use synap_core::view::View;
 
 use super::{Event, World};
@@ -34,6 +35,8 @@ pub(super) struct Clients {
     pub(super) probed: bool,
     /// When a write was last answered that a majority holds.
     pub(super) served_at: u64,
+    /// Where answered writes stand.
+    pub(super) answered: Vec<Position>,
 }
 
 #[derive(Debug)]
@@ -81,7 +84,7 @@ impl Clients {
         };
         let named = plan.operations.iter().map(|operation| operation.client + 1).max().unwrap_or(0);
         let clients = (0..plan.workload.clients.max(named)).map(client).collect();
-        Self { clients, ops: Vec::new(), last_write: None, probed: false, served_at: 0 }
+        Self { clients, ops: Vec::new(), last_write: None, probed: false, served_at: 0, answered: Vec::new() }
     }
 }
 
@@ -274,7 +277,10 @@ impl World<'_> {
     fn read(&mut self, op: usize, view: &View) {
         let Op { host, want: Want::Read { key, demand }, asked_at, .. } = &self.clients.ops[op] else { return };
         let (host, key, demand, asked_at) = (*host, key.clone(), *demand, *asked_at);
-        let item = view.store.get(&key);
+        // As a front does: what has come to its end is hidden.
+        let time = self.hosts[host].process.as_ref().map_or(Time::default(), |process| process.time(self.now));
+        let log_time = view.log_time(time, demand.linearizable);
+        let item = view.store.get_at(&key, log_time);
         let value = item.map(|item| (Bytes::copy_from_slice(item.value()), item.version().0));
         let client = self.clients.ops[op].client;
         self.note(&[30, op as u64, host as u64, view.applied.index.0], || Step::Answered {
@@ -290,7 +296,9 @@ impl World<'_> {
         let min = demand.min_position;
         let linearizable_since = demand.linearizable.then_some(asked_at);
         let applied = view.applied;
-        self.see(&Fact::Read { node: host, key: &key, value, applied, min, linearizable_since });
+        let (asked_at, node) = (self.now, host);
+        let staleness = view.staleness(time).filter(|_| view.role == Role::Replica);
+        self.see(&Fact::Read { node, key: &key, value, applied, min, asked_at, staleness, linearizable_since });
         self.tally.reads += 1;
         self.next_after(op, true);
     }
@@ -318,6 +326,7 @@ impl World<'_> {
                 {
                     self.clients.clients[client].mind.saw(&pair.key, version.0);
                 }
+                self.clients.answered.push(written.position);
                 self.tally.writes += 1;
                 if counts_votes(written.concern) {
                     self.clients.served_at = self.now;

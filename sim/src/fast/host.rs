@@ -9,7 +9,7 @@ use synap_core::input::{Input, LinkChange};
 use synap_core::message::Message;
 use synap_core::node::Node;
 use synap_core::output::{LinkAction, Output};
-use synap_core::position::{Epoch, Index};
+use synap_core::position::{Epoch, Index, Named};
 use synap_core::recovered::Recovered;
 use synap_core::time::{Now, Time, WallMs};
 use synap_core::view::Proof;
@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::dice::mix;
 use crate::disk::{Handle, ModelDisk};
 use crate::operator::{Setup, Site, state_changed, unrecoverable};
-use crate::oracle::{Fact, Kept};
+use crate::oracle::{Fact, Kept, Truth};
 use crate::plan::Plan;
 use crate::trace::{Standing, Step, fingerprint};
 
@@ -53,6 +53,8 @@ pub(super) struct Process {
     /// Lanes that wait for room.
     pub(super) full: u32,
     pub(super) links: BTreeMap<LinkId, Wire>,
+    /// To whom each link has led, for the oracles.
+    pub(super) peers: BTreeMap<LinkId, usize>,
     pub(super) accepted: u64,
     pub(super) requests: BTreeMap<RequestId, usize>,
     inbox: Vec<Input>,
@@ -68,6 +70,9 @@ pub(super) struct Process {
     /// How it stood when the trace last told; only where records are kept.
     shown: Option<Standing>,
 }
+
+/// Of so many newest writes somebody asks what became of one.
+const FATES_AMONG: u64 = 64;
 
 /// Turns in a row that may ask for the next at once.
 const SPINS_MAX: u32 = 10_000;
@@ -149,6 +154,7 @@ impl World<'_> {
             spare: Lane::default(),
             full: 0,
             links: BTreeMap::new(),
+            peers: BTreeMap::new(),
             accepted: 0,
             requests: BTreeMap::new(),
             inbox: Vec::new(),
@@ -259,7 +265,8 @@ impl World<'_> {
         for input in &inputs {
             if let Input::Message { link, message } = input {
                 self.tally.coverage.arrived(message);
-                self.oracles.see(self.plan, now, &Fact::Heard { node: number, link: *link, message });
+                let from = process.peers.get(link).copied();
+                self.oracles.see(self.plan, now, &Fact::Heard { node: number, link: *link, from, message });
             }
         }
         let local = self.hosts[number].now(now, clock);
@@ -380,8 +387,25 @@ impl World<'_> {
         let status = process.node.status(process.time(self.now));
         let view = process.node.view();
         self.trace.cover(self.now, &[6, number as u64, status.positions.applied.index.0, status.hash.0]);
-        self.see(&Fact::Status { node: number, life, status: &status });
+        let stands = |(link, wire): (&LinkId, &Wire)| match wire {
+            Wire::Up { .. } => process.peers.get(link).copied(),
+            Wire::Dialling => None,
+        };
+        let linked = Some(process.links.iter().filter_map(stands).collect());
+        let wall_ms = Some(self.hosts[number].setup.wall_ms(self.now));
+        let truth = Truth { after_turn: true, linked, wall_ms };
+        self.see(&Fact::Status { node: number, life, status: &status, truth: &truth });
         self.see(&Fact::Applied { node: number, view: &view, status: &status });
+        self.tell_fate(number);
+    }
+
+    /// Somebody asks what became of a write, one of the newest as a rule.
+    fn tell_fate(&mut self, number: usize) {
+        let Some(process) = &self.hosts[number].process else { return };
+        let back = mix(&[self.plan.seed, self.now, number as u64, 14]) % FATES_AMONG;
+        let Some(position) = self.clients.answered.iter().rev().nth(back as usize).copied() else { return };
+        let fate = process.node.fate(&Named::exactly(position));
+        self.see(&Fact::Fate { node: number, position, fate });
     }
 
     /// For whoever reads the trace: each change of how a node stands.

@@ -263,6 +263,7 @@ impl World<'_> {
         let accepted = LinkId::accepted(process.accepted);
         let conn = self.network.conns.len();
         process.links.insert(accepted, Wire::Up { conn, side: 1 });
+        process.peers.insert(accepted, host);
         self.network.conns.push(Conn {
             ends: [
                 End { host, life, link, open: true, sees: dial.near },
@@ -284,6 +285,7 @@ impl World<'_> {
             DialEnd::Up(conn) if wanted => {
                 let Some(process) = process else { return };
                 process.links.insert(link, Wire::Up { conn, side: 0 });
+                process.peers.insert(link, self.network.conns[conn].ends[1].host);
                 let Sees { peer_host, reached } = self.network.conns[conn].ends[0].sees.clone();
                 self.link_changes(host, link, LinkChange::Up { peer_host, reached });
             }
@@ -367,7 +369,12 @@ impl World<'_> {
     /// What goes out then arrives in order, after its way.
     pub(super) fn arrive(&mut self, conn: usize, side: usize, item: Item, out_at: u64) {
         let (from, to) = self.network.hosts(conn, side);
-        let delay = self.network.delay_us(self.plan, from, to);
+        let delays = &self.plan.network.delays;
+        let longer_ms = match &item {
+            Item::Message(_, message) if !delays.is_empty() => delays.get(kind_of(message)).copied(),
+            Item::Message(..) | Item::Part | Item::Garbage | Item::Endless | Item::Fin => None,
+        };
+        let delay = self.network.delay_us(self.plan, from, to) + longer_ms.unwrap_or(0) * 1000;
         let way = &mut self.network.conns[conn].ways[side];
         let due = (out_at + delay).max(way.last_due);
         way.last_due = due;

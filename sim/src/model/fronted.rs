@@ -64,8 +64,6 @@ pub struct Fronted {
     pub version: Option<u64>,
     /// Whether it says that it repeats an earlier answer.
     pub replayed: bool,
-    /// What the wall clock of the node showed at the earliest and at the latest while it answered, in milliseconds.
-    pub wall_ms: (u64, u64),
 }
 
 /// What an answer must be.
@@ -89,19 +87,22 @@ enum Body {
 impl Fronted {
     /// Compares it with what the line holds at `index`.
     ///
-    /// Log time goes on where no entry comes: the answer may be that of any instant since, when more has come to its end.
-    pub fn check(&self, line: &Line, index: u64) -> Result<(), String> {
+    /// Log time goes on where no entry comes: the answer may be that of any instant within `times`, in milliseconds of log time,
+    /// when more has come to its end.
+    pub fn check(&self, line: &Line, index: u64, times: (u64, u64)) -> Result<(), String> {
         let Some(log_time) = line.mark(index).map(|mark| mark.log_time) else { return Ok(()) };
-        let strict = self.check_at(line, index, log_time);
-        let ends: BTreeSet<u64> = line.cells(index, log_time).filter_map(|(_, cell)| cell.expires_at).collect();
+        let (least, most) = (times.0.max(log_time), times.1.max(log_time));
+        let strict = self.check_at(line, index, (least, most));
+        let ends = line.cells(index, least).filter_map(|(_, cell)| cell.expires_at).filter(|end| *end <= most);
+        let ends: BTreeSet<u64> = ends.collect();
         match strict {
-            Err(_) if ends.into_iter().any(|end| self.check_at(line, index, end).is_ok()) => Ok(()),
+            Err(_) if ends.into_iter().any(|end| self.check_at(line, index, (end, most)).is_ok()) => Ok(()),
             strict => strict,
         }
     }
 
-    fn check_at(&self, line: &Line, index: u64, log_time: u64) -> Result<(), String> {
-        let Some(due) = self.due(line, index, log_time) else { return Ok(()) };
+    fn check_at(&self, line: &Line, index: u64, times: (u64, u64)) -> Result<(), String> {
+        let Some(due) = self.due(line, index, times) else { return Ok(()) };
         let told = String::from_utf8_lossy(&self.body);
         let asked = &self.question;
         if self.status != due.status {
@@ -117,14 +118,14 @@ impl Fronted {
         }
     }
 
-    fn due(&self, line: &Line, index: u64, log_time: u64) -> Option<Due> {
+    fn due(&self, line: &Line, index: u64, (log_time, most): (u64, u64)) -> Option<Due> {
         let held = |key: &Bytes| line.get_at(index, log_time, key);
         let plain = |body: Value| Due { status: 200, body: Body::Object(body), version: None };
         Some(match &self.question {
             Question::Look(Look::Get(key)) => value(held(key), |cell| Body::Plain(Bytes::from(json_text(cell)))),
             Question::Look(Look::Raw(key)) => value(held(key), |cell| Body::Plain(cell.bytes.clone())),
             Question::Look(Look::Exists(key)) => plain(json!({ "exists": held(key).is_some() })),
-            Question::Look(Look::Ttl(key)) => self.ttl(held(key), log_time),
+            Question::Look(Look::Ttl(key)) => self.ttl(held(key), log_time, most),
             Question::Look(Look::Scan { prefix, after, limit }) => {
                 let (keys, more) = line.scan((index, log_time), prefix, after.as_deref(), *limit);
                 let keys: Vec<String> = keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
@@ -146,11 +147,14 @@ impl Fronted {
     }
 
     /// Between two entries log time goes on, and less is left.
-    fn ttl(&self, cell: Option<&Cell>, log_time: u64) -> Due {
+    fn ttl(&self, cell: Option<&Cell>, log_time: u64, most: u64) -> Due {
         let body = match cell.map(|cell| cell.expires_at) {
             None => Body::Object(json!({ "ttl": -2 })),
             Some(None) => Body::Object(json!({ "ttl": -1 })),
-            Some(Some(at)) => Body::Ttl(0, at.saturating_sub(log_time).div_ceil(1000)),
+            Some(Some(at)) => {
+                let left = |time: u64| at.saturating_sub(time).div_ceil(1000);
+                Body::Ttl(left(most), left(log_time))
+            }
         };
         Due { status: 200, body, version: None }
     }

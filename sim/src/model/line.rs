@@ -90,6 +90,13 @@ impl Line {
         self.past.get(key).and_then(|past| held(index, past)).filter(|cell| cell.lives(log_time))
     }
 
+    /// The entry that last changed what stands under the key after the one at `index`.
+    pub fn changed_at(&self, index: u64, key: &[u8]) -> Option<u64> {
+        let past = self.past.get(key)?;
+        let after = past.partition_point(|(since, _)| *since <= index);
+        past.get(after.checked_sub(1)?).map(|(since, _)| *since)
+    }
+
     /// All that counted then, in byte order of the keys.
     pub fn cells(&self, index: u64, log_time: u64) -> impl Iterator<Item = (&Bytes, &Cell)> {
         self.past

@@ -15,6 +15,7 @@ use synap_core::view::View;
 
 use crate::dice::mix;
 use crate::model::{Cell, Fronted, Line, Told, is_long};
+use crate::oracle::times::Span;
 use crate::oracle::{Fact, Ground, Oracle};
 
 /// So many logs that a failover has parted are kept. Another one is built anew.
@@ -45,10 +46,10 @@ struct Claim {
 enum What {
     /// A write gave this.
     Wrote { command: Command, told: Told, early: bool },
-    /// A key held this, with its version.
-    Read { key: Bytes, value: Option<(Bytes, u64)> },
+    /// A key held this, with its version, at such a time.
+    Read { key: Bytes, value: Option<(Bytes, u64)>, span: Span },
     /// An answer of a front.
-    Fronted(Fronted),
+    Fronted(Fronted, Span),
 }
 
 impl Oracle for ByTheModel {
@@ -60,19 +61,23 @@ impl Oracle for ByTheModel {
         match fact {
             Fact::Applied { node, view, status } => self.stands(ground, *node, view, status),
             Fact::Written { node, command, written, .. } => {
-                self.claim(written.position, wrote(*node, command, written))
+                self.claim(ground, written.position, wrote(*node, command, written))
             }
-            Fact::Read { node, key, value, applied, .. } => {
-                let what = What::Read { key: (*key).clone(), value: value.clone() };
-                self.claim(*applied, Claim { node: *node, what })
+            Fact::Read { node, key, value, applied, asked_at, linearizable_since, .. } => {
+                let by_entries = linearizable_since.is_some();
+                let span = ground.times.span(ground.plan, *node, *asked_at, ground.at, by_entries);
+                let what = What::Read { key: (*key).clone(), value: value.clone(), span };
+                self.claim(ground, *applied, Claim { node: *node, what })
             }
-            Fact::Fronted { node, at, answer, .. } => {
-                self.claim(*at, Claim { node: *node, what: What::Fronted((*answer).clone()) })
+            Fact::Fronted { node, at, answer, asked_at, linearizable } => {
+                let span = ground.times.span(ground.plan, *node, *asked_at, ground.at, *linearizable);
+                let what = What::Fronted((*answer).clone(), span);
+                self.claim(ground, *at, Claim { node: *node, what })
             }
             Fact::Converged { node, reigns, statuses, .. } => {
                 let Some(Some(status)) = statuses.get(*node) else { return Ok(()) };
                 self.reach(ground, reigns, status.positions.applied)?;
-                self.settle()
+                self.settle(ground)
             }
             _ => Ok(()),
         }
@@ -104,14 +109,14 @@ impl ByTheModel {
                 held.0, held.1, held.2, held.3, mark.digest, mark.keys, mark.remembered, mark.log_time
             ));
         }
-        if before == self.entries { Ok(()) } else { self.settle() }
+        if before == self.entries { Ok(()) } else { self.settle(ground) }
     }
 
-    fn claim(&mut self, at: Position, claim: Claim) -> Result<(), String> {
+    fn claim(&mut self, ground: &Ground<'_>, at: Position, claim: Claim) -> Result<(), String> {
         match self.lines.iter().find(|line| line.holds(at)) {
             Some(line) => {
                 self.compared += 1;
-                claim.check(line, at.index.0)
+                claim.check(ground, line, at.index.0)
             }
             None => {
                 self.open.entry(at).or_default().push(claim);
@@ -121,13 +126,13 @@ impl ByTheModel {
     }
 
     /// Looks at what was answered where a line has come to by now.
-    fn settle(&mut self) -> Result<(), String> {
+    fn settle(&mut self, ground: &Ground<'_>) -> Result<(), String> {
         let mut open = std::mem::take(&mut self.open);
         let mut settled = Ok(());
         open.retain(|at, claims| {
             let Some(line) = self.lines.iter().find(|line| line.holds(*at)) else { return true };
             self.compared += claims.len() as u64;
-            let checked = claims.iter().try_for_each(|claim| claim.check(line, at.index.0));
+            let checked = claims.iter().try_for_each(|claim| claim.check(ground, line, at.index.0));
             settled = std::mem::replace(&mut settled, Ok(())).and(checked);
             false
         });
@@ -191,7 +196,7 @@ fn wrote(node: usize, command: &Command, written: &Written) -> Claim {
 }
 
 impl Claim {
-    fn check(&self, line: &Line, index: u64) -> Result<(), String> {
+    fn check(&self, ground: &Ground<'_>, line: &Line, index: u64) -> Result<(), String> {
         let Some(mark) = line.mark(index) else { return Ok(()) };
         let node = self.node;
         match &self.what {
@@ -203,19 +208,65 @@ impl Claim {
                 }
                 Err(format!("n{node} answers {command:?} at {index} with {told:?}; the model gives {expected:?}"))
             }
-            What::Read { key, value } => {
+            What::Read { key, value, span } => {
                 let held = line.get(index, key);
                 let expected = held.map(|cell| (cell.bytes.clone(), cell.version));
-                // Log time goes on where no entry comes: what has an end may have come to it.
-                let ended = value.is_none() && held.is_some_and(|cell| cell.expires_at.is_some());
-                if expected == *value || ended {
-                    return Ok(());
-                }
-                Err(format!("n{node} reads {key:?} at {index} as {value:?}; the model has {held:?}"))
+                let why = match (held, value) {
+                    (Some(cell), None) => may_be_gone(ground, line, (index, key, cell), span),
+                    _ if expected == *value => {
+                        held.map_or(Ok(()), |cell| may_be_there(ground, line, (index, key, cell), span))
+                    }
+                    _ => Err("it is another".to_owned()),
+                };
+                why.map_err(|why| {
+                    format!("n{node} reads {key:?} at {index} as {value:?}; the model has {held:?}: {why}")
+                })
             }
-            What::Fronted(answer) => answer.check(line, index).map_err(|why| format!("n{node} at {index}: {why}")),
+            What::Fronted(answer, span) => {
+                // Whoever has heard nothing of log time guesses.
+                let times = span.by_words.unwrap_or((0, u64::MAX));
+                let times = if span.by_entries { (0, 0) } else { times };
+                answer.check(line, index, times).map_err(|why| format!("n{node} at {index}: {why}"))
+            }
         }
     }
+}
+
+/// What stands under a key after an entry: its index, the key and the cell.
+type Held<'a> = (u64, &'a Bytes, &'a Cell);
+
+/// Log time goes on where no entry comes: what has an end may have come to it, where nobody has to agree on a clock.
+fn may_be_gone(ground: &Ground<'_>, line: &Line, held: Held<'_>, span: &Span) -> Result<(), String> {
+    let Some(end) = held.2.expires_at else { return Err("it has no end".to_owned()) };
+    if span.by_entries {
+        return Err("no entry says that it has come to its end".to_owned());
+    }
+    if let Some((_, most)) = span.by_words.filter(|(_, most)| *most < end) {
+        return Err(format!("its end is {} ms away by the words of masters", end - most));
+    }
+    true_life(ground, line, held, span).map_or(Ok(()), |[_, gone]| gone)
+}
+
+/// What has come to its end is hidden, though no entry says so.
+fn may_be_there(ground: &Ground<'_>, line: &Line, held: Held<'_>, span: &Span) -> Result<(), String> {
+    let Some(end) = held.2.expires_at.filter(|_| !span.by_entries) else { return Ok(()) };
+    if let Some((least, _)) = span.by_words.filter(|(least, _)| *least > end) {
+        return Err(format!("its end was {} ms ago by the words of masters", least - end));
+    }
+    true_life(ground, line, held, span).map_or(Ok(()), |[there, _]| there)
+}
+
+/// Whether it may be there and may be gone by true time, since the entry that last changed it.
+fn true_life(
+    ground: &Ground<'_>,
+    line: &Line,
+    (index, key, cell): Held<'_>,
+    span: &Span,
+) -> Option<[Result<(), String>; 2]> {
+    span.by_words?;
+    let entry = ground.log.get(line.position(line.changed_at(index, key)?)?)?;
+    let since = ground.log.written_at(entry.position)?;
+    Some(ground.times.lives(ground.plan, since, cell.expires_at?.checked_sub(entry.at.0)?, span))
 }
 
 /// What a write is to be told whose entry, or the first under whose key, gave this.

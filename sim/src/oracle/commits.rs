@@ -1,8 +1,15 @@
 //! INV-5: a master commits by counting disks only where the entry is of its own epoch; what came before is committed with
-//! it (Raft, section 5.4.2). And INV-6 for memberships: one leaves its master only when it is on the master's disk.
+//! it (Raft, section 5.4.2). A membership it writes only once an entry of its own epoch is committed, so that two masters that
+//! change one membership in two ways share a voter (a promotion by force, which disarms, asks nobody). And INV-6 for memberships: one leaves its master only when it is on the master's disk.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use synap_core::command::Command;
+use synap_core::event::Event;
 use synap_core::message::{Append, Message};
-use synap_core::position::{Index, Position};
+use synap_core::position::{Epoch, Index, Position};
+use synap_core::wal::Record;
 
 use crate::oracle::{Fact, Ground, Oracle};
 
@@ -10,6 +17,10 @@ use crate::oracle::{Fact, Ground, Oracle};
 #[derive(Debug, Default)]
 pub(super) struct Commits {
     committed: Index,
+    /// How many vote, by each node's own word.
+    voters: BTreeMap<usize, usize>,
+    /// Where masterships begin that no force has made.
+    begins: BTreeMap<Epoch, Index>,
     compared: u64,
 }
 
@@ -23,6 +34,17 @@ impl Oracle for Commits {
             Fact::Sent { node, message: Message::Append(append), .. } => {
                 self.commits(ground, *node, append)?;
                 self.membership_is_durable(ground, *node, append)
+            }
+            Fact::Happened { node, event: Event::Regime { voters } } => {
+                self.voters.insert(*node, voters.len());
+                Ok(())
+            }
+            Fact::Happened { event: Event::EpochOpened { epoch, start, kind }, .. } if !kind.is_by_force() => {
+                self.begins.insert(*epoch, *start);
+                Ok(())
+            }
+            Fact::Recorded { node, records } => {
+                records.iter().try_for_each(|record| self.changes_membership(ground, *node, record))
             }
             // A disk may remember what was committed and never told.
             Fact::Started { node, .. } => {
@@ -55,6 +77,28 @@ impl Commits {
             return Ok(());
         }
         Err(format!("n{node} says that {} is committed, which is no entry of its epoch {}", own.index, own.epoch))
+    }
+
+    /// Whoever writes a membership has committed where its mastership begins.
+    fn changes_membership(&mut self, ground: &Ground<'_>, node: usize, record: &Bytes) -> Result<(), String> {
+        let Ok(Record::Entry(entry)) = Record::decode(&mut record.clone()) else { return Ok(()) };
+        let Position { epoch, index } = entry.position;
+        let first = ground.log.written_at(entry.position) == Some(ground.at);
+        let Some(start) = self.begins.get(&epoch).filter(|start| first && **start < index) else { return Ok(()) };
+        if !matches!(entry.command(), Ok(Command::Config(_))) {
+            return Ok(());
+        }
+        self.compared += 1;
+        let begins = Position { epoch, index: *start };
+        let held = (0..ground.plan.nodes()).filter(|node| ground.platter(*node).holds(begins)).count();
+        let voters = self.voters.get(&node).copied().unwrap_or(0);
+        if held + ground.plan.disks_lost() > voters / 2 {
+            return Ok(());
+        }
+        Err(format!(
+            "n{node} writes the membership at {}, and the platters of {held} of {voters} hold {begins}, where its mastership begins",
+            entry.position
+        ))
     }
 
     fn membership_is_durable(&mut self, ground: &Ground<'_>, node: usize, append: &Append) -> Result<(), String> {

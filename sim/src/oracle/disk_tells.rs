@@ -36,7 +36,7 @@ impl Oracle for DiskTells {
     }
 
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
-        let Fact::Status { node, life, status } = fact else { return Ok(()) };
+        let Fact::Status { node, life, status, .. } = fact else { return Ok(()) };
         let watched = &mut self.watched[*node];
         let patience_us = ground.plan.election_timeout_us();
         let gap_us = ground.at.saturating_sub(watched.looked_at).min(patience_us / 4);

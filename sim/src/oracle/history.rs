@@ -11,6 +11,7 @@ use synap_core::message::{Hello, Message, Welcome};
 use synap_core::position::{Epoch, Index, Position};
 use synap_core::status::Status;
 use synap_core::store::Store;
+use synap_core::time::WallMs;
 
 use super::quorum_durable::counts_votes;
 use crate::oracle::{Fact, Ground, Oracle, says_durable};
@@ -54,6 +55,8 @@ struct Read {
     key: Bytes,
     value: Option<(Bytes, u64)>,
     epoch: Epoch,
+    /// What log time can have been at the most; none where nobody can tell.
+    log_time_most: Option<u64>,
 }
 
 /// What the run ended with.
@@ -99,8 +102,17 @@ impl Oracle for ClientHistory {
             Fact::Read { node, applied, min: Some(min), .. } if applied.index < min.index => {
                 return Err(format!("n{node} answers a read at {applied} that asked for {} at least", min.index));
             }
-            Fact::Read { node, key, value, applied, .. } => {
-                let read = Read { node: *node, key: (*key).clone(), value: value.clone(), epoch: applied.epoch };
+            Fact::Read { node, key, value, applied, linearizable_since, asked_at, .. } => {
+                let by_entries = linearizable_since.is_some();
+                let span = ground.times.span(ground.plan, *node, *asked_at, ground.at, by_entries);
+                let log_time_most = if by_entries { Some(0) } else { span.by_words.map(|(_, most)| most) };
+                let read = Read {
+                    node: *node,
+                    key: (*key).clone(),
+                    value: value.clone(),
+                    epoch: applied.epoch,
+                    log_time_most,
+                };
                 self.reads.entry(applied.index).or_default().push(read);
             }
             Fact::DiskLost { node } => self.lost_at[*node] = Some(ground.at),
@@ -274,8 +286,10 @@ impl ClientHistory {
             for read in reads.filter(|read| read.epoch == entry.position.epoch) {
                 self.compared += 1;
                 let item = store.view().get(&read.key);
-                // Fronts hide what has expired since the entry: log time goes on between two of them.
-                let ended = read.value.is_none() && item.as_ref().is_some_and(|item| item.expires_at().is_some());
+                // Fronts hide what has expired since the entry: log time goes on between two of them, as far as it can.
+                let has_ended = |end: WallMs| read.log_time_most.is_none_or(|most| end.0 <= most);
+                let ended = read.value.is_none()
+                    && item.as_ref().and_then(|item| item.expires_at()).is_some_and(has_ended);
                 let holds = item.map(|item| (Bytes::copy_from_slice(item.value()), item.version().0));
                 if holds != read.value && !ended {
                     return Err(format!(

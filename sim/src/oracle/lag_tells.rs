@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use synap_core::ids::LinkId;
 use synap_core::message::Message;
-use synap_core::position::{Epoch, Index};
+use synap_core::position::{Epoch, Index, Position};
 use synap_core::status::{Role, Status};
 
 use crate::oracle::{Fact, Ground, Oracle};
@@ -47,7 +47,7 @@ impl Oracle for LagTells {
                 self.heard[*node] = Heard::default();
                 Ok(())
             }
-            Fact::Heard { node, link, message: Message::Append(append) } => {
+            Fact::Heard { node, link, message: Message::Append(append), .. } => {
                 self.heard[*node].deliver(*link, append.epoch, append.last, ground.at);
                 Ok(())
             }
@@ -62,8 +62,16 @@ impl Oracle for LagTells {
             Fact::Status { node, status, .. } if status.role == Role::Replica => {
                 self.compared += 1;
                 self.heard[*node].check(ground, status).map_err(|why| format!("n{node} {why}"))?;
-                self.check_staleness(status, ground.at, ground.plan.knobs.drift_ppm_max.into())
+                let Some(staleness) = status.staleness else { return Ok(()) };
+                let stands = (status.epoch, status.positions.applied);
+                self.check_staleness(stands, staleness, ground.at, ground.plan.knobs.drift_ppm_max.into())
                     .map_err(|why| format!("n{node} {why}"))
+            }
+            Fact::Read { node, applied, asked_at, staleness: Some(staleness), .. } => {
+                self.compared += 1;
+                let stands = (applied.epoch, *applied);
+                self.check_staleness(stands, *staleness, *asked_at, ground.plan.knobs.drift_ppm_max.into())
+                    .map_err(|why| format!("n{node} answers a reader and {why}"))
             }
             _ => Ok(()),
         }
@@ -125,18 +133,22 @@ impl Heard {
 
 impl LagTells {
     /// Who says that he held everything at a time held what the master whom he follows had answered by then.
-    fn check_staleness(&self, status: &Status, at: u64, drift_ppm: u64) -> Result<(), String> {
-        let Some(staleness) = status.staleness else { return Ok(()) };
+    fn check_staleness(
+        &self,
+        (epoch, applied): (Epoch, Position),
+        staleness: Duration,
+        at: u64,
+        drift_ppm: u64,
+    ) -> Result<(), String> {
         // Told on the node's own clock, which may gain or lose.
         let staleness_us = u64::try_from(staleness.as_micros()).unwrap_or(u64::MAX / 2);
         let drift_us = staleness_us.div_ceil(1_000_000 - drift_ppm) * drift_ppm;
         let then = at.saturating_sub(staleness_us.saturating_add(drift_us));
-        let answered = self.answered.range((status.epoch, 0)..(status.epoch, then)).map(|(_, index)| *index).max();
+        let answered = self.answered.range((epoch, 0)..(epoch, then)).map(|(_, index)| *index).max();
         match answered {
-            Some(index) if index > status.positions.applied.index => Err(format!(
+            Some(index) if index > applied.index => Err(format!(
                 "says that its state is {staleness:?} old at most, but {index} was answered before that and it has \
-                 applied {}",
-                status.positions.applied
+                 applied {applied}"
             )),
             Some(_) | None => Ok(()),
         }

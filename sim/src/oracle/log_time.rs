@@ -23,7 +23,7 @@ const SLACK_US: i128 = 2_000;
 
 /// A word about log time: when, in microseconds of the run, and what, in microseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug)]
-struct Word {
+pub(super) struct Word {
     at: i128,
     time: i128,
 }
@@ -37,7 +37,7 @@ struct Reign {
 
 /// What a node has heard of log time in one life.
 #[derive(Clone, Debug, Default)]
-struct Heard {
+pub(super) struct Heard {
     /// The last word of each epoch's master.
     words: BTreeMap<Epoch, Word>,
     /// The last word of all.
@@ -97,25 +97,32 @@ impl LogTime {
 }
 
 impl Heard {
-    fn hears(&mut self, word: Word, epoch: Epoch, plan: &Plan) {
+    pub(super) fn hears(&mut self, word: Word, epoch: Epoch, plan: &Plan) {
         self.floor = self.most(word.at, plan).map(|time| Word { at: word.at, time: time - SLACK_US });
         self.last = Some(word);
         self.words.insert(epoch, word);
     }
 
     /// A node need not heed every word, hence the least of all.
-    fn least(&self, at: i128, plan: &Plan) -> Option<i128> {
+    pub(super) fn least(&self, at: i128, plan: &Plan) -> Option<i128> {
         self.words.values().map(|word| word.least(at, plan)).min()
     }
 
-    fn most(&self, at: i128, plan: &Plan) -> Option<i128> {
+    /// By how much what its readers are shown may be ahead of what it was last told: nothing moves back for them.
+    pub(super) fn ahead(&self, at: i128, plan: &Plan) -> i128 {
+        let floor = self.floor.map(|floor| floor.most(at, plan));
+        let last = self.last.map(|last| last.least(at, plan));
+        floor.zip(last).map_or(0, |(floor, last)| (floor - last).max(0))
+    }
+
+    pub(super) fn most(&self, at: i128, plan: &Plan) -> Option<i128> {
         let floor = self.floor.map(|floor| floor.most(at, plan));
         self.last.map(|last| last.most(at, plan)).max(floor)
     }
 }
 
 impl Word {
-    fn of(at: u64, append: &Append) -> Self {
+    pub(super) fn of(at: u64, append: &Append) -> Self {
         Self { at: i128::from(at), time: i128::from(append.log_time.0) * 1_000 }
     }
 

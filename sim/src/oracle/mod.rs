@@ -13,14 +13,17 @@ mod deposed;
 mod disk_tells;
 mod durable_ack;
 mod epochs;
+mod fates;
 mod front_tells;
 mod healed_first;
 mod history;
 mod identity;
 mod lag_tells;
+mod lease_rests;
 mod leases;
 mod linearizable;
 mod log_time;
+mod members_tell;
 mod one_name;
 mod one_order;
 mod one_value;
@@ -33,12 +36,16 @@ mod refused_is_not_done;
 mod rollback_reported;
 mod same_state;
 mod sent_on;
+mod status_tells;
+mod times;
 mod votes;
+mod words;
 mod world_log;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use synap_core::command::Command;
@@ -47,7 +54,7 @@ use synap_core::event::Event;
 use synap_core::history::Reign;
 use synap_core::ids::{LinkId, NodeId};
 use synap_core::message::Message;
-use synap_core::output::Written;
+use synap_core::output::{Fate, Written};
 use synap_core::position::{Epoch, Named, Position};
 use synap_core::status::Status;
 use synap_core::view::View;
@@ -59,6 +66,7 @@ pub use available::Look;
 pub use front_tells::Shown;
 pub use platter::Platter;
 pub(crate) use quorum_durable::counts_votes;
+pub use times::Times;
 pub use world_log::WorldLog;
 
 /// Something that happened in a run. `node` counts from 0; `life` counts the starts of its process.
@@ -133,6 +141,8 @@ pub enum Fact<'a> {
         node: usize,
         /// On which of its links.
         link: LinkId,
+        /// From whom, where that is known.
+        from: Option<usize>,
         /// What.
         message: &'a Message,
     },
@@ -160,6 +170,8 @@ pub enum Fact<'a> {
         life: u32,
         /// Its word.
         status: &'a Status,
+        /// How it is.
+        truth: &'a Truth,
     },
     /// How a node stands at this instant, all of it.
     Applied {
@@ -170,6 +182,15 @@ pub enum Fact<'a> {
         /// Its word about itself.
         status: &'a Status,
     },
+    /// A node said what became of a write.
+    Fate {
+        /// Which.
+        node: usize,
+        /// Where the write stands that is meant.
+        position: Position,
+        /// What it said.
+        fate: Fate,
+    },
     /// A front answered a client.
     Fronted {
         /// Whose.
@@ -178,6 +199,10 @@ pub enum Fact<'a> {
         at: Position,
         /// What it answered, and to what.
         answer: &'a Fronted,
+        /// When it was asked.
+        asked_at: u64,
+        /// Whether everything was demanded that was answered before.
+        linearizable: bool,
     },
     /// A node told what happened.
     Happened {
@@ -250,6 +275,10 @@ pub enum Fact<'a> {
         applied: Position,
         /// The position that it asked for at least.
         min: Option<Named>,
+        /// The state was looked at between then and now.
+        asked_at: u64,
+        /// How old it is at most, as it was told.
+        staleness: Option<Duration>,
         /// When it was asked, if it demanded everything that was answered before.
         linearizable_since: Option<u64>,
     },
@@ -281,6 +310,17 @@ pub enum Kept {
     Chunks,
 }
 
+/// What a node cannot know better than whoever runs its machine.
+#[derive(Debug, Default)]
+pub struct Truth {
+    /// Whether its turn was over when it said so, and everything that had come in was taken.
+    pub after_turn: bool,
+    /// To whom it has connections that stand; none where that is not known.
+    pub linked: Option<Vec<usize>>,
+    /// What its wall clock shows; likewise.
+    pub wall_ms: Option<u64>,
+}
+
 /// What an oracle may look at besides facts.
 pub struct Ground<'a> {
     /// Microseconds since the run began.
@@ -289,6 +329,8 @@ pub struct Ground<'a> {
     pub plan: &'a Plan,
     /// Every entry that any node ever wrote.
     pub log: &'a WorldLog,
+    /// What log time can be.
+    pub times: &'a Times,
     platters: &'a Platters,
     looks: &'a Cell<u64>,
 }
@@ -333,6 +375,7 @@ pub trait Oracle: Send {
 pub struct Oracles {
     oracles: Vec<Box<dyn Oracle>>,
     log: WorldLog,
+    times: Times,
     platters: Platters,
     violation: Option<Violation>,
     looks: Cell<u64>,
@@ -391,13 +434,18 @@ impl Oracles {
             Box::new(votes::Votes::default()),
             Box::new(history::ClientHistory::new(nodes)),
             Box::new(front_tells::FrontTells::default()),
+            Box::new(fates::Fates::default()),
             Box::new(refused_is_not_done::RefusedIsNotDone::default()),
             Box::new(same_state::SameState::default()),
             Box::new(by_the_model::ByTheModel::default()),
             Box::new(rollback_reported::RollbackReported::new(nodes)),
             Box::new(lag_tells::LagTells::new(nodes)),
             Box::new(disk_tells::DiskTells::new(nodes)),
+            Box::new(status_tells::StatusTells::new(nodes)),
+            Box::new(members_tell::MembersTell::new(nodes)),
             Box::new(leases::Leases::default()),
+            Box::new(lease_rests::LeaseRests::new(nodes)),
+            Box::new(words::Words::new(nodes)),
             Box::new(linearizable::Linearizable::default()),
             Box::new(one_order::OneOrder::default()),
             Box::new(one_name::OneName::default()),
@@ -415,6 +463,7 @@ impl Oracles {
         Self {
             oracles,
             log: WorldLog::default(),
+            times: Times::new(nodes),
             platters: Platters { disks, read },
             violation: None,
             looks: Cell::new(0),
@@ -426,11 +475,13 @@ impl Oracles {
         if self.violation.is_some() {
             return;
         }
-        if let Err(cause) = self.log.see(fact) {
+        if let Err(cause) = self.log.see(at, fact) {
             self.violation = Some(Violation { oracle: WorldLog::NAME, at, cause });
             return;
         }
-        let ground = Ground { at, plan, log: &self.log, platters: &self.platters, looks: &self.looks };
+        self.times.see(plan, at, fact);
+        let (log, times, platters, looks) = (&self.log, &self.times, &self.platters, &self.looks);
+        let ground = Ground { at, plan, log, times, platters, looks };
         for oracle in &mut self.oracles {
             if let Err(cause) = oracle.see(&ground, fact) {
                 self.violation = Some(Violation { oracle: oracle.name(), at, cause });

@@ -30,7 +30,7 @@ impl Oracle for Positions {
                 self.before[*node] = None;
                 Ok(())
             }
-            Fact::Status { node, life, status } => {
+            Fact::Status { node, life, status, .. } => {
                 self.compared += 1;
                 let now = status.positions;
                 let before = self.before[*node].replace((*life, now));

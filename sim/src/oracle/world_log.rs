@@ -16,6 +16,8 @@ use crate::oracle::Fact;
 #[derive(Debug, Default)]
 pub struct WorldLog {
     entries: BTreeMap<Position, Entry>,
+    /// When each was first seen, in microseconds of the run.
+    written_at: BTreeMap<Position, u64>,
     /// Those that hold a membership, by index.
     memberships: BTreeMap<Index, Vec<Position>>,
     /// The longest record.
@@ -25,11 +27,11 @@ pub struct WorldLog {
 impl WorldLog {
     pub(super) const NAME: &'static str = "INV-5 same position, same entry";
 
-    pub(super) fn see(&mut self, fact: &Fact<'_>) -> Result<(), String> {
+    pub(super) fn see(&mut self, at: u64, fact: &Fact<'_>) -> Result<(), String> {
         match fact {
-            Fact::Recorded { node, records } => records.iter().try_for_each(|record| self.take(*node, record)),
+            Fact::Recorded { node, records } => records.iter().try_for_each(|record| self.take(at, *node, record)),
             Fact::Sent { node, message: Message::Append(append), .. } => {
-                append.entries.iter().try_for_each(|record| self.take(*node, record))
+                append.entries.iter().try_for_each(|record| self.take(at, *node, record))
             }
             _ => Ok(()),
         }
@@ -38,6 +40,11 @@ impl WorldLog {
     /// The entry at `position`, if any node ever wrote it.
     pub fn get(&self, position: Position) -> Option<&Entry> {
         self.entries.get(&position)
+    }
+
+    /// When the entry at `position` was first written or sent, in microseconds of the run.
+    pub fn written_at(&self, position: Position) -> Option<u64> {
+        self.written_at.get(&position).copied()
     }
 
     /// Where memberships stand after `from`, up to `upto`, in whatever log.
@@ -60,7 +67,7 @@ impl WorldLog {
         })
     }
 
-    fn take(&mut self, node: usize, record: &Bytes) -> Result<(), String> {
+    fn take(&mut self, at: u64, node: usize, record: &Bytes) -> Result<(), String> {
         let entry = match Record::decode(&mut record.clone()) {
             Ok(Record::Entry(entry)) => entry,
             Ok(_) => return Ok(()),
@@ -76,6 +83,7 @@ impl WorldLog {
                     self.memberships.entry(entry.position.index).or_default().push(entry.position);
                 }
                 self.record_bytes_max = self.record_bytes_max.max(entry.record.len() as u64);
+                self.written_at.insert(entry.position, at);
                 self.entries.insert(entry.position, entry);
                 Ok(())
             }

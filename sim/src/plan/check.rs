@@ -2,6 +2,7 @@
 
 use super::{PLAN_VERSION, Plan, What, concern_of};
 use crate::bugs::PLANTS;
+use crate::coverage::MESSAGES;
 
 /// Why a plan is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +40,12 @@ pub enum PlanError {
     Concern {
         /// As it says.
         concern: String,
+    },
+    /// No such kind of message.
+    #[error("'{kind}' is no kind of message: {}", MESSAGES.join(", "))]
+    Kind {
+        /// As it says.
+        kind: String,
     },
     /// Drawn clients need something to do.
     #[error("drawn clients need a key and a concern at least")]
@@ -91,6 +98,9 @@ impl Plan {
         })?;
         let misplaced = knobs.misplaced.iter().flat_map(|(node, other)| [*node, *other]);
         is_there(misplaced.map(usize::from).collect(), nodes, || "misplaced".to_owned())?;
+        if let Some(kind) = self.network.delays.keys().find(|kind| !MESSAGES.contains(&kind.as_str())) {
+            return Err(PlanError::Kind { kind: kind.clone() });
+        }
         let workload = &self.workload;
         if workload.clients > 0 && (workload.keys == 0 || workload.concerns.is_empty()) {
             return Err(PlanError::IdleWorkload);
@@ -145,6 +155,9 @@ mod tests {
         assert_eq!(
             refused("workload: {concerns: [most]}"),
             "'most' is no concern: async, local, quorum or a number of replicas"
+        );
+        assert!(
+            refused("network: {delays: {shout: 3}}").starts_with("'shout' is no kind of message: beat, append,")
         );
         assert_eq!(refused("planted: millipede"), "no bug is called millipede; `synap-sim bugs` lists them");
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use synap_core::config::{Address, Concern, Config, FailoverMode, FsyncMode, Limits, RoleHint, SnapshotPolicy};
+use synap_core::config::{
+    Address, CHUNK_BYTES, Concern, Config, FailoverMode, FsyncMode, Limits, RoleHint, SnapshotPolicy,
+};
 use synap_core::ids::NodeId;
 use synap_core::message::PROTOCOL_VERSION;
 use synap_core::wal::JournalConfig;
@@ -131,6 +133,7 @@ impl Plan {
             }),
             limits: Limits { key_bytes_max: 16_384, value_bytes_max: 1 << 20, memory_bytes_max: 0 },
             applies_per_turn_max: knobs.applies_per_turn.max(1),
+            chunk_bytes: usize::try_from(knobs.chunk_bytes).unwrap_or(CHUNK_BYTES).max(1),
             planted: bugs::planted(self.planted.as_deref()),
         }
     }

@@ -108,7 +108,7 @@ fn network(dice: &mut Dice) -> Network {
         delay_us_max: delay_us_min * dice.between(1, 20),
         straggler_per_mille: *dice.pick(&[0, 0, 5, 50]),
         stalls_for_ever: dice.chance(500),
-        bytes_per_sec: 0,
+        ..Network::default()
     }
 }
 

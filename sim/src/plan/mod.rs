@@ -88,6 +88,8 @@ pub struct Knobs {
     pub max_snapshots: u32,
     /// Most entries that one turn applies.
     pub applies_per_turn: u64,
+    /// About how long a chunk of a snapshot is.
+    pub chunk_bytes: u64,
     /// Whether each message takes the way through the wire codec (level A; level B always does).
     pub through_codec: bool,
     /// `failover.mode: auto`: three members arm the cluster, and its replicas elect.
@@ -170,6 +172,10 @@ pub struct Network {
     /// Whether a stream from which a partition took something stalls for ever, as with turmoil, or goes on
     /// once the partition is over.
     pub stalls_for_ever: bool,
+    /// Messages of these kinds, as traces name them, take so many milliseconds longer, and what follows them on their way has to
+    /// wait (level A).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub delays: BTreeMap<String, u64>,
 }
 
 /// What clients do of their own.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use synap_core::config::APPLIES_PER_TURN_MAX;
+use synap_core::config::{APPLIES_PER_TURN_MAX, CHUNK_BYTES};
 
 use super::{Knobs, Network, PLAN_VERSION, Plan, Workload};
 use crate::disk::DiskProfile;
@@ -62,6 +62,7 @@ impl Default for Knobs {
             snapshot_interval_ms: 60_000,
             max_snapshots: 2,
             applies_per_turn: APPLIES_PER_TURN_MAX,
+            chunk_bytes: CHUNK_BYTES as u64,
             through_codec: false,
             automatic: false,
             drift_ppm_max: 0,
@@ -89,6 +90,7 @@ impl Default for Network {
             straggler_per_mille: 0,
             bytes_per_sec: 0,
             stalls_for_ever: false,
+            delays: BTreeMap::new(),
         }
     }
 }

@@ -78,6 +78,7 @@ struct HasRead<'a> {
     /// With its version.
     value: Option<(Bytes, u64)>,
     min: Option<Named>,
+    asked_at: u64,
     linearizable_since: Option<u64>,
 }
 
@@ -271,13 +272,7 @@ impl Client {
         drop(ledger);
         if let Some(stands) = stands {
             let (command, get) = (asked.0.clone(), asked.1);
-            self.fronted(
-                node,
-                stands,
-                Question::Write { command, get, early },
-                answered,
-                self.stage.wall_ms(node),
-            );
+            self.fronted(node, stands, Question::Write { command, get, early }, answered, (at, false));
         }
         if let (Command::Set { pair, .. }, Some(version)) = (asked.0.plain(), answered.version()) {
             self.mind.saw(&pair.key, version);
@@ -287,6 +282,7 @@ impl Client {
     }
 
     async fn read(&mut self, node: usize, key: &Bytes, age_ms: Option<u64>, own: bool) -> End {
+        let asked_at = now_us();
         let last = self.last.clone().filter(|_| own);
         let from = last.as_deref();
         let raw = self.mind.dice.chance(300);
@@ -312,9 +308,10 @@ impl Client {
         let min = from.and_then(Named::parse);
         let look = if raw { Look::Raw(key.clone()) } else { Look::Get(key.clone()) };
         if let Some(applied) = self.stood_at(node, &answered) {
-            self.fronted(node, applied, Question::Look(look), &answered, self.stage.wall_ms(node));
+            let asked = (asked_at, linearizable);
+            self.fronted(node, applied, Question::Look(look), &answered, asked);
         }
-        self.has_read(&HasRead { node, key, value, min, linearizable_since }, age_ms, &answered);
+        self.has_read(&HasRead { node, key, value, min, asked_at, linearizable_since }, age_ms, &answered);
         End { answer: Answer::Done, text }
     }
 
@@ -338,6 +335,9 @@ impl Client {
             value,
             applied,
             min: read.min,
+            asked_at: read.asked_at,
+            // Told in whole milliseconds.
+            staleness: answered.staleness_ms().map(|ms| Duration::from_millis(ms + 1)),
             linearizable_since: read.linearizable_since,
         };
         ledger.see(&self.stage.plan, at, &fact);

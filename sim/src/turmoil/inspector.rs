@@ -1,8 +1,10 @@
-//! The inspector: asks nodes for their status and their metrics, all through the run, as dashboards do. What they show
-//! is compared with what they said.
+//! The inspector: asks nodes for their status and their metrics, all through the run, as dashboards do, and for what became of
+//! writes. What they show is compared with what they said, and their word on a write with what everybody ends with.
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use synap_core::output::Fate;
 
 use super::http::{Answered, Call, Caller};
 use super::net::SimNet;
@@ -13,6 +15,9 @@ use crate::oracle::{Fact, Shown};
 /// How long the inspector waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Of so many newest writes of a node it asks what became of one.
+const FATES_AMONG: u64 = 32;
+
 /// Looks at one node after another, for as long as the run lasts.
 pub(super) async fn run(stage: Arc<Stage>) {
     let mut dice = Dice::named(stage.plan.seed, "inspector");
@@ -20,6 +25,11 @@ pub(super) async fn run(stage: Arc<Stage>) {
     loop {
         tokio::time::sleep(Duration::from_millis(dice.between(20, 250))).await;
         let node = dice.below(stage.plan.nodes() as u64) as usize;
+        if dice.chance(250) {
+            let (among, whose) = (dice.below(FATES_AMONG), dice.below(stage.plan.nodes() as u64) as usize);
+            ask_fate(&stage, &mut caller, node, (whose, among as usize)).await;
+            continue;
+        }
         let wants_metrics = dice.chance(500);
         let path = if wants_metrics { "/metrics" } else { "/replication/status" };
         let asked_at = now_us();
@@ -28,6 +38,21 @@ pub(super) async fn run(stage: Arc<Stage>) {
             compare(&stage, node, asked_at, wants_metrics, &answered);
         }
     }
+}
+
+/// Asks a node what became of a write that `whose` has answered, one of the newest as a rule.
+async fn ask_fate(stage: &Arc<Stage>, caller: &mut Caller, node: usize, (whose, back): (usize, usize)) {
+    let written = stage.ledger().nodes[whose].newest_written(back);
+    let Some((name, position)) = written else { return };
+    let call = Call::get(format!("/replication/outcome?position={name}"));
+    let Ok(answered) = caller.call(node, call, PATIENCE).await else { return };
+    let fate = match answered.json()["outcome"].as_str() {
+        Some("committed") => Fate::Committed,
+        Some("rolled_back") => Fate::RolledBack,
+        Some("pending") => Fate::Pending,
+        Some(_) | None => return,
+    };
+    stage.ledger().see(&stage.plan, now_us(), &Fact::Fate { node, position, fate });
 }
 
 fn compare(stage: &Stage, node: usize, asked_at: u64, wants_metrics: bool, answered: &Answered) {

@@ -149,6 +149,11 @@ impl Ledger {
         self.nodes[node].peers.insert(link, peer);
     }
 
+    /// Which node is at the other end of a link.
+    pub(super) fn peer_of(&self, node: usize, link: LinkId) -> Option<usize> {
+        self.nodes[node].peers.get(&link).copied()
+    }
+
     pub(super) fn sent(&mut self, at: u64, from: usize, link: LinkId, message: &Message) {
         let content = summary(message);
         let Some(to) = self.nodes[from].peers.get(&link).copied() else {
@@ -201,6 +206,14 @@ impl Ledger {
 }
 
 impl Seen {
+    /// A write that it answered, so many before the newest, as clients are told its position.
+    pub(super) fn newest_written(&self, back: usize) -> Option<(String, Position)> {
+        let mut written: Vec<_> =
+            self.written.iter().filter_map(|(name, all)| Some((all.first()?.position, name))).collect();
+        written.sort_unstable();
+        written.into_iter().nth_back(back).map(|(position, name)| (name.clone(), position))
+    }
+
     /// What the node said of itself since then.
     pub(super) fn said_since(&self, at: u64) -> impl Iterator<Item = &Status> {
         self.told.iter().filter(move |(said_at, _)| *said_at >= at).map(|(_, status)| status)

@@ -18,22 +18,20 @@ impl Client {
         at: Position,
         question: Question,
         answered: &Answered,
-        wall_ms: u64,
+        (asked_at, linearizable): (u64, bool),
     ) {
-        let now_ms = self.stage.wall_ms(node);
         let answer = Fronted {
             question,
             status: answered.status,
             body: answered.body.clone(),
             version: answered.version(),
             replayed: answered.is_replayed(),
-            wall_ms: (wall_ms.min(now_ms), wall_ms.max(now_ms)),
         };
-        self.see(&Fact::Fronted { node, at, answer: &answer });
+        self.see(&Fact::Fronted { node, at, answer: &answer, asked_at, linearizable });
     }
 
     pub(super) async fn look(&mut self, node: usize, look: &Look) -> End {
-        let asked_ms = self.stage.wall_ms(node);
+        let asked_at = now_us();
         let call = requests::look(look, self.stage.plan.workload.timeout_ms);
         let answered = match self.caller.call(node, call, self.patience()).await {
             Ok(answered) => answered,
@@ -44,7 +42,7 @@ impl Client {
             return End { answer: Answer::Refused, text };
         }
         if let Some(applied) = self.stood_at(node, &answered) {
-            self.fronted(node, applied, Question::Look(look.clone()), &answered, asked_ms);
+            self.fronted(node, applied, Question::Look(look.clone()), &answered, (asked_at, false));
             self.stage.ledger().tally.reads += 1;
         }
         End { answer: Answer::Done, text }

@@ -21,7 +21,7 @@ use super::ledger::{Ledger, Life};
 use super::stage::{Stage, now_us};
 use crate::clock::Clock;
 use crate::dice::mix;
-use crate::oracle::{Fact, Kept, counts_votes};
+use crate::oracle::{Fact, Kept, Truth, counts_votes};
 use crate::recording::{Print, Recording};
 use crate::run::Verdict;
 use crate::trace::{Step, fingerprint};
@@ -66,7 +66,8 @@ impl Tap {
             Input::Message { link, message } => {
                 ledger.tally.coverage.arrived(message);
                 ledger.heard(at, node, *link, message);
-                ledger.see(&self.stage.plan, at, &Fact::Heard { node, link: *link, message });
+                let from = ledger.peer_of(node, *link);
+                ledger.see(&self.stage.plan, at, &Fact::Heard { node, link: *link, from, message });
             }
             Input::Request { id, request: Request::Write { command, .. } } => {
                 ledger.see(&self.stage.plan, at, &Fact::Asked { command });
@@ -141,7 +142,11 @@ impl Tap {
                 }
                 (Ok(Reply::Status(status)), _) => {
                     ledger.told(at, node, status);
-                    ledger.see(&self.stage.plan, at, &Fact::Status { node, life, status });
+                    ledger.see(
+                        &self.stage.plan,
+                        at,
+                        &Fact::Status { node, life, status, truth: &Truth::default() },
+                    );
                 }
                 (Ok(_) | Err(_), _) => {}
             }
@@ -209,7 +214,9 @@ impl Tap {
         }
         if sampled {
             ledger.trace.cover(at, &[6, self.node as u64, status.positions.applied.index.0, status.hash.0]);
-            ledger.see(&self.stage.plan, at, &Fact::Status { node: self.node, life: self.life, status: &status });
+            let truth = Truth { after_turn: true, ..Truth::default() };
+            let (me, life) = (self.node, self.life);
+            ledger.see(&self.stage.plan, at, &Fact::Status { node: me, life, status: &status, truth: &truth });
             let view = node.view();
             ledger.see(&self.stage.plan, at, &Fact::Applied { node: self.node, view: &view, status: &status });
         }
