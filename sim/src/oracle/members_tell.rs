@@ -13,7 +13,7 @@ use synap_core::position::{Epoch, Index, Position};
 use synap_core::status::{DiskState, MemberStatus, Role, State, Status};
 
 use crate::oracle::{Fact, Ground, Oracle, Truth};
-use crate::plan::What;
+use crate::plan::{Fault, What};
 
 /// What each node has heard of each other.
 #[derive(Debug)]
@@ -111,6 +111,11 @@ impl MembersTell {
         if status.role == Role::Master && last.epoch == status.epoch {
             lag(ground, member, last, applied)?;
             bytes_behind(ground, member, status)?;
+        }
+        // Two machines with one node's disk: which of them is meant only the master knows.
+        let copied = |fault: &Fault| matches!(fault.what, What::CopyDisk(..));
+        if ground.plan.faults.iter().any(copied) {
+            return Ok(());
         }
         let Some(place) = self.places.get(&member.node) else { return Ok(()) };
         // A link to where a node was until its disk was put elsewhere breaks when somebody notices.
