@@ -15,6 +15,9 @@ use crate::status::{Role, State};
 use crate::store::StoreView;
 use crate::time::{LogTime, Time, WallMs};
 
+/// When to ask a node without a state again.
+const BLANK_RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// A node's committed state at one instant. Never changes; its age is asked with the clock in hand.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -102,9 +105,19 @@ impl Outline {
         self.proof.map(|proof| proof.age(now))
     }
 
+    /// Whether there is no state to read from: a replica that has never been part of a cluster, or has lost its disk, cannot say of any
+    /// key that it is absent.
+    pub fn is_blank(&self) -> bool {
+        self.role == Role::Replica && self.applied == Position::ZERO && self.proof.is_none()
+    }
+
     /// Whether the read may see this state (true), or may see a later one (false: put it to the node as
     /// [`crate::input::Request::Read`]), or never.
     pub fn admits(&self, demand: &ReadDemand, now: Time) -> Result<bool, Refusal> {
+        if self.is_blank() {
+            let why = "this node has no state yet: it has not joined a cluster";
+            return Err(Refusal::NoMaster { why, retry_after: BLANK_RETRY_AFTER });
+        }
         if demand.linearizable {
             return Ok(false);
         }

@@ -418,10 +418,16 @@ impl Node {
     /// Leaves everything behind and looks for a master.
     pub(super) fn become_replica(&mut self, hint: Option<String>, why: &'static str, out: &mut Output) {
         let reigned = matches!(self.role, Role::Master(_));
+        // While its lease ran nobody else led, so that its own log held everything.
+        let held_all = if self.is_open() { self.lease().map(|(from, _)| from.min(self.now.mono)) } else { None };
         self.leave_role(out);
         self.role = Role::Replica(Replica::new(hint));
         if reigned {
             self.begin_ballot_after_reign();
+        }
+        if let Some(from) = held_all {
+            self.proofs.offer(self.committed, from);
+            self.proofs.applied(self.reached());
         }
         self.flags.config_role_ignored = self.config.role == RoleHint::Master;
         self.tell(why);

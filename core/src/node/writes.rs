@@ -161,10 +161,11 @@ impl Node {
         match command.plain() {
             Command::Set { pair, .. } => self.check_pair(pair),
             Command::Batch { pairs } => pairs.iter().try_for_each(|pair| self.check_pair(pair)),
-            Command::Delete { key }
-            | Command::Incr { key, .. }
-            | Command::Expire { key, .. }
-            | Command::Persist { key } => self.check_key(key),
+            Command::Incr { key, .. } => self.check_key(key),
+            // What is there can be removed, whatever the limit for new keys is now.
+            Command::Delete { key } | Command::Expire { key, .. } | Command::Persist { key } => {
+                check_len("key", key.len(), u32::from(u16::MAX))
+            }
             Command::Once { .. } | Command::EpochStart { .. } | Command::Config(_) | Command::Sweep { .. } => {
                 Ok(())
             }
