@@ -1,5 +1,5 @@
-//! Bytes of requests that are in flight, of all connections together: from the first byte of a body until its request is
-//! answered, in the node's hands too. Owns the count and its bound; never looks at a request.
+//! Bytes that are in flight, of all connections together: of requests from the first byte of a body until the request is
+//! answered, in the node's hands too; of answers until their clients have taken them. Owns count and bound; never looks at a request.
 //!
 //! A body that announces its length waits for room before any of it is read, so that a client is slowed down by its own
 //! connection. One that does not takes room as it comes, and is refused when there is none: it must not wait for those
@@ -17,7 +17,7 @@ use synap_core::output::Refusal;
 /// What a request takes besides its body.
 const FIXED_BYTES: u64 = 1024;
 
-/// All requests with a body.
+/// All requests with a body, or all answers.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     free: Arc<Semaphore>,
@@ -25,7 +25,7 @@ pub(crate) struct InFlight {
     taken: IntGauge,
 }
 
-/// What one request takes; given back when everybody who holds it has let go.
+/// What one request or answer takes; given back when everybody who holds it has let go.
 #[derive(Debug)]
 pub struct Room {
     permit: OwnedSemaphorePermit,
@@ -57,6 +57,35 @@ impl InFlight {
         self.taken.add(count(&more));
         room.permit.merge(more);
         Ok(())
+    }
+
+    /// Room for so many bytes, if there is any at this instant.
+    pub(crate) fn enter_at_once(&self, bytes: u64) -> Option<Room> {
+        let permit = Arc::clone(&self.free).try_acquire_many_owned(self.permits(bytes)).ok()?;
+        Some(self.room(permit))
+    }
+
+    /// Room for so many bytes, or as much as is left: for what cannot be refused any more.
+    pub(crate) fn enter_as_far_as_possible(&self, bytes: u64) -> Room {
+        let mut wanted = self.permits(bytes);
+        loop {
+            if let Ok(permit) = Arc::clone(&self.free).try_acquire_many_owned(wanted) {
+                return self.room(permit);
+            }
+            // Others may take some meanwhile; none is always to be had.
+            wanted = u32::try_from(self.free.available_permits()).unwrap_or(u32::MAX).min(wanted / 2);
+        }
+    }
+
+    /// The same room for so many bytes. None: it was too small, and there is no more.
+    pub(crate) fn fit(&self, mut room: Room, bytes: u64) -> Option<Room> {
+        let (wanted, held) = (self.permits(bytes) as usize, room.permit.num_permits());
+        if wanted > held {
+            self.grow(&mut room, (wanted - held) as u64).ok()?;
+        } else if let Some(rest) = room.permit.split(held - wanted) {
+            self.taken.sub(count(&rest));
+        }
+        Some(room)
     }
 
     /// One that is longer than the bound goes alone.
@@ -109,6 +138,21 @@ mod tests {
         assert!(all.grow(&mut room, 2 * FIXED_BYTES).is_err());
         drop(room);
         assert_eq!((all.taken.get(), all.free.available_permits()), (0, 4 * FIXED_BYTES as usize));
+    }
+
+    #[tokio::test]
+    async fn room_is_made_to_fit() {
+        let all = inflight(8 * FIXED_BYTES);
+        let room = all.enter(3 * FIXED_BYTES, Duration::ZERO).await.unwrap();
+        let room = all.fit(room, FIXED_BYTES).unwrap();
+        assert_eq!(all.taken.get(), FIXED_BYTES as i64);
+        let room = all.fit(room, 6 * FIXED_BYTES).unwrap();
+        assert_eq!(all.taken.get(), 6 * FIXED_BYTES as i64);
+        let rest = all.enter_as_far_as_possible(5 * FIXED_BYTES);
+        assert!(all.taken.get() > 6 * FIXED_BYTES as i64 && all.enter_at_once(5 * FIXED_BYTES).is_none());
+        assert!(all.fit(room, 9 * FIXED_BYTES).is_none());
+        drop(rest);
+        assert_eq!((all.taken.get(), all.free.available_permits()), (0, 8 * FIXED_BYTES as usize));
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ mod json;
 #[cfg(test)]
 mod mutations;
 mod operator;
+mod outgoing;
 mod probes;
 mod problem;
 mod proxy;
@@ -82,15 +83,17 @@ pub struct Front {
     parts: FrontParts,
     connections: connections::Connections,
     inflight: inflight::InFlight,
+    answers: inflight::InFlight,
 }
 
 impl Front {
     /// A front end that serves nobody yet.
     pub fn new(parts: FrontParts) -> Arc<Self> {
         let connections = connections::Connections::new(parts.settings);
-        let inflight =
-            inflight::InFlight::new(parts.settings.inflight_bytes_max, parts.metrics.http.inflight_bytes.clone());
-        Arc::new(Self { parts, connections, inflight })
+        let http = &parts.metrics.http;
+        let bounded = |taken| inflight::InFlight::new(parts.settings.inflight_bytes_max, taken);
+        let (inflight, answers) = (bounded(http.inflight_bytes.clone()), bounded(http.answer_bytes.clone()));
+        Arc::new(Self { parts, connections, inflight, answers })
     }
 
     /// Ends every connection once it has answered what it has taken, and waits for that as long as the caller

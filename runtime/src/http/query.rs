@@ -21,6 +21,9 @@ const TIMEOUT_MAX_MS: u64 = 3_600_000;
 /// The most keys that a scan gives at once.
 const SCAN_MAX: usize = 1000;
 
+/// Bytes of the longest key that any setting allows.
+pub(crate) const KEY_BYTES_MAX: u32 = 65_535;
+
 /// What a write's query says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WriteQuery {

@@ -22,8 +22,9 @@ use synap_core::view::{Outline, View};
 use super::Front;
 use super::answer::{Answer, Body, Content, Stamp, etag};
 use super::json::{push_fmt, push_key, push_str, push_u64, push_value};
+use super::outgoing::hold;
 use super::problem::{Code, Problem};
-use super::query::{ReadQuery, check_key, path_key};
+use super::query::{KEY_BYTES_MAX, ReadQuery, check_key, path_key};
 use super::route::{self, Route};
 use super::service::finish;
 use crate::metrics::{KvOperation, KvResult};
@@ -55,30 +56,33 @@ pub(crate) fn at_once(
     };
     let sight = front.handle.look();
     let Sight::Whole(view) = &**sight else { return None };
-    if query.demands_nothing() {
-        return Some(answer(front, route, rest, &query, request.headers(), view));
+    if !query.demands_nothing() || view.is_blank() {
+        match view.admits(&query.demand, front.handle.now()) {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(refusal) => return Some(problem(front, view, refusal.into())),
+        }
     }
-    match view.admits(&query.demand, front.handle.now()) {
-        Ok(true) => Some(answer(front, route, rest, &query, request.headers(), view)),
-        Ok(false) => None,
-        Err(refusal) => Some(problem(front, view, refusal.into())),
-    }
+    // One that there is no room for waits, as one whose state is not there yet.
+    hold(front, answer(front, route, rest, &query, request.headers(), view), None).ok()
 }
 
 /// Answers a read that [`at_once`] put off.
 pub(crate) async fn when_admitted(front: &Front, route: Route, head: &request::Parts) -> Response<Body> {
-    let waited = async {
+    let (_, rest) = route::find(head.uri.path());
+    let read = async {
         let query = ReadQuery::parse(head.uri.query(), route == Route::KvScan)?;
-        let view = admitted(front, &query).await?;
-        Ok((query, view))
-    };
-    match waited.await {
-        Ok((query, view)) => {
-            let (_, rest) = route::find(head.uri.path());
-            answer(front, route, rest, &query, &head.headers, &view)
+        let mut room = None;
+        loop {
+            let view = admitted(front, &query).await?;
+            match hold(front, answer(front, route, rest, &query, &head.headers, &view), room.take()) {
+                Ok(response) => return Ok(response),
+                // Nothing is kept while it waits: neither the answer nor the state that it came from.
+                Err(bytes) => drop((view, room.insert(front.answers.enter(bytes, query.timeout).await?))),
+            }
         }
-        Err(refused) => problem(front, &front.handle.glance(), refused),
-    }
+    };
+    read.await.unwrap_or_else(|refused| problem(front, &front.handle.glance(), refused))
 }
 
 /// `POST /kv/mget`.
@@ -92,20 +96,20 @@ pub(crate) async fn mget(front: &Front, head: &request::Parts, body: Incoming) -
             return Err(Problem::too_large("list of keys", keys.keys.len() as u64, MGET_KEYS_MAX as u64));
         }
         for key in &keys.keys {
-            check_key(key.as_bytes(), front.limits.key_bytes_max)?;
+            check_key(key.as_bytes(), KEY_BYTES_MAX)?;
         }
-        let view = admitted(front, &query).await?;
-        let at = view.log_time(front.handle.now(), query.demand.linearizable);
-        let found = values(front, &keys, &view, at)?;
-        Ok((found, view))
+        let mut room = None;
+        loop {
+            let view = admitted(front, &query).await?;
+            let at = view.log_time(front.handle.now(), query.demand.linearizable);
+            let found = Answer::json(values(front, &keys, &view, at)?).stamped(stamp(front, &view));
+            match hold(front, finish(front, Ok(found)), room.take()) {
+                Ok(response) => return Ok(response),
+                Err(bytes) => drop((view, room.insert(front.answers.enter(bytes, query.timeout).await?))),
+            }
+        }
     };
-    match read.await {
-        Ok((found, view)) => {
-            let stamp = stamp(front, &view);
-            finish(front, Ok(Answer::json(found).stamped(stamp)))
-        }
-        Err(refused) => problem(front, &front.handle.glance(), refused),
-    }
+    read.await.unwrap_or_else(|refused| problem(front, &front.handle.glance(), refused))
 }
 
 /// The body of an `mget`.
@@ -273,7 +277,7 @@ fn find(
     view: &View,
     at: WallMs,
 ) -> Result<Option<Item>, Problem> {
-    let key = path_key(rest, front.limits.key_bytes_max)?;
+    let key = path_key(rest, KEY_BYTES_MAX)?;
     Ok(look(front, operation, &key, view, at))
 }
 

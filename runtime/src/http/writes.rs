@@ -20,9 +20,11 @@ use synap_core::version::Version;
 use tokio::time::Instant;
 
 use super::answer::{Answer, Body, Stamp, push_position};
+use super::inflight::Room;
 use super::json::{key_in, push_fmt, push_key, push_u64, push_value, take, ttl_ms, value_in};
+use super::outgoing::hold_done;
 use super::problem::{Code, Problem};
-use super::query::{WriteQuery, check_key, owned, path_key};
+use super::query::{KEY_BYTES_MAX, WriteQuery, check_key, owned, path_key};
 use super::route::{self, Route};
 use super::service::finish;
 use super::{Front, body, proxy, ticket};
@@ -43,8 +45,8 @@ pub(crate) async fn respond(
     incoming: Incoming,
 ) -> Response<Body> {
     match write(front, route, head, incoming).await {
-        Ok(Done::Here(answer)) => finish(front, Ok(answer)),
-        Ok(Done::ByMaster(response)) => response,
+        Ok(Done::Here(answer, room)) => hold_done(front, finish(front, Ok(answer)), room),
+        Ok(Done::ByMaster(response)) => hold_done(front, response, None),
         Err(problem) => finish(front, Err(problem)),
     }
 }
@@ -57,7 +59,8 @@ pub(crate) fn body_bytes_max(front: &Front) -> u64 {
 
 /// Who has answered a write.
 enum Done {
-    Here(Answer),
+    /// With room for the old value, if that is told.
+    Here(Answer, Option<Room>),
     ByMaster(Response<Body>),
 }
 
@@ -76,6 +79,11 @@ async fn write(front: &Front, route: Route, head: &request::Parts, incoming: Inc
     if let Some(idempotency_key) = idempotency_key {
         command = ticket::once(idempotency_key, command, get, head, &query, &body);
     }
+    // What is done cannot be refused: there is room for the longest old value before anything is.
+    let answer_room = match get {
+        true => Some(front.answers.enter(u64::from(front.limits.value_bytes_max), query.timeout).await?),
+        false => None,
+    };
     let kept = match front.settings.on_replica_write {
         OnReplicaWrite::Proxy => Some(body),
         OnReplicaWrite::Redirect | OnReplicaWrite::Reject => None,
@@ -93,7 +101,8 @@ async fn write(front: &Front, route: Route, head: &request::Parts, incoming: Inc
     match replied {
         Ok(Reply::Written(written)) => {
             front.metrics.commit_duration.observe(asked.elapsed().as_secs_f64());
-            answer(front, operation, &key, get, &written).map(Done::Here)
+            let answer = answer(front, operation, &key, get, &written)?;
+            Ok(Done::Here(answer, answer_room))
         }
         Ok(other) => Err(Problem::mismatched(&other)),
         Err(Refusal::NotMaster { leader }) => {
@@ -224,7 +233,12 @@ struct ExpireBody {
 struct NoBody {}
 
 fn order(front: &Front, route: Route, rest: &str, body: &Bytes, query: &WriteQuery) -> Result<Order, Problem> {
-    let path_key = || path_key(rest, front.limits.key_bytes_max).map(|key| owned(&key));
+    // A key that is there is read and removed whatever the limit for new ones is now.
+    let bytes_max = match route {
+        Route::KvDel | Route::KvExpire | Route::KvPersist => KEY_BYTES_MAX,
+        _ => front.limits.key_bytes_max,
+    };
+    let path_key = || path_key(rest, bytes_max).map(|key| owned(&key));
     let simple = |key: Bytes, operation, command| Order { command, key, operation, get: false };
     match route {
         Route::KvSet => set(front, body),

@@ -13,6 +13,8 @@ use super::{SECONDS, register};
 pub(crate) struct HttpMetrics {
     /// Bytes of requests in flight.
     pub(crate) inflight_bytes: IntGauge,
+    /// Bytes of answers that their clients have not taken.
+    pub(crate) answer_bytes: IntGauge,
     requests: IntCounterVec,
     routes: Vec<RouteMetrics>,
 }
@@ -50,7 +52,11 @@ impl HttpMetrics {
             registry,
             IntGauge::new("synap_http_inflight_bytes", "Bytes of requests that are read or wait for an answer"),
         );
-        Self { inflight_bytes, requests, routes: templates.iter().map(route).collect() }
+        let answer_bytes = register(
+            registry,
+            IntGauge::new("synap_http_answer_bytes", "Bytes of answers that clients have not taken yet"),
+        );
+        Self { inflight_bytes, answer_bytes, requests, routes: templates.iter().map(route).collect() }
     }
 
     /// A request on the route at `slot` of the templates, taken up at `started`, is answered with `status`.
