@@ -21,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::clock::Clock;
 use crate::disk::file::OpenError;
 use crate::disk::writer::Writer;
-use crate::disk::{Disk, FileDisk, NullDisk};
+use crate::disk::{Disk, FileDisk, NullDisk, is_full, is_out_of_files};
 use crate::driver::{Driver, DriverParts, Ended, Stop};
 use crate::handle::Handle;
 use crate::http::{self, BoxFuture, Front, FrontParts, RollbackDir, RollbackSource, Stream};
@@ -100,6 +100,21 @@ pub enum StartError {
     /// The system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+}
+
+/// How often a data directory that cannot be loaded for now is tried again.
+const LOAD_AGAIN: Duration = Duration::from_secs(1);
+
+impl StartError {
+    /// Whether it passes by itself or by somebody making room, without harm to the data.
+    fn is_a_moment(&self) -> bool {
+        match self {
+            Self::Disk(error) | Self::Recovery(RecoveryError::Read { error, .. }) => {
+                is_full(error) || is_out_of_files(error)
+            }
+            Self::Open(_) | Self::Recovery(_) | Self::Bind { .. } | Self::Thread(_) => false,
+        }
+    }
 }
 
 impl Server {
@@ -220,7 +235,25 @@ impl Running {
 }
 
 /// What the directory held, and where its log goes on.
+///
+/// On a full disk nothing is wrong with what is there: it waits for room, as a server does that runs.
 async fn load<D: Disk>(
+    disk: &mut D,
+    config: JournalConfig,
+    draw: Draw,
+) -> Result<(Option<Recovered>, Journal), StartError> {
+    loop {
+        match try_load(disk, config, draw).await {
+            Err(error) if error.is_a_moment() => {
+                tracing::warn!("{error}; nothing is served before that has passed: trying again every second");
+                tokio::time::sleep(LOAD_AGAIN).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+async fn try_load<D: Disk>(
     disk: &mut D,
     config: JournalConfig,
     draw: Draw,

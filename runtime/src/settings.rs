@@ -145,4 +145,4 @@ impl Default for LoggingSettings {
 }
 
 /// How long a graceful stop waits for what is in flight, unless told otherwise.
-pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);

@@ -32,6 +32,11 @@ impl Client {
         Self { address: address.into(), patience: Duration::from_secs(30), stream: None }
     }
 
+    /// `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// How long it waits for a connection, and for each part of an answer.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {

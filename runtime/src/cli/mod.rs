@@ -2,7 +2,9 @@
 //! state of a server.
 
 use std::future::Future;
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -20,6 +22,7 @@ mod members;
 mod offline;
 mod out;
 mod promote;
+mod reload;
 mod rollback;
 mod serve;
 mod settings_args;
@@ -28,6 +31,11 @@ mod status;
 mod table;
 
 use exit::{Exit, Failed, Outcome};
+
+use crate::logging;
+
+/// How long the process waits for its last words to be taken.
+const SAID_WITHIN: Duration = Duration::from_secs(1);
 
 /// A replicated key-value server: one master takes writes, replicas follow and serve reads.
 #[derive(Debug, Parser)]
@@ -85,7 +93,9 @@ pub fn run() -> ExitCode {
     match dispatch(Cli::parse().command) {
         Ok(exit) => exit.into(),
         Err(failed) => {
-            eprintln!("synap: {}", failed.message.replace('\n', "\nsynap: "));
+            let text = format!("synap: {}\n", failed.message.replace('\n', "\nsynap: "));
+            // Where nobody reads this, the exit code says it.
+            logging::within(SAID_WITHIN, move || drop(io::stderr().write_all(text.as_bytes())));
             failed.exit.into()
         }
     }

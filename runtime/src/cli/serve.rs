@@ -9,9 +9,11 @@ use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
 use super::exit::{Exit, Failed, Outcome};
+use super::reload;
 use super::settings_args::Overrides;
-use super::signals::EndSignals;
+use super::signals::{EndSignals, Hangups};
 use crate::config::Loaded;
+use crate::descriptors;
 use crate::disk::file::OpenError;
 use crate::driver::Ended;
 use crate::logging;
@@ -32,11 +34,19 @@ pub(super) struct Serve {
 
 /// Serves until a signal, or until the disk fails.
 pub(super) fn run(asked: Serve) -> Outcome {
-    let loaded = asked.overrides.load(asked.config)?;
-    logging::init(&loaded.settings().logging).map_err(|error| Failed::new(Exit::Configuration, error))?;
+    let loaded = asked.overrides.load(asked.config.clone())?;
+    let log =
+        logging::init(&loaded.settings().logging).map_err(|error| Failed::new(Exit::Configuration, error))?;
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed::running(format!("no runtime: {error}")))?;
-    let outcome = runtime.block_on(serve(&loaded, asked.until_stdin_closes));
+    let level = log.level();
+    let outcome = runtime.block_on(async {
+        let hangups = Hangups::new().map_err(|error| Failed::running(format!("signals: {error}")))?;
+        let until_stdin_closes = asked.until_stdin_closes;
+        let read = move || asked.overrides.load(asked.config.clone());
+        tokio::spawn(reload::on_hangup(hangups, read, loaded.clone(), level));
+        serve(&loaded, until_stdin_closes).await
+    });
     // Whatever still runs ends with the process: a second signal waits for nothing.
     runtime.shutdown_background();
     outcome
@@ -47,7 +57,17 @@ async fn serve(loaded: &Loaded, until_stdin_closes: bool) -> Outcome {
         tracing::warn!("configuration: {warning}");
     }
     let mut asks = EndAsks::new(until_stdin_closes)?;
-    let mut running = Server::open(loaded.settings()).await.map_err(refused)?;
+    let mut settings = loaded.settings();
+    settings.front.connections_max = most_connections(settings.front.connections_max);
+    // A task of its own, since loading may take long and nothing else would be heard meanwhile.
+    let mut opening = tokio::spawn(Server::open(settings));
+    let mut running = tokio::select! {
+        opened = &mut opening => opened.map_err(Failed::running)?.map_err(refused)?,
+        cause = asks.next() => {
+            tracing::info!(cause, "stopping: the data was still being loaded, nothing has begun");
+            return Ok(Exit::Good);
+        }
+    };
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         http = %running.http_address(),
@@ -59,6 +79,23 @@ async fn serve(loaded: &Loaded, until_stdin_closes: bool) -> Outcome {
         ended = running.ended() => came_to_an_end(ended),
         cause = asks.next() => stop(running, asks, cause).await,
     }
+}
+
+/// Client connections that there are file descriptors for.
+fn most_connections(wanted: usize) -> usize {
+    let limit = descriptors::raise().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the limit on open files cannot be raised");
+        None
+    });
+    let most = descriptors::connections(wanted, limit);
+    if most < wanted {
+        tracing::warn!(
+            limit,
+            "at most {most} client connections at once, limits.connections_max asks for {wanted}: raise the hard limit on open \
+             files (ulimit -Hn, LimitNOFILE)"
+        );
+    }
+    most
 }
 
 async fn stop(mut running: Running, mut asks: EndAsks, cause: &'static str) -> Outcome {

@@ -44,6 +44,25 @@ pub(super) fn print(schema: &Schema, origins: &BTreeMap<String, Origin>) -> Stri
     text
 }
 
+/// Every key by its full path, with its value.
+pub(super) fn leaves(schema: &Schema) -> BTreeMap<String, Value> {
+    let mut found = BTreeMap::new();
+    collect(&mut found, &mapping(schema), "");
+    found
+}
+
+fn collect(found: &mut BTreeMap<String, Value>, section: &Mapping, path: &str) {
+    for (key, value) in section {
+        let path = if path.is_empty() { plain(key) } else { format!("{path}.{}", plain(key)) };
+        match value {
+            Value::Mapping(below) => collect(found, below, &path),
+            value => {
+                found.insert(path, value.clone());
+            }
+        }
+    }
+}
+
 fn print_section(
     text: &mut String,
     origins: &BTreeMap<String, Origin>,

@@ -68,6 +68,12 @@ pub fn load(sources: Sources) -> Result<Loaded, Faults> {
 }
 
 impl Loaded {
+    /// The keys whose values differ from those of `other`, by full path.
+    pub fn differing(&self, other: &Self) -> Vec<String> {
+        let (one, another) = (effective::leaves(&self.schema), effective::leaves(&other.schema));
+        one.into_iter().filter(|(key, value)| another.get(key) != Some(value)).map(|(key, _)| key).collect()
+    }
+
     /// What the server is told.
     pub fn settings(&self) -> Settings {
         translate::settings(&self.schema)

@@ -78,6 +78,7 @@ fn ranges(schema: &Schema) -> Vec<Complaint> {
     let (wal, snapshot) = (&persistence.wal, &persistence.snapshot);
     [
         ("server.port", u64::from(server.port), 1, 65_535),
+        ("server.shutdown_timeout_ms", server.shutdown_timeout_ms, 0, HOUR_MS),
         ("replication.heartbeat_interval_ms", replication.heartbeat_interval_ms, 1, HOUR_MS),
         ("replication.max_lag_ms", replication.max_lag_ms, 1, DAY_MS),
         ("replication.reconnect_delay_ms", replication.reconnect_delay_ms, 1, DAY_MS),

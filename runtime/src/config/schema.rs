@@ -30,6 +30,8 @@ pub struct Server {
     pub port: u16,
     /// `HOST[:PORT]` that clients are sent to.
     pub advertise_address: Option<String>,
+    /// How long a stop waits for what is in flight.
+    pub shutdown_timeout_ms: u64,
 }
 
 /// `replication`
@@ -234,7 +236,7 @@ pub enum Format {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { host: "0.0.0.0".to_owned(), port: 15500, advertise_address: None }
+        Self { host: "0.0.0.0".to_owned(), port: 15500, advertise_address: None, shutdown_timeout_ms: 5_000 }
     }
 }
 

@@ -11,7 +11,7 @@ use super::address::{self, HostPort};
 use super::rules::is_replicated;
 use super::schema::{FailoverMode, Format, FsyncMode, OnReplicaWrite, Role, Schema, WriteConcern};
 use crate::settings::{
-    self, FrontSettings, LinkSettings, LogFormat, LoggingSettings, PersistenceSettings, SHUTDOWN_GRACE, Settings,
+    self, FrontSettings, LinkSettings, LogFormat, LoggingSettings, PersistenceSettings, Settings,
 };
 
 /// How long a starting master asks the members that it knows.
@@ -52,7 +52,7 @@ pub(super) fn settings(schema: &Schema) -> Settings {
                 Format::Json => LogFormat::Json,
             },
         },
-        shutdown_grace: SHUTDOWN_GRACE,
+        shutdown_grace: Duration::from_millis(server.shutdown_timeout_ms),
     }
 }
 

@@ -8,17 +8,22 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use synap_core::wal::FileOp;
 
-use super::Disk;
+use super::{Disk, is_out_of_files};
 
 /// Name of the lock file.
 const LOCK: &str = "lock";
 
 /// Files kept open at once: the segment in use, the snapshot and the rollback file being written, and one to spare.
 const OPEN_MAX: usize = 4;
+
+/// How often, and how long, a free file descriptor is waited for: a minute in all.
+const DESCRIPTOR_TRIES: u32 = 600;
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(100);
 
 /// Parts shorter than this are put together, so that a group of small records costs one system call.
 const PART_BYTES_MIN: usize = 32 << 10;
@@ -79,7 +84,7 @@ impl FileDisk {
             FileOp::Create { file } => self.create(file),
             FileOp::Write { file, at, parts } => self.write(file, *at, parts),
             FileOp::Sync { file } => self.open.get(&self.root, file)?.sync_data(),
-            FileOp::SyncDir { dir } => File::open(self.root.path(dir))?.sync_all(),
+            FileOp::SyncDir { dir } => with_descriptor(|| File::open(self.root.path(dir)))?.sync_all(),
             FileOp::Rename { from, to } => {
                 fs::rename(self.root.path(from), self.root.path(to))?;
                 self.open.rename(from, to);
@@ -97,7 +102,8 @@ impl FileDisk {
     /// A new file, never an old one emptied: its bytes may have a second name.
     fn create(&mut self, name: &str) -> io::Result<()> {
         self.remove(name)?;
-        let file = OpenOptions::new().create_new(true).write(true).open(self.root.path(name))?;
+        let new = || OpenOptions::new().create_new(true).write(true).open(self.root.path(name));
+        let file = with_descriptor(new)?;
         self.open.put(name, file);
         Ok(())
     }
@@ -162,6 +168,20 @@ impl Root {
     }
 }
 
+/// Opens a file. That no descriptor is free is a moment and no failure of the disk: connections end all the time.
+fn with_descriptor(open: impl Fn() -> io::Result<File>) -> io::Result<File> {
+    for _ in 0..DESCRIPTOR_TRIES {
+        match open() {
+            Err(error) if is_out_of_files(&error) => {
+                tracing::warn!(%error, "no file descriptor is free for the data directory: trying again");
+                std::thread::sleep(DESCRIPTOR_PAUSE);
+            }
+            done => return done,
+        }
+    }
+    open()
+}
+
 /// Open files by name, the one used last at the back.
 #[derive(Debug, Default)]
 struct OpenFiles(VecDeque<(String, File)>);
@@ -170,7 +190,7 @@ impl OpenFiles {
     fn get(&mut self, root: &Root, name: &str) -> io::Result<&File> {
         let file = match self.0.iter().position(|(open, _)| open == name).and_then(|at| self.0.remove(at)) {
             Some((_, file)) => file,
-            None => OpenOptions::new().write(true).open(root.path(name))?,
+            None => with_descriptor(|| OpenOptions::new().write(true).open(root.path(name)))?,
         };
         Ok(self.put(name, file))
     }

@@ -40,6 +40,12 @@ pub trait Disk: Send + Sized + 'static {
     fn spawn(name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()>;
 }
 
+/// Whether the process, or the system, has no file descriptor free.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    // EMFILE and ENFILE, the same on every Unix.
+    matches!(error.raw_os_error(), Some(24 | 23))
+}
+
 /// Whether an operation failed for want of room, which may pass.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

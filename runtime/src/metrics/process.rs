@@ -5,6 +5,7 @@ use std::fs;
 use prometheus::proto::MetricFamily;
 
 use super::family::{counter, gauge};
+use crate::logging;
 
 /// Linux counts CPU time for user space in hundredths of a second on every architecture.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -29,6 +30,8 @@ pub(super) fn families() -> Vec<MetricFamily> {
     all.extend(open.map(|open| gauge("process_open_fds", "Open files", open.saturating_sub(1) as f64)));
     let max = fs::read_to_string("/proc/self/limits").ok().as_deref().and_then(max_open);
     all.extend(max.map(|max| gauge("process_max_fds", "Most files that may be open", max)));
+    let lost = logging::lines_lost() as f64;
+    all.push(counter("synap_log_lines_lost_total", "Lines of the log that could not be written", lost));
     all
 }
 
