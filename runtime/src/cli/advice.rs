@@ -33,14 +33,14 @@ pub(super) fn next_step(seen: &[Seen]) -> String {
         );
     }
     if answers(seen).all(|(_, status, _)| text(status, "/cluster_id").is_none()) {
-        return "it belongs to no cluster yet: nobody has answered at its replication.master_address; its log says why"
+        return "it belongs to no cluster yet: no member of one has taken it in (replication.master_address); its log says why"
             .to_owned();
     }
     match answers(seen).find(|(_, status, _)| is_true(status, "/failover/armed")) {
         Some((_, status, _)) => next_step_armed(seen, status, &best, client),
         None => format!(
             "no master answers, and nobody is elected by itself: stop the old one if it may be alive, then \
-             `synap promote --url {client}` makes one of {best}"
+             `synap promote --url {client}` makes {best} the master"
         ),
     }
 }

@@ -26,7 +26,7 @@ pub(super) enum Seen {
         /// Whether `/readyz` said 200.
         ready: bool,
     },
-    /// Another node names it, but it did not answer.
+    /// Another node names it, but it did not answer; another one may have done in its place.
     Silent {
         /// What people call it.
         name: String,
@@ -36,7 +36,16 @@ pub(super) enum Seen {
         client: Option<Client>,
         /// Why there is no answer.
         why: String,
+        /// The same in two words.
+        health: &'static str,
     },
+}
+
+/// What became of looking at a node that another names.
+struct Look {
+    /// As it was named.
+    member: Value,
+    seen: Seen,
 }
 
 /// Asks `first`, then everyone whom it or a later one names, in the order of the names. Fails if `first` does not answer.
@@ -46,14 +55,26 @@ pub(super) async fn look_around(first: &Client) -> Result<Vec<Seen>, Failed> {
     })?;
     let mut known: BTreeSet<String> = text(&status, "/node_id").map(str::to_owned).into_iter().collect();
     let mut named = new_names(&status, &mut known);
+    let cluster = text(&status, "/cluster_id").map(str::to_owned);
     let mut seen = vec![answered(first.clone(), status).await];
     while !named.is_empty() {
-        let looks: JoinSet<Seen> = named.drain(..).map(look_at).collect();
-        for node in looks.join_all().await {
-            if let Seen::Answered { status, .. } = &node {
-                named.extend(new_names(status, &mut known));
+        let looks: JoinSet<Look> = named.drain(..).map(look_at).collect();
+        for Look { member, seen: node } in looks.join_all().await {
+            let Seen::Answered { client, status, .. } = &node else {
+                seen.push(node);
+                continue;
+            };
+            if let Some(stranger) = stranger(&member, cluster.as_deref(), client, status) {
+                seen.push(stranger);
             }
-            seen.push(node);
+            let in_cluster =
+                text(status, "/cluster_id").is_none_or(|id| cluster.as_deref().is_none_or(|ours| id == ours));
+            let is_new = text(status, "/node_id") == text(&member, "/node_id")
+                || text(status, "/node_id").is_some_and(|id| known.insert(id.to_owned()));
+            if in_cluster && is_new {
+                named.extend(new_names(status, &mut known));
+                seen.push(node);
+            }
         }
     }
     seen.sort_by_key(Seen::name);
@@ -102,11 +123,38 @@ pub(super) fn last_position(status: &Value) -> Option<String> {
     Some(format!("{epoch}:{last}{}", leader.unwrap_or_default()))
 }
 
-async fn look_at(member: Value) -> Seen {
-    let node = text(&member, "/node_id").unwrap_or_default().to_owned();
-    let name = text(&member, "/node_name").unwrap_or("unnamed").to_owned();
-    let Some(client) = text(&member, "/http").and_then(|address| Client::new(address).ok()) else {
-        return Seen::Silent { name, node, client: None, why: "address not known".to_owned() };
+/// A member in whose place another node answers: one whose disk was emptied or exchanged, or one of another cluster.
+fn stranger(member: &Value, cluster: Option<&str>, client: &Client, status: &Value) -> Option<Seen> {
+    let (wanted, found) = (text(member, "/node_id"), text(status, "/node_id").unwrap_or("unknown"));
+    let (why, health) = match (cluster, text(status, "/cluster_id")) {
+        (Some(ours), Some(theirs)) if ours != theirs => (
+            format!("{client}: node {found} answers there, which belongs to another cluster, {theirs}"),
+            "elsewhere",
+        ),
+        _ if wanted != Some(found) => (
+            format!("{client}: node {found} answers there, another one: its disk was emptied or replaced"),
+            "replaced",
+        ),
+        _ => return None,
+    };
+    let (name, node) = (name_of(member), wanted.unwrap_or_default().to_owned());
+    Some(Seen::Silent { name, node, client: Some(client.clone()), why, health })
+}
+
+fn name_of(member: &Value) -> String {
+    text(member, "/node_name").unwrap_or("unnamed").to_owned()
+}
+
+async fn look_at(member: Value) -> Look {
+    let seen = look(&member).await;
+    Look { member, seen }
+}
+
+async fn look(member: &Value) -> Seen {
+    let (name, health) = (name_of(member), "no answer");
+    let node = text(member, "/node_id").unwrap_or_default().to_owned();
+    let Some(client) = text(member, "/http").and_then(|address| Client::new(address).ok()) else {
+        return Seen::Silent { name, node, client: None, why: "address not known".to_owned(), health };
     };
     let look = async {
         let status = status_of(&client).await?;
@@ -117,7 +165,7 @@ async fn look_at(member: Value) -> Seen {
         Ok(Err(failed)) => failed.message,
         Err(_) => format!("{client}: no answer within {} s", LOOK_TIMEOUT.as_secs()),
     };
-    Seen::Silent { name, node, client: Some(client), why }
+    Seen::Silent { name, node, client: Some(client), why, health }
 }
 
 async fn answered(client: Client, status: Value) -> Seen {

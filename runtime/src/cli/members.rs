@@ -112,6 +112,7 @@ fn armed_line(members: &Value) -> String {
     let armed = members.pointer("/armed") == Some(&Value::Bool(true));
     let state = if armed { "armed" } else { "not armed" };
     let reason = text(members, "/reason").unwrap_or_default();
+    let reason = reason.strip_prefix("automatic failover is ").unwrap_or(reason);
     let reason = reason.strip_prefix(state).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(reason);
     format!("automatic failover is {state}: {reason}")
 }
@@ -232,6 +233,8 @@ mod tests {
         let said = |armed, reason: &str| armed_line(&json!({ "armed": armed, "reason": reason }));
         assert_eq!(said(true, "armed: the voters elect"), "automatic failover is armed: the voters elect");
         assert_eq!(said(false, "not armed: too few"), "automatic failover is not armed: too few");
+        let whole = "automatic failover is not armed: an operator promotes";
+        assert_eq!(said(false, whole), whole);
         assert_eq!(
             said(false, "failover.mode is manual"),
             "automatic failover is not armed: failover.mode is manual"

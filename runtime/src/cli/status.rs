@@ -52,12 +52,12 @@ fn row(seen: &Seen, followed: Option<&Followed>) -> Vec<String> {
             if *ready { "ready" } else { "not ready" }.to_owned(),
             client.to_string(),
         ],
-        Seen::Silent { name, node, client, why: _ } => {
+        Seen::Silent { name, node, client, why: _, health } => {
             let blank = || "-".to_owned();
             let url = cell(client.as_ref().map(Client::to_string));
             // Those that follow it know better than this command, which does not reach it.
             let role = if followed.is_some_and(|master| master.node == *node) { "master" } else { "-" };
-            vec![name.clone(), role.to_owned(), blank(), blank(), blank(), blank(), "no answer".to_owned(), url]
+            vec![name.clone(), role.to_owned(), blank(), blank(), blank(), blank(), (*health).to_owned(), url]
         }
     }
 }
@@ -96,7 +96,7 @@ fn remarks(seen: &[Seen]) -> Vec<String> {
                     remarks.push(format!("{}: {usual}", node.name()));
                 }
             }
-            Seen::Silent { name, node: _, client: _, why } => remarks.push(format!("{name}: {why}")),
+            Seen::Silent { name, why, .. } => remarks.push(format!("{name}: {why}")),
         }
     }
     remarks.extend(seen.iter().find_map(failover));
@@ -177,7 +177,7 @@ fn as_json(seen: &Seen) -> Value {
         Seen::Answered { client, status, ready } => {
             json!({ "url": client.to_string(), "ready": ready, "status": status })
         }
-        Seen::Silent { name, node, client, why } => {
+        Seen::Silent { name, node, client, why, health: _ } => {
             json!({
                 "url": client.as_ref().map(Client::to_string), "node_name": name, "node_id": node, "error": why,
             })
@@ -231,8 +231,13 @@ mod tests {
 
     #[test]
     fn what_deserves_a_look_is_said() {
-        let silent =
-            Seen::Silent { name: "n3".into(), node: "3".into(), client: None, why: "address not known".into() };
+        let silent = Seen::Silent {
+            name: "n3".into(),
+            node: "3".into(),
+            client: None,
+            why: "address not known".into(),
+            health: "no answer",
+        };
         let replica = answered(json!({
             "node_name": "n2", "role": "replica", "cluster_id": "c", "alarms": ["master_down"],
         }));
@@ -242,7 +247,7 @@ mod tests {
                 "n2: master_down: it has no master",
                 "n3: address not known",
                 "no master answers, and nobody is elected by itself: stop the old one if it may be alive, then \
-                 `synap promote --url http://a:1` makes one of n2"
+                 `synap promote --url http://a:1` makes n2 the master"
             ]
         );
     }
