@@ -4,6 +4,7 @@
 //!
 //! - that master said so itself;
 //! - it handed over after the newest round that the voter has heard, in this life or an earlier one;
+//! - a later master leads, since a majority was free of its word to the earlier one when it elected that;
 //! - its process is dead, and a majority of the voters had evidence of that before the candidate said so.
 //!
 //! What a voter, a candidate or a master believes is not asked. All of it is computed anew from what was sent and heard,
@@ -144,6 +145,12 @@ impl Words {
 
     fn hears(&mut self, at: u64, node: usize, message: &Message) {
         let voter = &mut self.voters[node];
+        let leads = match message {
+            Message::Append(append) => Some(append.epoch),
+            Message::Welcome(welcome) if welcome.standing.leads => Some(welcome.standing.promised),
+            _ => None,
+        };
+        voter.word = voter.word.filter(|(epoch, _)| leads.is_none_or(|later| later <= *epoch));
         match message {
             Message::Append(append) => {
                 if voter.heard.as_ref().is_none_or(|(epoch, _)| *epoch < append.epoch) {
