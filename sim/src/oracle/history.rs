@@ -220,7 +220,10 @@ impl ClientHistory {
             return true;
         }
         let platter = ground.platter(write.node);
-        promoted && (platter.reports(write.position) || platter.holds(write.position))
+        // Where the answerer's disk is gone, and its rollback file with it, one of the others that held the write has reported it.
+        let others = || (0..ground.plan.nodes()).any(|node| ground.platter(node).reports(write.position));
+        let reported = platter.reports(write.position) || disk_died && others();
+        promoted && (reported || platter.holds(write.position))
     }
 
     /// No more entries of a command than it was asked for, over every log that ever was.
