@@ -426,7 +426,8 @@ impl Node {
             self.begin_ballot_after_reign();
         }
         if let Some(from) = held_all {
-            self.proofs.offer(self.committed, from);
+            // An `async` write is answered before it is committed: all that is in the log counts.
+            self.proofs.offer(self.log.last().index, from);
             self.proofs.applied(self.reached());
         }
         self.flags.config_role_ignored = self.config.role == RoleHint::Master;

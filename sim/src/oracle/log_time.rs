@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use synap_core::message::{Append, Message};
+use synap_core::message::{Append, Message, Standing};
 use synap_core::position::{Epoch, Position};
 
 use crate::oracle::{Fact, Ground, Oracle};
@@ -101,6 +101,14 @@ impl Heard {
         self.floor = self.most(word.at, plan).map(|time| Word { at: word.at, time: time - SLACK_US });
         self.last = Some(word);
         self.words.insert(epoch, word);
+    }
+
+    /// A node that guesses heeds a peer that need not, until a master tells it better; what its readers were shown does not go back then.
+    pub(super) fn heeds(&mut self, at: u64, standing: &Standing) {
+        if self.last.is_none() && standing.log_time_known {
+            let word = Word { at: i128::from(at), time: i128::from(standing.log_time.0) * 1_000 };
+            self.floor = self.floor.filter(|floor| floor.time >= word.time).or(Some(word));
+        }
     }
 
     /// A node need not heed every word, hence the least of all.

@@ -84,6 +84,12 @@ impl Times {
                     self.way_us = self.way_us.max(at - left_at);
                 }
             }
+            Fact::Heard { node, message: Message::Hello(hello), .. } => {
+                self.nodes[*node].heeds(at, &hello.standing)
+            }
+            Fact::Heard { node, message: Message::Welcome(welcome), .. } => {
+                self.nodes[*node].heeds(at, &welcome.standing);
+            }
             Fact::Sent { node, life, message: Message::Append(append) } => {
                 let heard = &mut self.nodes[*node];
                 if self.spoke.insert((append.epoch, *node, *life)) {
