@@ -27,6 +27,8 @@ const ROUNDS_MAX: usize = 4_096;
 #[derive(Debug)]
 pub(super) struct LeaseRests {
     masters: Vec<Master>,
+    /// A machine has had another disk: two members may have one name, and its answers are no longer those of the voter so named.
+    two_of_a_name: bool,
     compared: u64,
 }
 
@@ -48,7 +50,7 @@ struct Master {
 
 impl LeaseRests {
     pub(super) fn new(nodes: usize) -> Self {
-        Self { masters: vec![Master::default(); nodes], compared: 0 }
+        Self { masters: vec![Master::default(); nodes], two_of_a_name: false, compared: 0 }
     }
 }
 
@@ -103,6 +105,7 @@ impl Oracle for LeaseRests {
 
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
         match fact {
+            Fact::DiskLost { .. } => self.two_of_a_name = true,
             Fact::Started { node, .. } => self.masters[*node] = Master::default(),
             Fact::Happened { node, event: Event::Regime { voters } } => {
                 let master = &mut self.masters[*node];
@@ -121,7 +124,7 @@ impl Oracle for LeaseRests {
             Fact::Heard { node, from: Some(from), message: Message::Ack(ack), .. } => {
                 self.masters[*node].hears(ground, *from, ack);
             }
-            Fact::Leads { node, until: Some(until), .. } if names_tell(ground) => {
+            Fact::Leads { node, until: Some(until), .. } if !self.two_of_a_name && names_tell(ground) => {
                 self.compared += 1;
                 let most = self.masters[*node].until(*node, ground);
                 if *until > most {

@@ -90,7 +90,8 @@ fn restarted(plan: &mut Plan, dice: &mut Dice) -> Vec<Fault> {
     ]
 }
 
-/// Nodes without a log: where an operator promotes any of them, where replicas elect one that never votes.
+/// Nodes without a log: where an operator promotes any but the founder, which would found another cluster if it lost everything while
+/// nobody else is there; where replicas elect one that never votes.
 fn logless(plan: &mut Plan, dice: &mut Dice) -> Vec<Fault> {
     // A disk with a log would come to a machine that reads none.
     if has(plan, |what| matches!(what, What::OldDisk(_) | What::SwapDisks(..))) {
@@ -99,10 +100,8 @@ fn logless(plan: &mut Plan, dice: &mut Dice) -> Vec<Fault> {
     let nodes = plan.nodes() as u8;
     let some: Vec<u8> = if plan.knobs.automatic {
         if nodes < 4 { Vec::new() } else { vec![nodes - 1] }
-    } else if dice.chance(700) {
-        (1..nodes).filter(|_| dice.chance(500)).collect()
     } else {
-        (0..nodes).filter(|_| dice.chance(500)).collect()
+        (1..nodes).filter(|_| dice.chance(500)).collect()
     };
     plan.knobs.logless = some;
     Vec::new()
