@@ -188,7 +188,14 @@ impl Oracle for Words {
             return Ok(());
         }
         match fact {
-            Fact::Started { node, life } => self.lives[*node] = *life,
+            Fact::Started { node, life } => {
+                self.lives[*node] = *life;
+                // Who starts waits by the membership on its disk, which the lease of the master that wrote it is bound by as well. Where
+                // members have different timeouts it may be a shorter one than that of the word.
+                if !ground.plan.knobs.heartbeats_ms.is_empty() {
+                    self.voters[*node].word = None;
+                }
+            }
             Fact::Ended { node, .. } => {
                 self.dead.insert((*node, self.lives[*node]));
                 // Whom it has asked, and what it was told, goes with the process; its word does not.
