@@ -90,20 +90,17 @@ fn restarted(plan: &mut Plan, dice: &mut Dice) -> Vec<Fault> {
     ]
 }
 
-/// Nodes without a log: where an operator promotes any but the founder, which would found another cluster if it lost everything while
-/// nobody else is there; where replicas elect one that never votes.
-fn logless(plan: &mut Plan, dice: &mut Dice) -> Vec<Fault> {
+/// A node without a log, where replicas elect: it never votes. Where an operator promotes it may lead, and one that loses everything with
+/// its process while nobody else is there begins a cluster of its own, which no plan mends.
+fn logless(plan: &mut Plan, _dice: &mut Dice) -> Vec<Fault> {
     // A disk with a log would come to a machine that reads none.
     if has(plan, |what| matches!(what, What::OldDisk(_) | What::SwapDisks(..))) {
         return Vec::new();
     }
     let nodes = plan.nodes() as u8;
-    let some: Vec<u8> = if plan.knobs.automatic {
-        if nodes < 4 { Vec::new() } else { vec![nodes - 1] }
-    } else {
-        (1..nodes).filter(|_| dice.chance(500)).collect()
-    };
-    plan.knobs.logless = some;
+    if plan.knobs.automatic && nodes >= 4 {
+        plan.knobs.logless = vec![nodes - 1];
+    }
     Vec::new()
 }
 
