@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use synap_core::command::Command;
 
 use super::line::Line;
-use super::{Cell, Told};
+use super::{Cell, Told, is_long};
 
 /// What was asked of the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,7 +169,12 @@ impl Fronted {
                 let mut body = json!({ "success": true, "key": key, "written": written, "version": version });
                 // Answered at once, a set has no old value to tell.
                 if get && !early {
-                    body["old_value"] = old.as_ref().map_or(Value::Null, json_value);
+                    let kept = !self.replayed || old.as_ref().is_none_or(|old| !is_long(&pair.key, old));
+                    let (name, told) = match kept {
+                        true => ("old_value", old.as_ref().map_or(Value::Null, json_value)),
+                        false => ("old_value_dropped", Value::Bool(true)),
+                    };
+                    body[name] = told;
                 }
                 let version = Some(*version).filter(|version| *version > 0);
                 Some(Due { status: 200, body: Body::Object(body), version })
