@@ -3,7 +3,7 @@
 //! sooner only where the master to whom it was given cannot lead any more:
 //!
 //! - that master said so itself;
-//! - it handed over after the newest round that the voter has heard, in this life or an earlier one;
+//! - it handed over after the newest round that the voter has answered, in this life or an earlier one;
 //! - a later master leads, since a majority was free of its word to the earlier one when it elected that;
 //! - its process is dead, and a majority of the voters had evidence of that before the candidate said so.
 //!
@@ -45,7 +45,9 @@ struct Voter {
     heard: Option<(Epoch, BTreeMap<u64, u64>)>,
     /// To whom it gave its word, and until when it binds at least.
     word: Option<(Epoch, u64)>,
-    /// The waiver of each candidate that asked it in earnest, and what it had heard by then.
+    /// The newest round that it has answered, of the newest mastership.
+    answered: Option<(Epoch, u64)>,
+    /// The waiver of each candidate that asked it in earnest, and what it had answered by then.
     asked: BTreeMap<Epoch, (Waiver, u64)>,
     /// Who has told it to have evidence, by candidacy.
     evidence: BTreeMap<Epoch, BTreeSet<NodeId>>,
@@ -54,11 +56,11 @@ struct Voter {
 }
 
 impl Voter {
-    /// The newest round of the master that it gave its word to.
+    /// The newest round that it has answered of the master that it gave its word to: no lease rests on one that was only heard.
     fn newest(&self) -> u64 {
-        let word = self.word.map(|(epoch, _)| epoch);
-        let heard = self.heard.as_ref().filter(|(epoch, _)| Some(*epoch) == word);
-        heard.and_then(|(_, rounds)| rounds.last_key_value()).map_or(0, |(round, _)| *round)
+        self.answered
+            .filter(|(epoch, _)| self.word.is_some_and(|(word, _)| word == *epoch))
+            .map_or(0, |(_, round)| round)
     }
 }
 
@@ -125,7 +127,7 @@ impl Words {
         }
         Err(format!(
             "n{node} promises epoch {epoch} by {waiver:?}; it has given its word to the master of epoch {master}, whose \
-             round {newest} it has heard, for {} us more",
+             round {newest} it has answered, for {} us more",
             until - at
         ))
     }
@@ -141,6 +143,7 @@ impl Words {
         let until = heard_at + (u64::from(ack.word_ms()) * 1_000_000_000 / rate).saturating_sub(SLACK_US);
         let before = voter.word.filter(|(master, _)| master == epoch).map_or(0, |(_, until)| until);
         voter.word = Some((*epoch, until.max(before)));
+        voter.answered = voter.answered.max(Some((*epoch, ack.round())));
     }
 
     fn hears(&mut self, at: u64, node: usize, message: &Message) {
