@@ -103,6 +103,11 @@ impl Heard {
         self.words.insert(epoch, word);
     }
 
+    /// Whether a master's word was among it.
+    pub(super) fn knows(&self) -> bool {
+        self.last.is_some()
+    }
+
     /// A node that guesses heeds a peer that need not, until a master tells it better; what its readers were shown does not go back then.
     pub(super) fn heeds(&mut self, at: u64, standing: &Standing) {
         if self.last.is_none() && standing.log_time_known {

@@ -93,7 +93,7 @@ impl Times {
             Fact::Sent { node, life, message: Message::Append(append) } => {
                 let heard = &mut self.nodes[*node];
                 if self.spoke.insert((append.epoch, *node, *life)) {
-                    self.begins.push((at, heard.most(i128::from(at), plan).is_none()));
+                    self.begins.push((at, !heard.knows()));
                 }
                 heard.hears(Word::of(at, append), append.epoch, plan);
                 self.left_at.entry((append.epoch, append.round)).or_insert(at);
