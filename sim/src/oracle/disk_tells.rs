@@ -40,11 +40,12 @@ impl Oracle for DiskTells {
         let watched = &mut self.watched[*node];
         let patience_us = ground.plan.election_timeout_us();
         let gap_us = ground.at.saturating_sub(watched.looked_at).min(patience_us / 4);
-        let goes_on = ground.disk_is_stuck(*node) && watched.life == *life;
+        // A disk that is full as well is told to be that; whether it does anything else is looked at from then on.
+        let full = status.alarms.contains(&Alarm::DiskFull);
+        let goes_on = ground.disk_is_stuck(*node) && watched.life == *life && !full;
         let stuck_us = if goes_on { watched.stuck_us + gap_us } else { 0 };
         *watched = Watched { life: *life, looked_at: ground.at, stuck_us };
-        // A disk that is full as well is told to be that.
-        if stuck_us <= patience_us * NOTICED_WITHIN || status.alarms.contains(&Alarm::DiskFull) {
+        if stuck_us <= patience_us * NOTICED_WITHIN {
             return Ok(());
         }
         self.compared += 1;
