@@ -66,8 +66,9 @@ impl Oracle for Commits {
             Fact::Recorded { node, records } => {
                 records.iter().try_for_each(|record| self.changes_membership(ground, *node, record))
             }
-            // A disk may remember what was committed and never told.
+            // A disk may remember what was committed and never told, and another disk than before knows other voters, or none.
             Fact::Started { node, .. } => {
+                self.voters.remove(node);
                 let platter = ground.platter(*node);
                 self.committed = self.committed.max(platter.node.as_ref().map_or(Index::ZERO, |it| it.committed));
                 Ok(())
