@@ -1,8 +1,10 @@
 //! Status against the truth of the disk: a node on whose disk an operation of the log stands, and has for long, says so, takes
 //! no writes and does not count itself among those that may lead.
 
-use crate::oracle::{Fact, Ground, Oracle};
+use synap_core::event::Event;
 use synap_core::status::{Alarm, State, Status};
+
+use crate::oracle::{Fact, Ground, Oracle};
 
 /// Looks at how a node's disk does, and at what the node says of that.
 #[derive(Debug)]
@@ -36,7 +38,15 @@ impl Oracle for DiskTells {
     }
 
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
-        let Fact::Status { node, life, status, .. } = fact else { return Ok(()) };
+        let (node, life, status) = match fact {
+            Fact::Status { node, life, status, .. } => (node, life, status),
+            // Between two times that it hangs the disk may work for less than the time from one look to the next.
+            Fact::Happened { node, event: Event::DiskHangs { alarm: Alarm::DiskHangs, on: false, .. } } => {
+                self.watched[*node].stuck_us = 0;
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
         let watched = &mut self.watched[*node];
         let patience_us = ground.plan.election_timeout_us();
         let gap_us = ground.at.saturating_sub(watched.looked_at).min(patience_us / 4);
