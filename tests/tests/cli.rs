@@ -44,7 +44,7 @@ fn usage_and_absence_have_their_codes() {
     synap(["--version"]).good();
     let help = synap(["--help"]).good();
     for command in
-        "serve dev check-config status promote switchover pause resume members get set del rollback wal snapshot"
+        "serve dev check-config status promote switchover pause resume members get set del rollback wal snapshot restore"
             .split(' ')
     {
         assert!(help.contains(command), "{command} in:\n{help}");

@@ -218,10 +218,9 @@ impl Node {
     /// What became of a write. History tells whose entry holds a committed place.
     pub fn fate(&self, named: &Named) -> Fate {
         let index = named.index;
-        if index == Index::ZERO || index > self.committed {
-            return Fate::Pending;
-        }
         match self.log.history().holds(named, self.config.planted) {
+            Holding::Foreign => Fate::Foreign,
+            _ if index == Index::ZERO || index > self.committed => Fate::Pending,
             // What an unarmed master had committed and a promotion left behind is on its way out.
             Holding::This if self.saved_beyond.is_some_and(|common| index > common) => Fate::RolledBack,
             Holding::This if self.is_repairing() && index > self.agreed() => Fate::Pending,

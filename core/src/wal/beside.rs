@@ -12,6 +12,7 @@ use crate::planted::Planted;
 use crate::position::{Index, Position};
 use crate::wal::batch::{FileWrite, RollbackId};
 use crate::wal::ops::FileOp;
+use crate::wal::segment;
 
 /// Where rollback files are.
 const ROLLBACK: &str = "rollback";
@@ -189,8 +190,14 @@ pub(super) fn snapshot_name(index: Index) -> String {
     format!("snapshot-{:016x}.snap", index.0)
 }
 
-fn snapshot_temporary_name(index: Index) -> String {
+/// The name under which it is made.
+pub(super) fn snapshot_temporary_name(index: Index) -> String {
     format!("snapshot-{:016x}.tmp", index.0)
+}
+
+/// Whether a snapshot was being made under this name.
+pub(super) fn is_unfinished_snapshot(name: &str) -> bool {
+    segment::number_in(name, "snapshot-", ".tmp").is_some()
 }
 
 fn rollback_temporary_name(number: u64) -> String {

@@ -14,6 +14,7 @@ mod log;
 pub mod ops;
 pub mod record;
 pub mod recover;
+pub mod restore;
 mod segment;
 mod snapshots;
 mod spares;

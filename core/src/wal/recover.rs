@@ -15,13 +15,14 @@ use crate::ids::NodeId;
 use crate::position::{Epoch, Index, Position};
 use crate::recovered::Recovered;
 use crate::snapshot::{SnapshotMeta, index_of_file_name};
-use crate::wal::beside::{Beside, rollback_of, snapshot_name, sync_data_dir};
+use crate::wal::beside::{Beside, is_unfinished_snapshot, rollback_of, snapshot_name, sync_data_dir};
 use crate::wal::chain::{self, Chain, Fault, Resolution, SegmentFile};
 use crate::wal::frame::{self, FrameHead, Kind, whole_sectors};
 use crate::wal::journal::{Current, Journal, JournalConfig, Next, Segment};
 use crate::wal::log::Log;
 use crate::wal::ops::FileOp;
 use crate::wal::record::{HardState, Record};
+use crate::wal::restore;
 use crate::wal::segment::{self, SegmentHead};
 use crate::wal::snapshots::{self, Choice};
 use crate::wal::spares::Spares;
@@ -69,6 +70,9 @@ pub enum RecoveryError<E> {
         /// The snapshot's index.
         snapshot: Index,
     },
+    /// A restore into the directory broke off.
+    #[error("a restore into it was begun and is not finished: run `synap restore` again, or empty the directory")]
+    UnfinishedRestore,
     /// Another format version.
     #[error(
         "{file} has format version {version}, which is not known here: start the version of synap that wrote it"
@@ -102,6 +106,9 @@ pub fn recover<E>(
     mut read: impl FnMut(&str) -> Result<Bytes, E>,
 ) -> Result<Recovery, RecoveryError<E>> {
     let directory = Directory::of(names);
+    if directory.is_being_restored {
+        return Err(RecoveryError::UnfinishedRestore);
+    }
     let kept_state = if directory.keeps_state { Some(kept_state(&mut read)?) } else { None };
     let mut files = Vec::with_capacity(directory.segments.len());
     for seq in directory.segments.iter().copied() {
@@ -184,6 +191,8 @@ struct Directory {
     leftovers: Vec<String>,
     /// The hard state has a file of its own.
     keeps_state: bool,
+    /// A restore has begun here and is not finished.
+    is_being_restored: bool,
     /// No segment has this number or a higher one.
     next_segment: u64,
     /// No spare has this number or a higher one.
@@ -215,6 +224,8 @@ impl Directory {
             self.next_spare = self.next_spare.max(number.saturating_add(1));
         } else if name == statefile::FILE {
             self.keeps_state = true;
+        } else if name == restore::MARK {
+            self.is_being_restored = true;
         } else if name == statefile::TEMPORARY || is_unfinished(name) {
             self.leftovers.push(name.into());
         }
@@ -223,7 +234,8 @@ impl Directory {
 
 /// Whether a file was being made under this name.
 fn is_unfinished(name: &str) -> bool {
-    ["wal-", "spare-", "snapshot-"].iter().any(|kind| segment::number_in(name, kind, ".tmp").is_some())
+    is_unfinished_snapshot(name)
+        || ["wal-", "spare-"].iter().any(|kind| segment::number_in(name, kind, ".tmp").is_some())
 }
 
 /// All that was found, from which the node and its journal are to be made.

@@ -23,6 +23,7 @@ mod offline;
 mod out;
 mod promote;
 mod reload;
+mod restore;
 mod rollback;
 mod serve;
 mod settings_args;
@@ -80,6 +81,8 @@ enum Command {
     /// Look at the snapshots of a data directory, offline
     #[command(subcommand)]
     Snapshot(offline::Look),
+    /// Make a data directory from a backup: a node of a new cluster
+    Restore(restore::Restore),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -118,6 +121,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Rollback(asked) => block_on(rollback::run(asked)),
         Command::Wal(look) => offline::wal(look),
         Command::Snapshot(look) => offline::snapshot(look),
+        Command::Restore(asked) => block_on(restore::run(asked)),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "synap", &mut script);

@@ -16,7 +16,7 @@ use synap_core::wal::FileOp;
 use super::{Disk, is_out_of_files};
 
 /// Name of the lock file.
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 
 /// Files kept open at once: the segment in use, the snapshot and the rollback file being written, and one to spare.
 const OPEN_MAX: usize = 4;

@@ -137,13 +137,20 @@ pub(crate) async fn outcome(front: &Front, head: &request::Parts) -> Result<Answ
         Fate::Committed => "committed",
         Fate::RolledBack => "rolled_back",
         Fate::Pending => "pending",
-        Fate::Unknown => "unknown",
+        Fate::Unknown | Fate::Foreign => "unknown",
+    };
+    let detail = match fate {
+        Fate::Committed | Fate::RolledBack | Fate::Pending => None,
+        Fate::Unknown => Some(
+            "two entries may have that number: ask with the `leader` or the whole `position` that was answered",
+        ),
+        Fate::Foreign => Some(
+            "that position is of the cluster from whose backup this one was restored: look whether what was written is there",
+        ),
     };
     let mut answer = json!({"epoch": named.number, "index": named.index.0, "outcome": outcome});
-    if fate == Fate::Unknown {
-        answer["detail"] = json!(
-            "two entries may have that number: ask with the `leader` or the whole `position` that was answered"
-        );
+    if let Some(detail) = detail {
+        answer["detail"] = json!(detail);
     }
     Ok(json_answer(&answer))
 }

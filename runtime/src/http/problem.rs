@@ -22,6 +22,7 @@ pub(crate) enum Code {
     NotAnInteger,
     PositionRolledBack,
     AmbiguousPosition,
+    ForeignPosition,
     Conflict,
     BetterCandidate,
     TooLarge,
@@ -85,6 +86,9 @@ impl Code {
             }
             Self::AmbiguousPosition => {
                 (StatusCode::CONFLICT, "ambiguous_position", "That position may name two entries")
+            }
+            Self::ForeignPosition => {
+                (StatusCode::CONFLICT, "foreign_position", "That position is of another cluster")
             }
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "Not in this state"),
             Self::BetterCandidate => (StatusCode::CONFLICT, "better_candidate", "Another node holds more"),
@@ -255,6 +259,9 @@ impl From<Refusal> for Problem {
             }
             Refusal::AmbiguousPosition { index: Index(index) } => {
                 Self::new(Code::AmbiguousPosition, detail).with("index", index)
+            }
+            Refusal::ForeignPosition { index: Index(index) } => {
+                Self::new(Code::ForeignPosition, detail).with("index", index)
             }
             Refusal::Pending { position } => {
                 Self::new(Code::Timeout, detail).with("outcome", "pending").at(position)
