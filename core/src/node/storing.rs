@@ -172,7 +172,7 @@ impl Node {
         let before = self.store.version_base();
         let at = if self.config.planted.expiry_by_local_clock() { self.now.wall } else { slot.entry.at };
         let applied = if self.config.planted.retry_applied_twice() {
-            self.store.apply(index, at, command.plain())
+            self.store.apply(index, at, command.untied())
         } else {
             self.store.apply(index, at, &command)
         };
@@ -253,6 +253,7 @@ fn keys_of(command: &Command) -> u64 {
         | Command::Incr { .. }
         | Command::Expire { .. }
         | Command::Persist { .. }
+        | Command::If { .. }
         | Command::Once { .. }
         | Command::EpochStart { .. }
         | Command::Config(_) => 1,

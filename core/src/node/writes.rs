@@ -166,9 +166,11 @@ impl Node {
             Command::Delete { key } | Command::Expire { key, .. } | Command::Persist { key } => {
                 check_len("key", key.len(), u32::from(u16::MAX))
             }
-            Command::Once { .. } | Command::EpochStart { .. } | Command::Config(_) | Command::Sweep { .. } => {
-                Ok(())
-            }
+            Command::If { .. }
+            | Command::Once { .. }
+            | Command::EpochStart { .. }
+            | Command::Config(_)
+            | Command::Sweep { .. } => Ok(()),
         }
     }
 
@@ -280,6 +282,7 @@ fn is_plain_set(command: &Command) -> bool {
         | Command::Expire { .. }
         | Command::Persist { .. }
         | Command::Batch { .. }
+        | Command::If { .. }
         | Command::Once { .. }
         | Command::EpochStart { .. }
         | Command::Config(_)
@@ -290,6 +293,7 @@ fn is_plain_set(command: &Command) -> bool {
 fn grows(command: &Command) -> bool {
     match command {
         Command::Set { .. } | Command::Batch { .. } | Command::Incr { .. } => true,
+        Command::If { command, .. } => grows(command),
         Command::Delete { .. }
         | Command::Expire { .. }
         | Command::Persist { .. }

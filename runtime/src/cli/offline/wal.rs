@@ -115,6 +115,13 @@ fn command_json(command: &Command) -> Value {
         Command::Batch { pairs } => {
             json!({ "command": "batch", "pairs": pairs.iter().map(pair_json).collect::<Vec<_>>() })
         }
+        Command::If { condition, command } => {
+            let mut fields = command_json(command);
+            if let Value::Object(fields) = &mut fields {
+                fields.insert("condition".to_owned(), condition_json(*condition));
+            }
+            fields
+        }
         Command::Once { ticket, command } => {
             let mut fields = command_json(command);
             if let Value::Object(fields) = &mut fields {
