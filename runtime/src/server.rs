@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use synap_core::ids::NodeId;
 use synap_core::node::Node;
 use synap_core::recovered::Recovered;
-use synap_core::wal::{Draw, Journal, JournalConfig, RecoveryError, recover};
+use synap_core::wal::{Draw, Journal, JournalConfig, RecoveryError, recover, tells_of_use};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinError;
 use tokio::time::timeout;
@@ -84,9 +85,24 @@ pub enum StartError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// What is in the data directory is refused.
-    #[error("data directory: {0}")]
-    Recovery(#[from] RecoveryError<io::Error>),
-    /// The data directory cannot be read or mended.
+    #[error("data directory {}: {error}", dir.display())]
+    Recovery {
+        /// Which.
+        dir: PathBuf,
+        /// Why.
+        error: RecoveryError<io::Error>,
+    },
+    /// A node lived in the data directory, and neither its log nor a snapshot is there.
+    #[error(
+        "data directory {}: it was used by a node, and neither its log nor a snapshot is in it. Put them back, or \
+         restore a backup (`synap restore`). To start a new node without data, remove all that is in this directory",
+        dir.display()
+    )]
+    Emptied {
+        /// Which.
+        dir: PathBuf,
+    },
+    /// The data directory cannot be read or mended; the error says what of it.
     #[error("data directory: {0}")]
     Disk(io::Error),
     /// A port cannot be listened at.
@@ -109,10 +125,12 @@ impl StartError {
     /// Whether it passes by itself or by somebody making room, without harm to the data.
     fn is_a_moment(&self) -> bool {
         match self {
-            Self::Disk(error) | Self::Recovery(RecoveryError::Read { error, .. }) => {
+            Self::Disk(error) | Self::Recovery { error: RecoveryError::Read { error, .. }, .. } => {
                 is_full(error) || is_out_of_files(error)
             }
-            Self::Open(_) | Self::Recovery(_) | Self::Bind { .. } | Self::Thread(_) => false,
+            Self::Open(_) | Self::Recovery { .. } | Self::Emptied { .. } | Self::Bind { .. } | Self::Thread(_) => {
+                false
+            }
         }
     }
 }
@@ -124,7 +142,7 @@ impl Server {
         let (node, seed) = (NodeId(rand::random()), rand::random());
         let process = Process::Shown;
         let (tasks, watch) = (Tasks::default(), None);
-        match settings.persistence.as_ref().map(|persistence| persistence.data_dir.clone()) {
+        match settings.persistence.as_ref().map(|persistence| whole(&persistence.data_dir)) {
             Some(dir) => {
                 let disk = FileDisk::open(&dir)?;
                 let rollbacks = Arc::new(RollbackDir::new(dir.join(ROLLBACK_DIR)));
@@ -145,7 +163,7 @@ impl Server {
     /// Starts a server in a given world.
     pub async fn start<D: Disk, N: Net>(settings: Settings, parts: Parts<D, N>) -> Result<Running, StartError> {
         let Parts { mut disk, net, clock, node, seed, rollbacks, tasks, process, mut watch } = parts;
-        let (recovered, journal) = load(&mut disk, journal_config(&settings), Draw { node, seed }).await?;
+        let (recovered, journal) = load(&mut disk, &settings, Draw { node, seed }).await?;
         let recovered = recovered.unwrap_or_else(|| Recovered::empty(node, settings.core.role));
         let http = Door::open(&net, &settings.http_bind).await?;
         let replication = match &settings.replication_bind {
@@ -239,11 +257,11 @@ impl Running {
 /// On a full disk nothing is wrong with what is there: it waits for room, as a server does that runs.
 async fn load<D: Disk>(
     disk: &mut D,
-    config: JournalConfig,
+    settings: &Settings,
     draw: Draw,
 ) -> Result<(Option<Recovered>, Journal), StartError> {
     loop {
-        match try_load(disk, config, draw).await {
+        match try_load(disk, settings, draw).await {
             Err(error) if error.is_a_moment() => {
                 tracing::warn!("{error}; nothing is served before that has passed: trying again every second");
                 tokio::time::sleep(LOAD_AGAIN).await;
@@ -255,16 +273,27 @@ async fn load<D: Disk>(
 
 async fn try_load<D: Disk>(
     disk: &mut D,
-    config: JournalConfig,
+    settings: &Settings,
     draw: Draw,
 ) -> Result<(Option<Recovered>, Journal), StartError> {
+    let dir = || settings.persistence.as_ref().map(|kept| whole(&kept.data_dir)).unwrap_or_default();
     let names = disk.list().map_err(StartError::Disk)?;
-    let recovery = recover(config, &names, draw, |name| disk.read(name))?;
+    let recovery = recover(journal_config(settings), &names, draw, |name| disk.read(name));
+    let recovery = recovery.map_err(|error| StartError::Recovery { dir: dir(), error })?;
+    let was_used = || disk.was_used() || names.iter().any(|name| tells_of_use(name));
+    if recovery.recovered.is_none() && was_used() {
+        return Err(StartError::Emptied { dir: dir() });
+    }
     recovery.notes.iter().for_each(|note| tracing::info!("recovery: {note}"));
     for op in &recovery.repairs {
         disk.apply(op).await.map_err(StartError::Disk)?;
     }
     Ok((recovery.recovered, recovery.journal))
+}
+
+/// A directory as messages name it: a relative path helps nobody who does not know where the process was started.
+fn whole(dir: &Path) -> PathBuf {
+    std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned())
 }
 
 /// Without persistence the journal plans for a disk that takes everything and keeps nothing.

@@ -130,6 +130,12 @@ impl Replica {
         [self.broken, running]
     }
 
+    /// As [`Replica::into_syncings`].
+    pub(super) fn syncings(&self) -> impl Iterator<Item = &Syncing> {
+        let running = self.following().and_then(|following| following.mode.syncing());
+        self.broken.iter().chain(running)
+    }
+
     /// Where a broken snapshot transfer may go on.
     pub(super) fn resume(&self) -> Option<Resume> {
         let broken = self.broken.as_ref()?;
@@ -528,7 +534,11 @@ impl Node {
     fn mode_after(&mut self, verdict: &Verdict) -> Mode {
         let Role::Replica(replica) = &mut self.role else { return Mode::Repairing };
         match verdict {
-            Verdict::Continue { .. } => Mode::Streaming,
+            Verdict::Continue { .. } => {
+                // It needs none any more.
+                self.discarded.syncing(replica.broken.take());
+                Mode::Streaming
+            }
             Verdict::Snapshot { position, next_chunk } => {
                 let (syncing, useless) = Syncing::go_on(replica.broken.take(), *position, *next_chunk);
                 self.discarded.syncing(useless);

@@ -36,6 +36,8 @@ pub(super) struct Snapshots {
     /// Bytes logged since the last one began.
     logged: u64,
     transfer: Option<Transfer>,
+    /// A master's that have begun to come in and are not whole: each has an unfinished file.
+    incoming: Vec<Position>,
     files: Vec<FileWrite>,
     parts: Vec<Part>,
     flying: VecDeque<(u64, Vec<Part>)>,
@@ -75,6 +77,7 @@ impl Snapshots {
             last_at: now,
             logged: 0,
             transfer: None,
+            incoming: Vec::new(),
             files: Vec::new(),
             parts: Vec::new(),
             flying: VecDeque::new(),
@@ -120,12 +123,16 @@ impl Snapshots {
 
     /// A chunk of the master's goes into our file.
     pub(super) fn take_in(&mut self, position: Position, number: u32, bytes: Bytes) {
+        if !self.incoming.contains(&position) {
+            self.incoming.push(position);
+        }
         self.files.push(FileWrite::SnapshotChunk { position, number, bytes });
         self.parts.push(Part::MastersChunk { position, next: number.saturating_add(1) });
     }
 
     /// The master's snapshot is whole.
     pub(super) fn take_in_done(&mut self, position: Position, keep: u32) {
+        self.incoming.retain(|known| *known != position);
         self.files.push(FileWrite::SnapshotDone { position, keep });
         self.parts.push(Part::MastersDone(position));
     }
@@ -163,6 +170,7 @@ impl Node {
 
     pub(super) fn tend_snapshots(&mut self, out: &mut Output) {
         self.forget_transfer();
+        self.abandon_incoming();
         self.begin_snapshot(out);
         self.cut_chunks();
         self.write_snapshots(out);
@@ -171,7 +179,8 @@ impl Node {
     /// Whether the state is whole and at rest, so that a snapshot of it may begin. The deadline asks this too: an
     /// alarm for a snapshot that cannot begin would ring again at once, for ever.
     fn may_take_snapshot(&self) -> bool {
-        self.snapshots.taking.is_none() && self.repair.is_none() && !self.tainted && !self.is_syncing()
+        let is_free = !self.snapshots.incoming.contains(&self.applied);
+        self.snapshots.taking.is_none() && self.repair.is_none() && !self.tainted && !self.is_syncing() && is_free
     }
 
     /// Whether there is anything to take a snapshot of.
@@ -304,6 +313,30 @@ impl Node {
         let why = "the disk hangs: the snapshot goes on once it does, see the field snapshot of the status";
         let doubted = self.snapshots.waiting().into_iter().map(|id| (id, Err(Refusal::Undecided { why })));
         out.replies.extend(doubted);
+    }
+
+    /// The unfinished file of a master's snapshot goes with the transfer: once that can neither go on nor be resumed.
+    fn abandon_incoming(&mut self) {
+        let incoming = core::mem::take(&mut self.snapshots.incoming);
+        let (kept, gone): (Vec<_>, Vec<_>) = incoming.into_iter().partition(|position| self.takes_in(*position));
+        self.snapshots.incoming = kept;
+        let gone = gone.into_iter().map(|position| FileWrite::SnapshotAbandoned { position });
+        self.snapshots.files.extend(gone);
+    }
+
+    /// Whether this snapshot of a master's is coming in, or has broken off and may go on.
+    fn takes_in(&self, position: Position) -> bool {
+        let replica = match &self.role {
+            Role::Candidate(candidate) => candidate.replica(),
+            Role::Replica(replica) => replica,
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => return false,
+        };
+        replica.syncings().any(|syncing| syncing.position == position)
+    }
+
+    /// Whether every unfinished file of a master's snapshot belongs to a transfer.
+    pub(super) fn takes_in_all(&self) -> bool {
+        self.snapshots.incoming.iter().all(|position| self.takes_in(*position))
     }
 
     /// A master's snapshot is about to replace the state: one of our own in the making is of no use.

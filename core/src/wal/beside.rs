@@ -209,3 +209,11 @@ pub(super) fn rollback_of(path: &str) -> Option<u64> {
     let name = path.strip_prefix(ROLLBACK)?.strip_prefix('/')?;
     name.split(['.', '/']).next()?.parse().ok()
 }
+
+/// Whether files of a node may lie in this subdirectory of its data directory (relative, `/` in between). What is in any other is not
+/// the node's, and need not be looked at.
+pub fn is_own_directory(path: &str) -> bool {
+    let kept_files =
+        || path.strip_prefix(ROLLBACK)?.strip_prefix('/')?.strip_suffix(".files")?.parse::<u64>().ok();
+    path == ROLLBACK || kept_files().is_some()
+}

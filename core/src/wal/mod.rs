@@ -23,8 +23,9 @@ mod statefile;
 pub(crate) mod tests;
 
 pub use batch::{Durable, FileWrite, Lane, RollbackId, WriteBatch};
+pub use beside::is_own_directory;
 pub use command::{BATCH_PAIRS_MAX, SWEEP_KEYS_MAX};
 pub use journal::{Journal, JournalConfig};
 pub use ops::FileOp;
 pub use record::{Entry, HardState, RECORD_BYTES_MAX, Record};
-pub use recover::{Draw, Recovery, RecoveryError, recover};
+pub use recover::{Draw, Recovery, RecoveryError, recover, tells_of_use};

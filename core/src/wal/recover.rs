@@ -121,7 +121,17 @@ pub fn recover<E>(
     let snapshots: Vec<Index> = directory.snapshots.iter().copied().collect();
     let choice = snapshots::choose(&chain.log, &snapshots, &mut read)?;
     let state = hard_state(kept_state, &chain.log, &choice, drawn(config, draw));
+    if let (None, Some(index)) = (state, choice.damaged.first()) {
+        let what = "the snapshot does not load, and nothing else is here that the node could start from".into();
+        return Err(RecoveryError::Damaged { file: snapshot_name(*index), at: 0, what });
+    }
     Ok(Restart { config, directory, chain, choice, draw, kept_state, state }.finish())
+}
+
+/// Whether this file is one of those that a node leaves beside its log: where there is no log, it was taken away.
+pub fn tells_of_use(name: &str) -> bool {
+    let damaged = name.strip_suffix(".damaged").is_some_and(|file| index_of_file_name(file).is_some());
+    damaged || rollback_of(name).is_some()
 }
 
 /// Who the node is if the directory does not say so.

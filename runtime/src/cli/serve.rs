@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sd_notify::NotifyState;
+use synap_core::wal::RecoveryError;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
@@ -127,7 +128,9 @@ fn came_to_an_end(ended: Ended) -> Outcome {
 fn refused(error: StartError) -> Failed {
     let exit = match &error {
         StartError::Open(OpenError::Locked(_)) => Exit::Temporary,
-        StartError::Open(OpenError::Io { .. }) | StartError::Recovery(_) | StartError::Disk(_) => Exit::Data,
+        StartError::Recovery { error: RecoveryError::Version { .. }, .. } => Exit::Version,
+        StartError::Emptied { .. } => Exit::Emptied,
+        StartError::Open(OpenError::Io(_)) | StartError::Recovery { .. } | StartError::Disk(_) => Exit::Data,
         StartError::Bind { address: _, error } => bind_exit(error.kind()),
         StartError::Thread(_) => Exit::Failure,
     };

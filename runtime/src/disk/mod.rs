@@ -1,8 +1,9 @@
 //! The disk: one data directory, and the loops that write to it.
 //!
-//! Owns how file operations are carried out ([`mod@file`], [`null`]), the group commit ([`writer`]), what is written
-//! beside it (`second`) and waiting for room (`room`). Never decides what is written: that is the core's journal.
+//! Owns how file operations are carried out ([`mod@file`], [`null`]), how their errors name files (`failure`), the group
+//! commit ([`writer`]), what is written beside it (`second`) and waiting for room (`room`). Never decides what is written: that is the core's journal.
 
+pub(crate) mod failure;
 pub mod file;
 pub mod null;
 mod room;
@@ -23,11 +24,20 @@ pub use null::NullDisk;
 /// Reads happen at the start and for operators, so they may block; the work of [`Disk::apply`] is what a loop of
 /// [`Disk::spawn`] waits for.
 pub trait Disk: Send + Sized + 'static {
-    /// All files, of subdirectories too, in byte order.
+    /// All files, of the core's own subdirectories too, in byte order. What others put into the directory is not entered.
     fn list(&self) -> io::Result<Vec<String>>;
 
     /// A whole file.
     fn read(&self, name: &str) -> io::Result<Bytes>;
+
+    /// Whether a node was ever made durable here, whatever is left of it.
+    fn was_used(&self) -> bool {
+        false
+    }
+
+    /// A node is durable here from now on: [`Disk::was_used`] says so for as long as the directory stands. Best effort, since no
+    /// promise rests on it.
+    fn note_use(&mut self) {}
 
     /// Carries out one operation. [`is_full`] tells whether its error may pass.
     fn apply(&mut self, op: &FileOp) -> impl Future<Output = io::Result<()>> + Send;
@@ -43,7 +53,7 @@ pub trait Disk: Send + Sized + 'static {
 /// Whether the process, or the system, has no file descriptor free.
 pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
     // EMFILE and ENFILE, the same on every Unix.
-    matches!(error.raw_os_error(), Some(24 | 23))
+    matches!(failure::raw_os_error(error), Some(24 | 23))
 }
 
 /// Whether an operation failed for want of room, which may pass.

@@ -70,7 +70,8 @@ impl<D: Disk> Writer<D> {
         let second = second::run(self.disk.second(), self.planted, room.clone(), ends, stop.clone());
         D::spawn("synap-second", second)?;
         let second = Second { jobs, done: jobs_done, stop: stop.drop_guard() };
-        let running = Running { writer: self, room, inbox, outbox, second, snapshots: Snapshots::default() };
+        let snapshots = Snapshots::default();
+        let running = Running { writer: self, room, inbox, outbox, second, snapshots, use_noted: false };
         D::spawn("synap-writer", running.run())?;
         Ok(WriterLink { batches, reports })
     }
@@ -83,6 +84,8 @@ struct Running<D> {
     outbox: mpsc::UnboundedSender<Report>,
     second: Second,
     snapshots: Snapshots,
+    /// The directory says that a node is durable in it.
+    use_noted: bool,
 }
 
 /// The writer's ends of its second hand, which ends with them.
@@ -111,7 +114,7 @@ enum Wake {
 impl<D: Disk> Running<D> {
     async fn run(mut self) {
         let result = self.work().await;
-        let Self { writer, room: _, inbox: _, outbox, second, snapshots: _ } = self;
+        let Self { writer, outbox, second, .. } = self;
         let last = match result {
             Ok(()) => {
                 // Who hears of the end may open the directory again at once.
@@ -179,6 +182,9 @@ impl<D: Disk> Running<D> {
         }
         let ops = self.writer.journal.plan(self.writer.clock.mono(), group);
         self.carry_out_all(&ops).await?;
+        if !std::mem::replace(&mut self.use_noted, true) {
+            self.writer.disk.note_use();
+        }
         self.writer.observer.wal_bytes(self.writer.journal.bytes_written());
         self.report_durable(Lane::Log, group.drain(..));
         Ok(())
