@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::json;
 use synap_tests::cluster::Cluster;
 use synap_tests::load::Load;
+use synap_tests::server::Server;
 use synap_tests::shell::{self, synap};
 use tempfile::TempDir;
 
@@ -21,6 +22,85 @@ fn a_quick_look_at_keys() {
     // A replica sends writes to the master, and the verbs go there.
     synap(["set", "through a replica", "1", "--url", &cluster.servers[1].url()]).good();
     assert_eq!(synap(["get", "--raw", "through a replica", "--url", &url]).good().trim_end(), "1");
+}
+
+#[test]
+fn negative_numbers_are_keys_values_and_amounts() {
+    let cluster = Cluster::start(0);
+    let url = cluster.servers[0].url();
+    synap(["set", "k", "-1", "--url", &url]).good();
+    assert_eq!(synap(["get", "--raw", "k", "--url", &url]).good(), "-1");
+    assert_eq!(synap(["incr", "k", "-5", "--url", &url]).good().trim_end(), "-6");
+    assert_eq!(synap(["incr", "k", "--url", &url]).good().trim_end(), "-5");
+    synap(["set", "-7", "-1.5e3", "--json", "--url", &url]).good();
+    assert_eq!(synap(["get", "-7", "--url", &url]).good().trim_end(), "-1500.0");
+    synap(["del", "-7", "--url", &url]).good();
+    synap(["set", "k", "text", "--url", &url]).good();
+    let refused = synap(["incr", "k", "1", "--url", &url]).ended_with(1);
+    assert!(refused.stderr.contains("not_an_integer"), "{}", refused.stderr);
+    synap(["incr", "k", "much", "--url", &url]).ended_with(2);
+    synap(["set", "k", "--jsn", "--url", &url]).ended_with(2);
+}
+
+#[test]
+fn of_several_addresses_the_first_that_answers_is_asked() {
+    let mut cluster = Cluster::start(1);
+    let (master, replica) = (cluster.servers[0].url(), cluster.servers[1].url());
+    let nobody = "http://127.0.0.1:1";
+    synap(["set", "k", "v", "--url", &format!("{nobody},{replica}")]).good();
+    // One that takes connections and says nothing is passed over too.
+    cluster.servers[1].signal("STOP");
+    let line = format!("SYNAP_URL='{replica}, {master}' synap get --raw k");
+    assert_eq!(shell::bash(&line, cluster.directory()).good(), "v");
+    cluster.servers[1].signal("CONT");
+
+    let refused = synap(["get", "k", "--url", &format!("{nobody},http://127.0.0.1:2")]).ended_with(1);
+    assert!(
+        refused.stderr.contains("127.0.0.1:1:") && refused.stderr.contains("127.0.0.1:2:"),
+        "{}",
+        refused.stderr
+    );
+    synap(["get", "k", "--url", &format!("{master},https://x")]).ended_with(2);
+    // What one node is to do is asked of one.
+    for command in [&["promote", "--yes"][..], &["rollback", "list"]] {
+        let refused = synap(command.iter().chain(&["--url", &format!("{master},{replica}")])).ended_with(2);
+        assert!(refused.stderr.contains("one node"), "{}", refused.stderr);
+    }
+    cluster.await_converged();
+}
+
+#[test]
+fn the_environment_alone_starts_a_server() {
+    let place = TempDir::new().expect("a temporary directory can be made");
+    let mut server = Server::new("n1", place.path());
+    let variables = [
+        ("SYNAP__SERVER__HOST", "127.0.0.1".to_owned()),
+        ("SYNAP__SERVER__PORT", server.http.to_string()),
+        ("SYNAP__REPLICATION__REPLICA_LISTEN_ADDRESS", format!("127.0.0.1:{}", server.replication)),
+        ("SYNAP__PERSISTENCE__DATA_DIR", "data".to_owned()),
+    ];
+    server.environment = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    // Whoever forgets the file gets no empty server: the role has to be said.
+    server.spawn_without_file();
+    assert_eq!(server.await_exit(), 2);
+    assert!(server.log().contains("SYNAP__REPLICATION__ROLE=master"), "{}", server.log());
+    assert!(!server.data_directory().exists());
+
+    server.environment.push(("SYNAP__REPLICATION__ROLE".to_owned(), "master".to_owned()));
+    server.spawn_without_file();
+    server.await_master();
+    server.set("k", "v");
+    assert_eq!(server.terminate(), 0);
+    assert!(server.data_directory().exists());
+
+    server.environment.push(("SYNAP__SERVER__PROT".to_owned(), "1".to_owned()));
+    server.spawn_without_file();
+    assert_eq!(server.await_exit(), 78);
+    assert!(server.log().contains("did you mean SYNAP__SERVER__PORT?"), "{}", server.log());
+
+    let printed = shell::bash("SYNAP__REPLICATION__ROLE=standalone synap check-config", place.path()).good();
+    assert!(printed.contains("environment SYNAP__REPLICATION__ROLE"), "{printed}");
+    synap(["check-config"]).ended_with(2);
 }
 
 #[test]
@@ -44,7 +124,7 @@ fn usage_and_absence_have_their_codes() {
     synap(["--version"]).good();
     let help = synap(["--help"]).good();
     for command in
-        "serve dev check-config status promote switchover pause resume members get set del rollback wal snapshot restore"
+        "serve dev check-config status promote switchover pause resume members get set incr del rollback wal snapshot restore"
             .split(' ')
     {
         assert!(help.contains(command), "{command} in:\n{help}");

@@ -11,15 +11,15 @@ use super::settings_args::Overrides;
 /// What is checked.
 #[derive(Args, Debug)]
 pub(super) struct CheckConfig {
-    /// YAML file
-    file: PathBuf,
+    /// YAML file; may be left out when --role or SYNAP__REPLICATION__ROLE is given
+    file: Option<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,
 }
 
 /// Prints the effective configuration; warnings go to standard error.
 pub(super) fn run(asked: CheckConfig) -> Outcome {
-    let loaded = asked.overrides.load(Some(asked.file))?;
+    let loaded = asked.overrides.load(asked.file)?;
     out::text(loaded.to_yaml())?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");

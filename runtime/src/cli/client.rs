@@ -23,12 +23,53 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_PORT: u16 = 15500;
 
+/// How long each of several servers may take to answer at all, before the next is asked.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Which server a command talks to.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Target {
-    /// A server of the cluster: http://HOST:PORT
-    #[arg(long, env = "SYNAP_URL", default_value = "http://127.0.0.1:15500", global = true)]
-    pub(super) url: String,
+    /// Servers of the cluster, http://HOST:PORT[,..]: the first one that answers is asked
+    #[arg(
+        long = "url",
+        value_name = "URL",
+        env = "SYNAP_URL",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:15500",
+        global = true
+    )]
+    pub(super) urls: Vec<String>,
+}
+
+impl Target {
+    /// The first server that answers, in the order given. One alone is not asked beforehand: it answers the command, or does not.
+    pub(super) async fn any(&self) -> Result<Client, Failed> {
+        let clients: Vec<Client> =
+            self.urls.iter().map(|url| Client::new(url.trim())).collect::<Result<_, _>>()?;
+        if let [only] = &clients[..] {
+            return Ok(only.clone());
+        }
+        let mut why = Vec::new();
+        for client in clients {
+            match tokio::time::timeout(PROBE_TIMEOUT, client.send(&Asked::get("/livez"))).await {
+                Ok(Ok(_)) => return Ok(client),
+                Ok(Err(failed)) => why.push(failed.message),
+                Err(_) => why.push(format!("{client}: no answer within {} s", PROBE_TIMEOUT.as_secs())),
+            }
+        }
+        Err(Failed::running(format!("no server answers:\n{}", why.join("\n"))))
+    }
+
+    /// The one server that is named, for what concerns that node and no other.
+    pub(super) fn one(&self) -> Result<Client, Failed> {
+        match &self.urls[..] {
+            [url] => Client::new(url.trim()),
+            urls => {
+                let message = format!("this concerns one node, and {} are named: give one --url", urls.len());
+                Err(Failed::new(Exit::Usage, message))
+            }
+        }
+    }
 }
 
 /// Talks to one server.

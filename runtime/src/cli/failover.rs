@@ -4,7 +4,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::{Asked, Client, Target};
+use super::client::{Asked, Target};
 use super::cluster::{number, status_of, text};
 use super::confirm::confirm;
 use super::exit::{Exit, Outcome};
@@ -48,7 +48,7 @@ pub(super) struct Resume {
 
 /// Hands the mastership over.
 pub(super) async fn switchover(asked: Switchover) -> Outcome {
-    let client = Client::new(&asked.target.url)?;
+    let client = asked.target.any().await?;
     if !asked.yes {
         let status = status_of(&client).await?;
         confirm(&switchover_consequences(&status, &asked), "Switch over?")?;
@@ -66,7 +66,7 @@ pub(super) async fn switchover(asked: Switchover) -> Outcome {
 
 /// Keeps replicas from campaigning by themselves.
 pub(super) async fn pause(asked: Pause) -> Outcome {
-    let client = Client::new(&asked.target.url)?;
+    let client = asked.target.any().await?;
     if !asked.yes {
         confirm(&pause_consequences(asked.ttl_secs), "Pause?")?;
     }
@@ -77,7 +77,7 @@ pub(super) async fn pause(asked: Pause) -> Outcome {
 
 /// Ends a pause.
 pub(super) async fn resume(asked: Resume) -> Outcome {
-    let client = Client::new(&asked.target.url)?;
+    let client = asked.target.any().await?;
     client.json(&Asked::post("/replication/resume", &json!({}))).await?;
     out::line("replicas campaign by themselves again")?;
     Ok(Exit::Good)
@@ -107,8 +107,12 @@ mod tests {
 
     #[test]
     fn the_consequences_are_named() {
-        let asked =
-            Switchover { to: Some("n2".into()), timeout_ms: 900, yes: false, target: Target { url: "a".into() } };
+        let asked = Switchover {
+            to: Some("n2".into()),
+            timeout_ms: 900,
+            yes: false,
+            target: Target { urls: vec!["a".into()] },
+        };
         let said = switchover_consequences(&json!({ "leader": { "http": "n1:15500" } }), &asked);
         assert!(said.starts_with("n1:15500 hands the mastership over to n2"), "{said}");
         assert!(said.contains("at most 900 ms") && said.contains("Nothing is lost"), "{said}");

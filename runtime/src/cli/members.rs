@@ -72,7 +72,7 @@ const HEAD: [&str; 7] = ["NODE", "ID", "VOTER", "PRIORITY", "CONNECTED", "LAG", 
 
 /// Shows the members, after the change if one is asked for.
 pub(super) async fn run(asked: Members) -> Outcome {
-    let client = Client::new(&asked.target.url)?;
+    let client = asked.target.any().await?;
     if let Some(change) = &asked.change {
         if let Some(consequences) = change.consequences() {
             confirm(&consequences, "Go on?")?;

@@ -70,6 +70,8 @@ enum Command {
     Get(kv::Get),
     /// Set a key
     Set(kv::Set),
+    /// Add to the integer that a key holds, and print the sum
+    Incr(kv::Incr),
     /// Delete a key; exit code 4 if it was absent
     Del(kv::Del),
     /// List, show and replay what failovers discarded
@@ -117,6 +119,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Members(asked) => block_on(members::run(asked)),
         Command::Get(asked) => block_on(kv::get(asked)),
         Command::Set(asked) => block_on(kv::set(asked)),
+        Command::Incr(asked) => block_on(kv::incr(asked)),
         Command::Del(asked) => block_on(kv::del(asked)),
         Command::Rollback(asked) => block_on(rollback::run(asked)),
         Command::Wal(look) => offline::wal(look),

@@ -23,8 +23,8 @@ use crate::server::{Running, Server, StartError};
 /// What is served.
 #[derive(Args, Debug)]
 pub(super) struct Serve {
-    /// YAML file; may be left out when --role is given
-    #[arg(long, value_name = "FILE", required_unless_present = "role")]
+    /// YAML file; may be left out when --role or SYNAP__REPLICATION__ROLE is given
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,

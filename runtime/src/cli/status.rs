@@ -23,7 +23,7 @@ const HEAD: [&str; 8] = ["NODE", "ROLE", "EPOCH", "POSITION", "LAG", "LINK", "HE
 
 /// Prints a row for each node of the cluster, then what deserves a look.
 pub(super) async fn run(asked: Status) -> Outcome {
-    let client = Client::new(&asked.target.url)?;
+    let client = asked.target.any().await?;
     let seen = look_around(&client).await?;
     if asked.json {
         let all: Vec<Value> = seen.iter().map(as_json).collect();
