@@ -9,7 +9,7 @@ use crate::command::StartKind;
 use crate::ids::{ClusterId, LinkId, NodeId};
 use crate::message::Reason;
 use crate::position::{Epoch, Index, Position};
-use crate::status::{Alarm, State};
+use crate::status::{Alarm, DialFailure, State};
 use crate::wal::RollbackId;
 
 /// A change of state with its cause.
@@ -149,6 +149,13 @@ pub enum Event {
         /// What people call those that vote; empty when automatic failover is not armed.
         voters: Vec<String>,
     },
+    /// A node that was dialled at an address did not answer as one that leads, or knows who does.
+    DialFailed {
+        /// Where.
+        address: String,
+        /// Why.
+        failure: DialFailure,
+    },
     /// This replica and its master are configured with different heartbeat intervals.
     HeartbeatsDiffer {
         /// As configured here.
@@ -199,6 +206,7 @@ impl Event {
             | Self::Refused { .. }
             | Self::RolledBack { .. }
             | Self::AddressUnknown { .. }
+            | Self::DialFailed { .. }
             | Self::WallJumped { .. }
             | Self::HeartbeatsDiffer { .. }
             | Self::ConfigRoleIgnored { .. } => Level::Warn,
@@ -287,6 +295,7 @@ impl fmt::Display for Event {
                 f.write_str("automatic failover is not armed any more: an operator promotes")
             }
             Self::Regime { voters } => write!(f, "automatic failover is armed: {} vote", voters.join(", ")),
+            Self::DialFailed { address, failure } => write!(f, "no master at {address}: {failure}"),
             Self::HeartbeatsDiffer { ours, theirs } => {
                 let (ours, theirs) = (ours.as_millis(), theirs.as_millis());
                 write!(f, "heartbeat_interval_ms is {ours} here and {theirs} on the master: ")?;

@@ -69,12 +69,16 @@ pub enum LinkChange {
 pub enum LinkLoss {
     /// The peer's port refused the connection: no process listens there.
     ConnectRefused,
-    /// No connection within its deadline, or the name does not resolve.
+    /// No connection within its deadline.
     ConnectFailed,
+    /// The name cannot be resolved.
+    Unresolved,
     /// The peer closed it, or it broke.
     Closed,
     /// The peer sent what is no message.
     Garbage,
+    /// Its first word was an answer of an HTTP server.
+    Http,
     /// The peer did not take what was sent within its deadline.
     Stalled,
 }

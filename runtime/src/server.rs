@@ -106,16 +106,30 @@ pub enum StartError {
     #[error("data directory: {0}")]
     Disk(io::Error),
     /// A port cannot be listened at.
-    #[error("cannot listen at {address}: {error}")]
+    #[error("cannot listen at {address} ({setting}): {error}{}", bind_hint(error))]
     Bind {
         /// Which.
         address: String,
+        /// The keys of the configuration that name it.
+        setting: &'static str,
         /// What the system said.
         error: io::Error,
     },
     /// The system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+}
+
+/// What an operator can do about a port that cannot be had.
+fn bind_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ". Another process listens there: end it, or choose another port",
+        io::ErrorKind::AddrNotAvailable => ". No interface of this machine has that address",
+        io::ErrorKind::PermissionDenied => {
+            ". Ports below 1024 need a privilege (AmbientCapabilities=CAP_NET_BIND_SERVICE in a systemd unit): choose another port or grant it"
+        }
+        _ => "",
+    }
 }
 
 /// How often a data directory that cannot be loaded for now is tried again.
@@ -165,9 +179,9 @@ impl Server {
         let Parts { mut disk, net, clock, node, seed, rollbacks, tasks, process, mut watch } = parts;
         let (recovered, journal) = load(&mut disk, &settings, Draw { node, seed }).await?;
         let recovered = recovered.unwrap_or_else(|| Recovered::empty(node, settings.core.role));
-        let http = Door::open(&net, &settings.http_bind).await?;
+        let http = Door::open(&net, &settings.http_bind, "server.host, server.port").await?;
         let replication = match &settings.replication_bind {
-            Some(address) => Some(Door::open(&net, address).await?),
+            Some(address) => Some(Door::open(&net, address, "replication.replica_listen_address").await?),
             None => None,
         };
         let (http_address, replication_address) = (http.address, replication.as_ref().map(|door| door.address));
@@ -314,8 +328,12 @@ struct Door<L> {
 }
 
 impl<L> Door<L> {
-    async fn open<N: Net<Listener = L>>(net: &N, address: &str) -> Result<Self, StartError> {
-        let failed = |error| StartError::Bind { address: address.to_owned(), error };
+    async fn open<N: Net<Listener = L>>(
+        net: &N,
+        address: &str,
+        setting: &'static str,
+    ) -> Result<Self, StartError> {
+        let failed = |error| StartError::Bind { address: address.to_owned(), setting, error };
         let listener = net.bind(address).await.map_err(failed)?;
         let address = net.local_address(&listener).map_err(failed)?;
         Ok(Self { listener, address })

@@ -64,6 +64,7 @@ impl Node {
             outline: _,
             discarded: _,
             seen: _,
+            dials: _,
         } = self;
         let mut sink = Sink(Xxh3::new());
         (id, cluster, promised, rng.get_word_pos(), now.mono).hash(&mut sink.0);

@@ -7,6 +7,7 @@ mod answers;
 mod arming;
 mod caretaking;
 mod check;
+mod dials;
 mod digest;
 mod discarding;
 mod election;
@@ -134,6 +135,8 @@ pub struct Node {
     /// Writes that wait for the end of a switchover, or for room in the log.
     held_writes: HeldWrites,
     links: Links,
+    /// Dials that came to nothing since a master was last followed.
+    dials: dials::Dials,
     /// Hellos that wait until it is clear what this node is.
     held: BTreeMap<LinkId, Hello>,
     /// Hellos that wait until it is clear whether an earlier process of the same node lives.
@@ -254,6 +257,7 @@ impl Node {
             switching: Switching::default(),
             held_writes: HeldWrites::default(),
             links: Links::default(),
+            dials: dials::Dials::default(),
             held: BTreeMap::new(),
             contests: BTreeMap::new(),
             looks_for_first: None,

@@ -39,6 +39,7 @@ impl Node {
             failover: self.failover(),
             lease_remaining: self.lease_until().map(|until| until.since(now)),
             link: self.link_status(now),
+            dials: self.failed_dials(),
             lag_operations: self.lag_operations(),
             lag: self.lag(now),
             staleness: self

@@ -441,6 +441,7 @@ impl Node {
         replica.last_contact = Some(now);
         replica.attempts = 0;
         replica.refused = None;
+        self.dials.clear();
         replica.callers.clear();
         replica.in_vain.clear();
         let counts = (mode.is_streaming(), mode.is_syncing());

@@ -454,6 +454,7 @@ impl Node {
         // By that word its state is the cluster's from here on.
         self.tainted = false;
         self.saved_beyond = None;
+        self.dials.clear();
         self.record_hard_state();
         self.flags.config_role_ignored = self.config.role == RoleHint::Replica;
         self.role = Role::Master(Master::new(self.promised, kind, promoting, self.now.mono));

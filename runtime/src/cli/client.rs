@@ -86,6 +86,8 @@ pub(super) struct Asked {
     /// Path and query.
     path: String,
     body: Option<(&'static str, Bytes)>,
+    /// How long the answer may take.
+    patience: Duration,
 }
 
 /// What a server said.
@@ -100,25 +102,30 @@ pub(super) struct Answer {
 
 impl Asked {
     pub(super) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: None }
+        Self { method: Method::GET, path: path.into(), body: None, patience: ANSWER_TIMEOUT }
     }
 
     pub(super) fn head(path: impl Into<String>) -> Self {
-        Self { method: Method::HEAD, path: path.into(), body: None }
+        Self { method: Method::HEAD, path: path.into(), body: None, patience: ANSWER_TIMEOUT }
     }
 
     pub(super) fn delete(path: impl Into<String>) -> Self {
-        Self { method: Method::DELETE, path: path.into(), body: None }
+        Self { method: Method::DELETE, path: path.into(), body: None, patience: ANSWER_TIMEOUT }
     }
 
     pub(super) fn post(path: impl Into<String>, body: &Value) -> Self {
         let body = Some(("application/json", Bytes::from(body.to_string())));
-        Self { method: Method::POST, path: path.into(), body }
+        Self { method: Method::POST, path: path.into(), body, patience: ANSWER_TIMEOUT }
+    }
+
+    /// The server may take this long for what is asked, and a little for the way.
+    pub(super) fn taking(self, time: Duration) -> Self {
+        Self { patience: ANSWER_TIMEOUT + time, ..self }
     }
 
     pub(super) fn put(path: impl Into<String>, bytes: Bytes) -> Self {
         let body = Some(("application/octet-stream", bytes));
-        Self { method: Method::PUT, path: path.into(), body }
+        Self { method: Method::PUT, path: path.into(), body, patience: ANSWER_TIMEOUT }
     }
 }
 
@@ -172,10 +179,10 @@ impl Client {
             Ok(Err(error)) => return Err(wrong(&error)),
             Err(_) => return Err(wrong(&format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()))),
         };
-        match tokio::time::timeout(ANSWER_TIMEOUT, over(stream, request)).await {
+        match tokio::time::timeout(asked.patience, over(stream, request)).await {
             Ok(Ok((status, headers, body))) => Ok(Answer { status, headers, body, from: self.clone() }),
             Ok(Err(error)) => Err(wrong(&error)),
-            Err(_) => Err(wrong(&format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))),
+            Err(_) => Err(wrong(&format!("no answer within {} s", asked.patience.as_secs()))),
         }
     }
 

@@ -1,6 +1,8 @@
 //! `synap switchover`, `synap pause` and `synap resume`: what an operator does to a cluster that replaces its master by
 //! itself.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -17,7 +19,7 @@ pub(super) struct Switchover {
     #[arg(long, value_name = "NODE")]
     to: Option<String>,
     /// How long new writes may wait before it is given up
-    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=20_000))]
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     timeout_ms: u64,
     /// Do not ask for confirmation
     #[arg(long, short)]
@@ -57,7 +59,8 @@ pub(super) async fn switchover(asked: Switchover) -> Outcome {
     if let Some(to) = &asked.to {
         body["to"] = json!(to);
     }
-    let done = client.json(&Asked::post("/replication/switchover", &body)).await?;
+    let asked_for = Asked::post("/replication/switchover", &body).taking(Duration::from_millis(asked.timeout_ms));
+    let done = client.json(&asked_for).await?;
     let leader = text(&done, "/leader/http").unwrap_or("another node");
     let epoch = number(&done, "/epoch").unwrap_or_default();
     out::line(format!("the master is at {leader} now, in epoch {epoch}; nothing was lost"))?;

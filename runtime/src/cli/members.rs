@@ -173,10 +173,14 @@ impl Wish {
 }
 
 fn row(member: &Value) -> Vec<String> {
-    let yes = |name: &str| if member.pointer(name) == Some(&Value::Bool(true)) { "yes" } else { "no" }.to_owned();
-    let may_lead = match text(member, "/why_not") {
-        Some(why) => format!("no: {why}"),
-        None => yes("/eligible"),
+    let yes = |name: &str| match member.pointer(name) {
+        Some(Value::Bool(true)) => "yes".to_owned(),
+        Some(Value::Bool(false)) => "no".to_owned(),
+        _ => "-".to_owned(),
+    };
+    let may_lead = match (member.pointer("/eligible"), text(member, "/why_not")) {
+        (Some(Value::Bool(false)), Some(why)) => format!("no: {why}"),
+        _ => yes("/eligible"),
     };
     vec![
         text(member, "/node_name").unwrap_or("-").to_owned(),
@@ -216,6 +220,15 @@ mod tests {
         });
         let expected = ["n3", "0c", "yes", "0", "yes", "2 ops", "no: its failover.priority is 0"];
         assert_eq!(row(&member), expected);
+    }
+
+    #[test]
+    fn what_a_replica_does_not_know_is_a_dash() {
+        let member = json!({
+            "node_name": "n3", "node_id": "0c", "voter": true, "priority": 1, "connected": null, "lag_operations": null,
+            "last_contact_ms": 4, "eligible": null, "why_not": "only the master knows",
+        });
+        assert_eq!(row(&member), ["n3", "0c", "yes", "1", "-", "-", "-"]);
     }
 
     #[test]

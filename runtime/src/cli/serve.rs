@@ -131,7 +131,7 @@ fn refused(error: StartError) -> Failed {
         StartError::Recovery { error: RecoveryError::Version { .. }, .. } => Exit::Version,
         StartError::Emptied { .. } => Exit::Emptied,
         StartError::Open(OpenError::Io(_)) | StartError::Recovery { .. } | StartError::Disk(_) => Exit::Data,
-        StartError::Bind { address: _, error } => bind_exit(error.kind()),
+        StartError::Bind { error, .. } => bind_exit(error.kind()),
         StartError::Thread(_) => Exit::Failure,
     };
     tracing::error!("{error}");

@@ -91,6 +91,7 @@ fn remarks(seen: &[Seen]) -> Vec<String> {
                 for alarm in alarms.into_iter().flatten().filter_map(Value::as_str) {
                     remarks.push(format!("{}: {alarm}: {}", node.name(), in_words(alarm, client)));
                 }
+                remarks.extend(dials(status).map(|dial| format!("{}: {dial}", node.name())));
                 if status.pointer("/config_role_ignored") == Some(&Value::Bool(true)) {
                     let usual = "its configured role is ignored, what is on disk wins (usual after a failover)";
                     remarks.push(format!("{}: {usual}", node.name()));
@@ -105,6 +106,12 @@ fn remarks(seen: &[Seen]) -> Vec<String> {
         remarks.push(advice::next_step(seen));
     }
     remarks
+}
+
+/// Where a node has looked for its master in vain, and why.
+fn dials(status: &Value) -> impl Iterator<Item = String> {
+    let dials = status.pointer("/dials").and_then(Value::as_array).into_iter().flatten();
+    dials.filter_map(|dial| Some(format!("{}: {}", text(dial, "/address")?, text(dial, "/detail")?)))
 }
 
 /// What an alarm means, and what to do.

@@ -91,7 +91,7 @@ fn state(status: &Status) -> Vec<MetricFamily> {
         gauge(
             "synap_replication_connected_replicas",
             "Replicas that are connected to this master",
-            replicas(status).filter(|replica| replica.connected).count() as f64,
+            replicas(status).filter(|replica| replica.connected == Some(true)).count() as f64,
         ),
         gauges(
             "synap_replication_position",
@@ -246,7 +246,7 @@ fn members(status: &Status) -> Vec<MetricFamily> {
         (
             "synap_replication_replica_connected",
             "Whether the replica named is connected to this master",
-            of(|member| Some(f64::from(u8::from(member.connected)))),
+            of(|member| member.connected.map(|connected| f64::from(u8::from(connected)))),
         ),
         (
             "synap_replication_replica_bytes_behind",
