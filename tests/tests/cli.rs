@@ -7,6 +7,7 @@ use synap_tests::cluster::Cluster;
 use synap_tests::load::Load;
 use synap_tests::server::Server;
 use synap_tests::shell::{self, synap};
+use synap_tests::wait;
 use tempfile::TempDir;
 
 #[test]
@@ -115,6 +116,74 @@ fn the_cluster_as_a_table() {
             assert!(row.is_some(), "{name} is a {role}, asked of {}:\n{table}", server.name);
         }
     }
+}
+
+#[test]
+fn tables_fit_a_terminal_and_are_coloured_only_there() {
+    let cluster = Cluster::start(2);
+    let place = cluster.directory();
+    for command in ["status", "members"] {
+        let command = format!("synap {command} --url {}", cluster.servers[0].url());
+        let piped = shell::bash(&format!("{command} | cat"), place).good();
+        assert!(!piped.contains('\u{1b}'), "{piped:?}");
+        let on_terminal = |before: &str| {
+            let line = format!("TERM=xterm script -qec 'stty cols 80; {before} {command}' /dev/null </dev/null");
+            shell::bash(&line, place).good()
+        };
+        let shown = on_terminal("");
+        assert!(shown.contains('\u{1b}') && shown.contains("n3"), "{shown:?}");
+        let plain = on_terminal("NO_COLOR=1");
+        assert!(!plain.contains('\u{1b}'), "{plain:?}");
+        assert!(plain.lines().take(4).all(|line| line.trim_end().chars().count() <= 80), "{plain}");
+    }
+}
+
+#[test]
+fn a_voter_that_does_not_answer_is_named_with_since_when() {
+    let mut cluster = Cluster::armed(2);
+    cluster.servers[2].kill();
+    let url = cluster.servers[0].url();
+    wait::until_true("the master counts since when", || {
+        let status = synap(["status", "--url", &url]).good();
+        let said = status.lines().find(|line| line.starts_with("voter n3: "));
+        said.is_some_and(|said| said.contains("last heard from") && said.contains(", by n1"))
+    });
+    let row = |table: &str| table.lines().find(|line| line.starts_with("n3 ")).unwrap_or_default().to_owned();
+    assert!(row(&synap(["status", "--url", &url]).good()).contains("no answer"));
+    let members = synap(["members", "--url", &url]).good();
+    assert!(row(&members).contains("no, for "), "{members}");
+}
+
+#[test]
+fn of_two_members_with_one_name_none_is_removed_by_it() {
+    let mut cluster = Cluster::start(2);
+    cluster.servers[2].kill();
+    cluster.servers[1].reconfigure(|config| config["replication"]["node_name"] = json!("n3"));
+    assert_eq!(cluster.servers[1].terminate(), 0);
+    cluster.servers[1].start_ready();
+    let url = cluster.servers[0].url();
+    let ids = || {
+        let members = cluster.servers[0].status()["members"].as_array().cloned().unwrap_or_default();
+        let called = members.into_iter().filter(|member| member["node_name"] == "n3");
+        called
+            .map(|member| (member["connected"] == true, member["node_id"].as_str().unwrap().to_owned()))
+            .collect()
+    };
+    let called: Vec<(bool, String)> =
+        wait::until("both are known", || Some(ids()).filter(|ids: &Vec<_>| ids.len() == 2));
+    let refused = synap(["members", "remove", "n3", "--yes", "--url", &url]).ended_with(1);
+    for (_, id) in &called {
+        assert!(refused.stderr.contains(id), "{id} in: {}", refused.stderr);
+    }
+    assert_eq!(ids().len(), 2);
+    let asked = json!({ "action": "remove", "node": "n3" });
+    let refused = cluster.servers[0].post("/replication/members", &asked).with(409).text();
+    assert!(called.iter().all(|(_, id)| refused.contains(id.as_str())), "{refused}");
+
+    // The first digits of an id, as the table shows them, are enough.
+    let (_, gone) = called.iter().find(|(connected, _)| !connected).expect("one of them is dead");
+    synap(["members", "remove", &gone[..8], "--yes", "--url", &url]).good();
+    wait::until_true("it is forgotten", || ids().len() == 1);
 }
 
 #[test]

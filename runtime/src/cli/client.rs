@@ -196,7 +196,8 @@ impl Client {
         }
     }
 
-    fn authority(&self) -> String {
+    /// `HOST:PORT`.
+    pub(super) fn authority(&self) -> String {
         address::join(&self.host, self.port)
     }
 }

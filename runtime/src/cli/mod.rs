@@ -30,6 +30,7 @@ mod settings_args;
 mod signals;
 mod status;
 mod table;
+mod words;
 
 use exit::{Exit, Failed, Outcome};
 

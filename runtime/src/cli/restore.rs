@@ -16,7 +16,7 @@ use synap_core::wal::restore::{clear, files};
 
 use super::exit::{Exit, Failed, Outcome};
 use super::offline::{damaged, load_snapshot, open};
-use super::out;
+use super::{out, words};
 use crate::clock::Clock;
 use crate::disk::file::{LOCK, OpenError};
 use crate::disk::{Disk, FileDisk};
@@ -152,34 +152,6 @@ fn report(asked: &Restore, backup: &SnapshotMeta, made: &SnapshotMeta, node: Nod
         results = backup.results,
         position = Full(backup.position),
         now = Full(made.position),
-        age = age_in_words(age),
+        age = words::length(age),
     )
-}
-
-/// `3 d 4 h`, `4 h 5 min`, `12 s`: two units at most.
-fn age_in_words(age: Duration) -> String {
-    let seconds = age.as_secs();
-    let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
-    let parts = units.iter().scan(seconds, |rest, (length, unit)| {
-        let count = *rest / length;
-        *rest %= length;
-        Some((count, *unit))
-    });
-    let parts = parts.skip_while(|(count, _)| *count == 0).take(2).filter(|(count, _)| *count > 0);
-    let words: Vec<String> = parts.map(|(count, unit)| format!("{count} {unit}")).collect();
-    if words.is_empty() { "less than a second".to_owned() } else { words.join(" ") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_age_has_two_units_at_most() {
-        let words = |seconds| age_in_words(Duration::from_secs(seconds));
-        assert_eq!(
-            [words(0), words(59), words(3600), words(90_061), words(7_260)],
-            ["less than a second", "59 s", "1 h", "1 d 1 h", "2 h 1 min"]
-        );
-    }
 }
