@@ -90,6 +90,8 @@ pub enum Alarm {
     LinesAtOdds,
     /// The log of a master that was met, or of this one, lacks what a replica knows to be committed: the replica refuses it.
     MasterBehind,
+    /// A node of another cluster was met at an address of this one, or has called.
+    ForeignCluster,
 }
 
 /// How a node's disk does.
@@ -440,6 +442,7 @@ impl Alarm {
             Self::ClockSkew => "clock_skew",
             Self::LinesAtOdds => "lines_at_odds",
             Self::MasterBehind => "master_behind",
+            Self::ForeignCluster => "foreign_cluster",
         }
     }
 }

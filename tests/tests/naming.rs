@@ -1,6 +1,8 @@
 //! Where a replica looks for its master: names that lead to the wrong port, to nobody, to itself, to a replica, or to several members.
 //! In each case the status says within a moment which address is wrong and why, and the search goes on.
 
+use std::fs;
+
 use serde_json::{Value, json};
 use synap_tests::cluster::{Cluster, config};
 use synap_tests::networks::Networks;
@@ -131,6 +133,45 @@ fn a_port_that_is_taken_is_named_with_its_setting() {
             server.log()
         );
     }
+}
+
+#[test]
+fn a_cluster_that_was_founded_anew_is_told_from_the_old_one_by_both() {
+    let mut cluster = Cluster::start(1);
+    cluster.servers[0].set("a", "1");
+    cluster.await_converged();
+    cluster.servers.iter_mut().for_each(Server::kill);
+    fs::remove_dir_all(cluster.servers[0].data_directory()).expect("the data directory can be removed");
+    cluster.servers[0].start();
+    cluster.servers[0].await_master();
+    cluster.servers[1].start();
+    for server in &cluster.servers {
+        wait::until_true("it says that there is another cluster", || {
+            server.status()["alarms"].to_string().contains("foreign_cluster")
+        });
+    }
+    assert_eq!(cluster.servers[1].value("a"), Some(json!("1")), "what the old one holds is untouched");
+    let shown = shell::synap(["status", "--url", &cluster.servers[0].url()]).good();
+    assert!(shown.contains("Two clusters"), "{shown}");
+}
+
+#[test]
+fn an_empty_master_asks_at_its_master_address_before_it_founds() {
+    let mut cluster = Cluster::start(1);
+    cluster.servers[0].set("a", "1");
+    cluster.await_converged();
+    cluster.servers[0].kill();
+    cluster.servers[1].post("/replication/promote", &json!({})).with(200);
+    fs::remove_dir_all(cluster.servers[0].data_directory()).expect("the data directory can be removed");
+    // At another address, so that nobody calls it.
+    let (moved, other) = (ports::free(), cluster.servers[1].replication);
+    cluster.servers[0].reconfigure(|config| {
+        config["replication"]["replica_listen_address"] = json!(format!("127.0.0.1:{moved}"));
+        config["replication"]["master_address"] = json!(format!("127.0.0.1:{other}"));
+    });
+    cluster.servers[0].start_ready();
+    assert_eq!(cluster.servers[0].status()["role"], "replica");
+    assert_eq!(cluster.servers[0].value("a"), Some(json!("1")));
 }
 
 #[test]

@@ -154,7 +154,7 @@ impl Node {
         self.learn_address(welcome.standing.node, link, None, welcome.seen_at.as_deref());
         self.note_contact(welcome.standing.node);
         match &mut self.role {
-            Role::Founding(_) => {}
+            Role::Founding(_) => self.answered_while_founding(link, &welcome, out),
             Role::Asking(asking) => match &welcome.verdict {
                 Verdict::Noted(Some(leader)) if leader.node == self.id => {
                     asking.wait_for(link, self.now.mono + self.config.election_timeout);

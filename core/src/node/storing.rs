@@ -238,6 +238,7 @@ impl Node {
             (Alarm::ClockSkew, self.clock_alarm()),
             (Alarm::LinesAtOdds, self.odds.are_known(self.now.mono)),
             (Alarm::MasterBehind, self.knows_a_line_behind()),
+            (Alarm::ForeignCluster, self.meets_another_cluster()),
         ];
         all.into_iter().filter_map(|(alarm, on)| on.then_some(alarm)).collect()
     }

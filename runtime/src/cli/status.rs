@@ -173,6 +173,9 @@ fn in_words(alarm: &str, node: &Client) -> String {
         "lines_at_odds" => {
             "another node went on apart, and both logs may hold what a majority has: see docs/failover.md, \"Two lines at odds\""
         }
+        "foreign_cluster" => {
+            "it has met a node of another cluster: either an address is wrong, or one of the two was founded anew on an emptied directory: see docs/operations.md, \"Two clusters\""
+        }
         "master_behind" => {
             "a replica knows more to be committed than its master's log holds, and refuses it: see docs/failover.md, \"A master that lacks what was answered\""
         }

@@ -75,6 +75,7 @@ fn state(status: &Status) -> Vec<MetricFamily> {
         Alarm::LinesAtOdds,
         Alarm::MasterBehind,
         Alarm::CopiedDirectory,
+        Alarm::ForeignCluster,
     ];
     vec![
         gauges(
