@@ -81,6 +81,11 @@ pub enum Event {
         /// The last entry that it holds.
         position: Position,
     },
+    /// There was no room for a snapshot of this node's state.
+    SnapshotGivenUp {
+        /// The last entry that it would have held.
+        position: Position,
+    },
     /// A master's snapshot replaced the state here.
     SnapshotInstalled {
         /// The last entry that it holds.
@@ -202,6 +207,7 @@ impl Event {
             | Self::SnapshotInstalled { .. }
             | Self::LogTimeStepped { .. } => Level::Info,
             Self::ReplicaLeft { .. }
+            | Self::SnapshotGivenUp { .. }
             | Self::LinkLost { .. }
             | Self::Refused { .. }
             | Self::RolledBack { .. }
@@ -254,6 +260,12 @@ impl fmt::Display for Event {
                 }
             }
             Self::SnapshotTaken { position } => write!(f, "snapshot at {position} is durable"),
+            Self::SnapshotGivenUp { position } => {
+                write!(
+                    f,
+                    "snapshot at {position} was given up: there is no room for it beside the older one and the log"
+                )
+            }
             Self::SnapshotInstalled { position } => write!(f, "the master's snapshot at {position} is installed"),
             Self::RolledBack { id, from, upto, applied } => {
                 let store = if *applied { "had been applied" } else { "had not been applied" };

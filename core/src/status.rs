@@ -64,6 +64,8 @@ pub enum State {
 pub enum Alarm {
     /// No room for another log segment.
     DiskFull,
+    /// The next snapshot does not fit on the disk: the log grows until there is room.
+    DiskShort,
     /// Nothing reaches the log although something waits for it.
     DiskHangs,
     /// Nothing reaches the snapshot files although something waits for it.
@@ -104,6 +106,17 @@ pub enum DiskState {
     Full,
     /// It does nothing.
     Hangs,
+}
+
+/// The room on a node's disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes free; none if nobody has measured them.
+    pub free: Option<u64>,
+    /// Bytes that have to be free for the next snapshot, and for the log meanwhile.
+    pub needed: u64,
+    /// Whether the node keeps little for want of room: one snapshot, a short tail, short segments.
+    pub short: bool,
 }
 
 /// Everything that a node says of itself.
@@ -171,6 +184,8 @@ pub struct Status {
     pub waiting: u64,
     /// Bytes of entries in the log that are not yet committed and on this node's own disk.
     pub uncommitted_bytes: u64,
+    /// The room on its disk.
+    pub disk_space: DiskSpace,
     /// Writes that wait for room in the log, or for the end of a switchover.
     pub held_writes: u64,
     /// Bytes that they take.
@@ -429,6 +444,7 @@ impl Alarm {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::DiskFull => "disk_full",
+            Self::DiskShort => "disk_short",
             Self::DiskHangs => "disk_hangs",
             Self::SnapshotHangs => "snapshot_hangs",
             Self::OutOfMemory => "out_of_memory",

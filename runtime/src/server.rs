@@ -315,6 +315,7 @@ fn journal_config(settings: &Settings) -> JournalConfig {
     settings.journal().unwrap_or(JournalConfig {
         wal: false,
         segment_bytes_max: 64 << 20,
+        reserve_bytes: 0,
         fsync: settings.core.fsync,
         tail_bytes_max: settings.core.tail_bytes_max,
         planted: settings.core.planted,

@@ -292,7 +292,7 @@ impl Node {
         if self.is_standalone() {
             return Err(Refusal::Conflict { why: String::from("this node is no member of a cluster") });
         }
-        if self.flags.disk_full {
+        if self.room.is_stuck() {
             return Err(Refusal::DiskFull);
         }
         if self.flags.disk_hangs {

@@ -13,9 +13,10 @@ use crate::event::Event;
 use crate::ids::RequestId;
 use crate::output::{Output, Refusal, Reply};
 use crate::position::{Index, Position};
+use crate::seen::Mark;
 use crate::snapshot::{SnapshotMeta, SnapshotWriter};
 use crate::time::Time;
-use crate::wal::{FileWrite, Lane, WriteBatch};
+use crate::wal::{FileWrite, GivenUp, Lane, WriteBatch};
 
 /// Most chunks of an own snapshot on their way to the disk.
 const CHUNKS_IN_FLIGHT_MAX: usize = 4;
@@ -50,6 +51,8 @@ struct Taking {
     writer: SnapshotWriter,
     for_requests: Vec<RequestId>,
     cut_whole: bool,
+    /// How much of it has been cut.
+    cut_bytes: u64,
 }
 
 /// A snapshot that replicas get.
@@ -64,18 +67,24 @@ struct Transfer {
 enum Part {
     OwnChunk,
     OwnDone(Position),
-    MastersChunk { position: Position, next: u32 },
+    /// Of an own snapshot that was given up.
+    Void,
+    MastersChunk {
+        position: Position,
+        next: u32,
+    },
     MastersDone(Position),
 }
 
 impl Snapshots {
-    pub(super) fn new(durable: Vec<Position>, now: Time) -> Self {
+    /// `logged` bytes of log go on from the newest of those on disk.
+    pub(super) fn new(durable: Vec<Position>, logged: u64, now: Time) -> Self {
         Self {
             durable,
             taking: None,
             wanted: Vec::new(),
             last_at: now,
-            logged: 0,
+            logged,
             transfer: None,
             incoming: Vec::new(),
             files: Vec::new(),
@@ -88,6 +97,17 @@ impl Snapshots {
     /// The newest one on disk.
     pub(super) fn newest(&self) -> Option<Position> {
         self.durable.last().copied()
+    }
+
+    /// Of those on disk the newest alone is kept.
+    pub(super) fn keep_newest(&mut self) {
+        let older = self.durable.len().saturating_sub(1);
+        self.durable.drain(..older);
+    }
+
+    /// Whether one of the own state is being written.
+    pub(super) fn is_taking(&self) -> bool {
+        self.taking.is_some()
     }
 
     /// Bytes were logged.
@@ -126,7 +146,7 @@ impl Snapshots {
         if !self.incoming.contains(&position) {
             self.incoming.push(position);
         }
-        self.files.push(FileWrite::SnapshotChunk { position, number, bytes });
+        self.files.push(FileWrite::SnapshotChunk { position, number, bytes, own: false });
         self.parts.push(Part::MastersChunk { position, next: number.saturating_add(1) });
     }
 
@@ -152,9 +172,8 @@ impl Snapshots {
     }
 
     /// When the policy wants the next one; none while one is being taken.
-    pub(super) fn due(&self, policy: Option<crate::config::SnapshotPolicy>) -> Option<Time> {
-        let policy = policy.filter(|_| self.taking.is_none() && self.logged > 0)?;
-        Some(self.last_at + policy.interval)
+    fn due(&self, interval: Duration) -> Option<Time> {
+        (self.taking.is_none() && self.logged > 0).then(|| self.last_at + interval)
     }
 
     fn own_in_flight(&self) -> usize {
@@ -165,7 +184,8 @@ impl Snapshots {
 
 impl Node {
     pub(super) fn snapshots_kept(&self) -> u32 {
-        self.config.snapshot.map_or(KEPT, |policy| policy.max_snapshots)
+        let kept = self.config.snapshot.map_or(KEPT, |policy| policy.max_snapshots);
+        if self.room.is_short() { 1 } else { kept }
     }
 
     pub(super) fn tend_snapshots(&mut self, out: &mut Output) {
@@ -188,10 +208,18 @@ impl Node {
         self.cluster.is_some() && self.applied != Position::ZERO
     }
 
+    /// About how many bytes the next snapshot will take on disk, or the rest of the one that is being written.
+    pub(super) fn next_snapshot_bytes(&self) -> u64 {
+        let cut = self.snapshots.taking.as_ref().map_or(0, |taking| taking.cut_bytes);
+        let wanted = self.config.snapshot.is_some() || self.snapshots.taking.is_some();
+        if wanted { self.store.memory_bytes().saturating_sub(cut) } else { 0 }
+    }
+
     /// When the next snapshot is due, if it could begin.
     pub(super) fn snapshot_due(&self) -> Option<Time> {
-        let may = self.may_take_snapshot() && self.has_state();
-        self.snapshots.due(self.config.snapshot).filter(|_| may)
+        let may = self.may_take_snapshot() && self.has_state() && self.has_room_for_snapshot();
+        let (_, interval) = self.snapshot_after(self.config.snapshot?);
+        self.snapshots.due(interval).filter(|_| may)
     }
 
     fn begin_snapshot(&mut self, out: &mut Output) {
@@ -199,8 +227,10 @@ impl Node {
             return;
         }
         let due = self.config.snapshot.is_some_and(|policy| {
-            let old = self.snapshots.last_at + policy.interval <= self.now.mono && self.snapshots.logged > 0;
-            old || self.snapshots.logged >= policy.wal_bytes
+            let (wal_bytes, interval) = self.snapshot_after(policy);
+            let old = self.snapshots.last_at + interval <= self.now.mono && self.snapshots.logged > 0;
+            let due = old || self.snapshots.logged >= wal_bytes;
+            due && self.has_room_for_snapshot()
         });
         let wanted = core::mem::take(&mut self.snapshots.wanted);
         if wanted.is_empty() && !due {
@@ -222,7 +252,7 @@ impl Node {
         }
         self.snapshots.last_at = self.now.mono;
         self.snapshots.logged = 0;
-        self.snapshots.taking = Some(Taking { writer, for_requests: wanted, cut_whole: false });
+        self.snapshots.taking = Some(Taking { writer, for_requests: wanted, cut_whole: false, cut_bytes: 0 });
     }
 
     fn cut_chunks(&mut self) {
@@ -234,7 +264,8 @@ impl Node {
             }
             let (position, number) = (taking.writer.position(), taking.writer.next_chunk());
             if let Some(bytes) = taking.writer.chunk(self.config.chunk_bytes) {
-                self.snapshots.files.push(FileWrite::SnapshotChunk { position, number, bytes });
+                taking.cut_bytes += bytes.len() as u64;
+                self.snapshots.files.push(FileWrite::SnapshotChunk { position, number, bytes, own: true });
                 self.snapshots.parts.push(Part::OwnChunk);
             } else {
                 taking.cut_whole = true;
@@ -266,7 +297,7 @@ impl Node {
         self.hands.moved(Lane::Snapshot, self.now.mono, self.snapshots.flying.is_empty());
         for part in parts {
             match part {
-                Part::OwnChunk => {}
+                Part::OwnChunk | Part::Void => {}
                 Part::OwnDone(position) => self.own_snapshot_durable(position, out),
                 Part::MastersChunk { position, next } => self.on_chunk_stored(position, next, out),
                 Part::MastersDone(position) => {
@@ -275,6 +306,30 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// There is no room for an own snapshot: it is as if it had never been begun. What is under way of it is dropped there.
+    pub(super) fn on_given_up(&mut self, receipt: &GivenUp, out: &mut Output) {
+        let Some((id, _)) = self.snapshots.flying.pop_front() else {
+            panic!("batch {} was given up, and nothing is in flight", receipt.id())
+        };
+        assert_eq!(id, receipt.id(), "receipts come in the order of the batches of a lane");
+        self.hands.moved(Lane::Snapshot, self.now.mono, self.snapshots.flying.is_empty());
+        let Some(taking) = self.snapshots.taking.take() else { return };
+        let refused = taking.for_requests.into_iter().map(|id| (id, Err(Refusal::DiskFull)));
+        out.replies.extend(refused);
+        let position = taking.writer.position();
+        self.discarded.writer(taking.writer);
+        let snapshots = &mut self.snapshots;
+        let under_way = snapshots.flying.iter_mut().flat_map(|(_, parts)| parts);
+        for part in under_way.chain(&mut snapshots.parts) {
+            if matches!(part, Part::OwnChunk | Part::OwnDone(_)) {
+                *part = Part::Void;
+            }
+        }
+        self.rest_from_snapshots();
+        self.seen.mark(Mark::SnapshotGivenUp);
+        out.events.push(Event::SnapshotGivenUp { position });
     }
 
     fn own_snapshot_durable(&mut self, position: Position, out: &mut Output) {

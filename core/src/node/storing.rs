@@ -85,7 +85,7 @@ impl Node {
 
     /// Everything that this turn wants in the log leaves as one batch.
     pub(super) fn write(&mut self, out: &mut Output) {
-        if self.draft.is_empty() && !self.hint_is_due() {
+        if self.draft.is_empty() && !self.hint_is_due() && !self.room.has_news() {
             return;
         }
         if self.draft.committed < self.committed {
@@ -102,6 +102,7 @@ impl Node {
         batch.files = core::mem::take(&mut self.draft.files);
         batch.cut = self.draft.cut.take();
         batch.discards = core::mem::take(&mut self.draft.discards);
+        batch.short = self.room.tell();
         out.write = Some(batch);
     }
 
@@ -225,6 +226,7 @@ impl Node {
         };
         let all = [
             (Alarm::DiskFull, self.flags.disk_full),
+            (Alarm::DiskShort, self.flags.disk_short),
             (Alarm::DiskHangs, self.flags.disk_hangs),
             (Alarm::SnapshotHangs, self.flags.snapshot_hangs),
             (Alarm::OutOfMemory, memory_max > 0 && self.store.memory_bytes() >= memory_max),

@@ -116,7 +116,7 @@ impl Node {
         if !self.is_serving() {
             return Err(self.not_master());
         }
-        if self.flags.disk_full {
+        if self.room.is_stuck() || self.outgrows_disk(command) {
             return Err(Refusal::DiskFull);
         }
         if self.flags.disk_hangs {
@@ -208,7 +208,7 @@ impl Node {
         if !self.config.persistent {
             let why = "persistence is off: there is no place for a snapshot".into();
             out.replies.push((id, Err(Refusal::Conflict { why })));
-        } else if self.flags.disk_full {
+        } else if self.room.is_stuck() {
             out.replies.push((id, Err(Refusal::DiskFull)));
         } else if self.flags.snapshot_hangs {
             out.replies.push((id, Err(Refusal::DiskHangs { retry_after: RETRY_AFTER })));

@@ -14,6 +14,7 @@ mod log;
 pub mod ops;
 pub mod record;
 pub mod recover;
+mod reserve;
 pub mod restore;
 mod segment;
 mod snapshots;
@@ -22,7 +23,7 @@ mod statefile;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use batch::{Durable, FileWrite, Lane, RollbackId, WriteBatch};
+pub use batch::{Durable, FileWrite, GivenUp, Lane, RollbackId, WriteBatch};
 pub use beside::is_own_directory;
 pub use command::{BATCH_PAIRS_MAX, SWEEP_KEYS_MAX};
 pub use journal::{Journal, JournalConfig};

@@ -17,11 +17,12 @@ use crate::recovered::Recovered;
 use crate::snapshot::{SnapshotMeta, index_of_file_name};
 use crate::wal::beside::{Beside, is_unfinished_snapshot, rollback_of, snapshot_name, sync_data_dir};
 use crate::wal::chain::{self, Chain, Fault, Resolution, SegmentFile};
-use crate::wal::frame::{self, FrameHead, Kind, whole_sectors};
+use crate::wal::frame::{self, FrameHead, Kind};
 use crate::wal::journal::{Current, Journal, JournalConfig, Next, Segment};
 use crate::wal::log::Log;
 use crate::wal::ops::FileOp;
 use crate::wal::record::{HardState, Record};
+use crate::wal::reserve;
 use crate::wal::restore;
 use crate::wal::segment::{self, SegmentHead};
 use crate::wal::snapshots::{self, Choice};
@@ -236,7 +237,7 @@ impl Directory {
             self.keeps_state = true;
         } else if name == restore::MARK {
             self.is_being_restored = true;
-        } else if name == statefile::TEMPORARY || is_unfinished(name) {
+        } else if name == statefile::TEMPORARY || name == reserve::FILE || is_unfinished(name) {
             self.leftovers.push(name.into());
         }
     }
@@ -338,7 +339,14 @@ impl Restart {
         parts.extend(frame::encode(frame, records));
         let end = parts.iter().map(|part| part.len() as u64).sum();
         repairs.extend(make_whole(next.seq, parts));
-        let segment = Segment { seq: next.seq, nonce, highest: next.last.index, reusable: false, linked: false };
+        let segment = Segment {
+            seq: next.seq,
+            nonce,
+            highest: next.last.index,
+            bytes: journal.segment_bytes(),
+            whole: false,
+            linked: false,
+        };
         let next = Next { seq: next.seq + 1, frame: first + 1, synced: first + 1, last: next.last };
         journal.with_segments(self.frozen(), Current { segment, end }, next)
     }
@@ -351,12 +359,12 @@ impl Restart {
     }
 
     fn frozen(&self) -> VecDeque<Segment> {
-        let length = whole_sectors(self.config.segment_bytes_max);
         let segment = |segment: &chain::Linked| Segment {
             seq: segment.seq,
             nonce: segment.head.nonce,
             highest: segment.highest,
-            reusable: segment.length == length,
+            bytes: segment.length,
+            whole: self.config.is_segment_length(segment.length),
             linked: self.directory.linked.contains(&segment.seq),
         };
         self.chain.segments.iter().map(segment).collect()

@@ -108,6 +108,7 @@ impl Cluster {
         let journal_config = JournalConfig {
             wal: !server.logless,
             segment_bytes_max: 64 << 10,
+            reserve_bytes: 0,
             fsync: FsyncMode::Always,
             tail_bytes_max,
             planted: self.planted,

@@ -163,6 +163,7 @@ pub(super) fn config(
         write_concern: Concern::Quorum,
         tail_bytes_max,
         uncommitted_bytes_max: 64 << 20,
+        disk_margin: 0,
         failover_mode,
         election_timeout: Duration::from_secs(2),
         disk_timeout: None,

@@ -148,6 +148,7 @@ fn ranges(schema: &Schema) -> Vec<Complaint> {
         ("replication.failover.voters_max", u64::from(failover.voters_max), 1, 64),
         ("persistence.wal.fsync_interval_ms", wal.fsync_interval_ms, 1, HOUR_MS),
         ("persistence.wal.segment_bytes_max", wal.segment_bytes_max, SEGMENT_BYTES_MIN, BYTES_MAX),
+        ("persistence.reserve_bytes", persistence.reserve_bytes, 0, BYTES_MAX),
         ("persistence.snapshot.interval_secs", snapshot.interval_secs, 1, YEAR_SECS),
         ("persistence.snapshot.wal_bytes", snapshot.wal_bytes, 1, BYTES_MAX),
         ("persistence.snapshot.max_snapshots", u64::from(snapshot.max_snapshots), 1, 1000),

@@ -150,6 +150,10 @@ impl Disk for FileDisk {
         }
     }
 
+    fn free(&self) -> io::Result<Option<u64>> {
+        super::free_at(&self.root.dir).map(Some)
+    }
+
     async fn apply(&mut self, op: &FileOp) -> io::Result<()> {
         self.carry_out(op).map_err(|error| {
             let (attempt, name) = attempt(op);

@@ -12,6 +12,7 @@ pub mod writer;
 
 use std::future::Future;
 use std::io;
+use std::path::Path;
 
 use bytes::Bytes;
 use synap_core::wal::FileOp;
@@ -39,6 +40,9 @@ pub trait Disk: Send + Sized + 'static {
     /// promise rests on it.
     fn note_use(&mut self) {}
 
+    /// How many bytes are free for this process; none if there is no bound.
+    fn free(&self) -> io::Result<Option<u64>>;
+
     /// Carries out one operation. [`is_full`] tells whether its error may pass.
     fn apply(&mut self, op: &FileOp) -> impl Future<Output = io::Result<()>> + Send;
 
@@ -48,6 +52,14 @@ pub trait Disk: Send + Sized + 'static {
     /// Runs a loop that uses this kind of disk: on a thread of its own where [`Disk::apply`] blocks, as a task where
     /// it awaits.
     fn spawn(name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()>;
+}
+
+/// How many bytes are free for this process where a directory is, or where it will be made.
+pub(crate) fn free_at(dir: &Path) -> io::Result<u64> {
+    let here = Path::new(".");
+    let there = dir.ancestors().find(|dir| dir.exists()).filter(|dir| !dir.as_os_str().is_empty());
+    let volume = rustix::fs::statvfs(there.unwrap_or(here))?;
+    Ok(volume.f_bavail.saturating_mul(volume.f_frsize))
 }
 
 /// Whether the process, or the system, has no file descriptor free.

@@ -49,6 +49,17 @@ pub(crate) struct StatusJson<'a> {
     held_bytes: u64,
     /// For how long nothing has reached the log though something waits for it.
     disk_waits_ms: u64,
+    disk: DiskJson,
+}
+
+#[derive(Serialize)]
+struct DiskJson {
+    /// Null if nobody has measured it.
+    free_bytes: Option<u64>,
+    /// So much has to be free for the next snapshot, and for the log meanwhile.
+    needed_bytes: u64,
+    /// Whether the node keeps little for want of room.
+    short: bool,
 }
 
 #[derive(Serialize)]
@@ -193,6 +204,11 @@ impl<'a> StatusJson<'a> {
             held_writes: status.held_writes,
             held_bytes: status.held_bytes,
             disk_waits_ms: millis(status.disk_waits),
+            disk: DiskJson {
+                free_bytes: status.disk_space.free,
+                needed_bytes: status.disk_space.needed,
+                short: status.disk_space.short,
+            },
         }
     }
 }

@@ -140,6 +140,21 @@ fn state(status: &Status) -> Vec<MetricFamily> {
             "Log that is not yet committed and on this node's own disk, in bytes",
             status.uncommitted_bytes as f64,
         ),
+        gauges(
+            "synap_disk_free_bytes",
+            "Room on the disk of the data directory, in bytes",
+            status.disk_space.free.map(|free| (None, free as f64)).into_iter(),
+        ),
+        gauge(
+            "synap_disk_needed_bytes",
+            "Room that the next snapshot needs, and the log meanwhile, in bytes",
+            status.disk_space.needed as f64,
+        ),
+        gauge(
+            "synap_disk_short",
+            "Whether this node keeps little for want of room: one snapshot, a short tail, short segments",
+            yes(status.disk_space.short),
+        ),
         gauge(
             "synap_writes_held",
             "Writes that wait for room in the log, or for the end of a switchover",

@@ -98,6 +98,7 @@ fn reader() -> JournalConfig {
     JournalConfig {
         wal: true,
         segment_bytes_max: 1 << 20,
+        reserve_bytes: 0,
         fsync: FsyncMode::Always,
         tail_bytes_max: u64::MAX,
         planted: Planted::default(),

@@ -86,6 +86,7 @@ fn prepare(stage: &Arc<Stage>, node: usize) -> Prepared {
             data_dir: PathBuf::new(),
             wal: plan.keeps_log(node),
             segment_bytes_max: plan.knobs_of(node).segment_bytes_max,
+            reserve_bytes: plan.knobs.disk_margin / 2,
         }),
         http_bind: format!("0.0.0.0:{HTTP_PORT}"),
         replication_bind: Some(format!("0.0.0.0:{REPLICATION_PORT}")),

@@ -65,6 +65,7 @@ fn read(dir: &Path) -> Result<Recovery, Failed> {
     let config = JournalConfig {
         wal: true,
         segment_bytes_max: u64::MAX,
+        reserve_bytes: 0,
         fsync: FsyncMode::Never,
         tail_bytes_max: u64::MAX,
         planted: Planted::default(),
