@@ -19,5 +19,4 @@ pub mod roaming;
 pub mod server;
 pub mod shell;
 mod shim;
-pub mod small_disk;
 pub mod wait;

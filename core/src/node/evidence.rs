@@ -78,9 +78,7 @@ impl Node {
             LinkLoss::Closed
             | LinkLoss::ConnectRefused
             | LinkLoss::ConnectFailed
-            | LinkLoss::Unresolved
             | LinkLoss::Garbage
-            | LinkLoss::Http
             | LinkLoss::Stalled => {
                 replica.suspect = None;
             }

@@ -17,7 +17,7 @@ use crate::event::Event;
 use crate::ids::{ClusterId, LinkId, NodeId, RequestId};
 use crate::input::Promotion;
 use crate::log::Answered;
-use crate::message::{Hello, Message, Pull, Pulled, Reason, Standing, Welcome};
+use crate::message::{Hello, Message, Pull, Pulled, Reason, Standing};
 use crate::output::{Output, Refusal, Reply};
 use crate::position::{Epoch, Full, Index, Position};
 use crate::seen::Mark;
@@ -28,8 +28,6 @@ use crate::wal::{HardState, Record};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Founding {
     pub(super) until: Time,
-    /// It has asked at the configured address of a master.
-    asked: bool,
 }
 
 /// Members are being asked what they hold.
@@ -145,7 +143,7 @@ impl Node {
         self.role = match self.config.role {
             RoleHint::Standalone => Role::Asking(Asking::new(Purpose::Restart, now)),
             RoleHint::Master if self.cluster.is_none() => {
-                Role::Founding(Founding { until: now + self.config.election_timeout, asked: false })
+                Role::Founding(Founding { until: now + self.config.election_timeout })
             }
             // An armed cluster has voters for that: this node comes back as one of them.
             RoleHint::Master | RoleHint::Replica if armed => Role::Replica(Replica::new(None)),
@@ -189,21 +187,9 @@ impl Node {
     }
 
     pub(super) fn tend_founding(&mut self, out: &mut Output) {
-        let Role::Founding(founding) = &mut self.role else { return };
-        let asked = core::mem::replace(&mut founding.asked, true);
+        let Role::Founding(founding) = &self.role else { return };
         if self.now.mono >= founding.until {
             self.found(out);
-        } else if !asked && let Some(address) = self.config.master_address.clone().filter(|it| is_dialable(it)) {
-            self.dial(address, out);
-        }
-    }
-
-    /// Who answers at the configured address of a master belongs to a running cluster, or not.
-    pub(super) fn answered_while_founding(&mut self, link: LinkId, welcome: &Welcome, out: &mut Output) {
-        let address = self.links.asked_for(link);
-        self.close(link, out);
-        if welcome.standing.cluster.is_some() {
-            self.join_instead(address, "a member of a running cluster answers this empty master", out);
         }
     }
 
@@ -213,18 +199,14 @@ impl Node {
             self.hold_or_note(link, hello, out);
             return;
         }
+        self.seen.mark(Mark::EmptyMasterJoined);
         self.decline(link, &hello.standing, Reason::NoMaster, out);
         let hint = hello.standing.replication.as_ref().map(address_text);
-        self.join_instead(hint, "members of a running cluster dial this empty master", out);
-    }
-
-    fn join_instead(&mut self, hint: Option<String>, why: &'static str, out: &mut Output) {
-        self.seen.mark(Mark::EmptyMasterJoined);
         self.flags.config_role_ignored = true;
         out.events.push(Event::ConfigRoleIgnored {
-            hint: "a cluster runs already, and this node is empty: it joins as a replica",
+            hint: "members of a running cluster dial this empty node: it joins them as a replica",
         });
-        self.become_replica(hint, why, out);
+        self.become_replica(hint, "members of a running cluster dial this empty master", out);
     }
 
     fn found(&mut self, out: &mut Output) {
@@ -472,7 +454,6 @@ impl Node {
         // By that word its state is the cluster's from here on.
         self.tainted = false;
         self.saved_beyond = None;
-        self.dials.clear();
         self.record_hard_state();
         self.flags.config_role_ignored = self.config.role == RoleHint::Replica;
         self.role = Role::Master(Master::new(self.promised, kind, promoting, self.now.mono));

@@ -8,7 +8,6 @@ mod chunk;
 mod cuts;
 mod meta;
 mod reader;
-pub mod restore;
 mod writer;
 
 use crate::command::Membership;

@@ -14,8 +14,6 @@ mod log;
 pub mod ops;
 pub mod record;
 pub mod recover;
-mod reserve;
-pub mod restore;
 mod segment;
 mod snapshots;
 mod spares;
@@ -23,10 +21,9 @@ mod statefile;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use batch::{Durable, FileWrite, GivenUp, Lane, RollbackId, WriteBatch};
-pub use beside::is_own_directory;
+pub use batch::{Durable, FileWrite, Lane, RollbackId, WriteBatch};
 pub use command::{BATCH_PAIRS_MAX, SWEEP_KEYS_MAX};
 pub use journal::{Journal, JournalConfig};
 pub use ops::FileOp;
 pub use record::{Entry, HardState, RECORD_BYTES_MAX, Record};
-pub use recover::{Draw, Recovery, RecoveryError, recover, tells_of_use};
+pub use recover::{Draw, Recovery, RecoveryError, recover};

@@ -23,53 +23,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_PORT: u16 = 15500;
 
-/// How long each of several servers may take to answer at all, before the next is asked.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Which server a command talks to.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Target {
-    /// Servers of the cluster, http://HOST:PORT[,..]: the first one that answers is asked
-    #[arg(
-        long = "url",
-        value_name = "URL",
-        env = "SYNAP_URL",
-        value_delimiter = ',',
-        default_value = "http://127.0.0.1:15500",
-        global = true
-    )]
-    pub(super) urls: Vec<String>,
-}
-
-impl Target {
-    /// The first server that answers, in the order given. One alone is not asked beforehand: it answers the command, or does not.
-    pub(super) async fn any(&self) -> Result<Client, Failed> {
-        let clients: Vec<Client> =
-            self.urls.iter().map(|url| Client::new(url.trim())).collect::<Result<_, _>>()?;
-        if let [only] = &clients[..] {
-            return Ok(only.clone());
-        }
-        let mut why = Vec::new();
-        for client in clients {
-            match tokio::time::timeout(PROBE_TIMEOUT, client.send(&Asked::get("/livez"))).await {
-                Ok(Ok(_)) => return Ok(client),
-                Ok(Err(failed)) => why.push(failed.message),
-                Err(_) => why.push(format!("{client}: no answer within {} s", PROBE_TIMEOUT.as_secs())),
-            }
-        }
-        Err(Failed::running(format!("no server answers:\n{}", why.join("\n"))))
-    }
-
-    /// The one server that is named, for what concerns that node and no other.
-    pub(super) fn one(&self) -> Result<Client, Failed> {
-        match &self.urls[..] {
-            [url] => Client::new(url.trim()),
-            urls => {
-                let message = format!("this concerns one node, and {} are named: give one --url", urls.len());
-                Err(Failed::new(Exit::Usage, message))
-            }
-        }
-    }
+    /// A server of the cluster: http://HOST:PORT
+    #[arg(long, env = "SYNAP_URL", default_value = "http://127.0.0.1:15500", global = true)]
+    pub(super) url: String,
 }
 
 /// Talks to one server.
@@ -86,8 +45,6 @@ pub(super) struct Asked {
     /// Path and query.
     path: String,
     body: Option<(&'static str, Bytes)>,
-    /// How long the answer may take.
-    patience: Duration,
 }
 
 /// What a server said.
@@ -102,30 +59,25 @@ pub(super) struct Answer {
 
 impl Asked {
     pub(super) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: None, patience: ANSWER_TIMEOUT }
+        Self { method: Method::GET, path: path.into(), body: None }
     }
 
     pub(super) fn head(path: impl Into<String>) -> Self {
-        Self { method: Method::HEAD, path: path.into(), body: None, patience: ANSWER_TIMEOUT }
+        Self { method: Method::HEAD, path: path.into(), body: None }
     }
 
     pub(super) fn delete(path: impl Into<String>) -> Self {
-        Self { method: Method::DELETE, path: path.into(), body: None, patience: ANSWER_TIMEOUT }
+        Self { method: Method::DELETE, path: path.into(), body: None }
     }
 
     pub(super) fn post(path: impl Into<String>, body: &Value) -> Self {
         let body = Some(("application/json", Bytes::from(body.to_string())));
-        Self { method: Method::POST, path: path.into(), body, patience: ANSWER_TIMEOUT }
-    }
-
-    /// The server may take this long for what is asked, and a little for the way.
-    pub(super) fn taking(self, time: Duration) -> Self {
-        Self { patience: ANSWER_TIMEOUT + time, ..self }
+        Self { method: Method::POST, path: path.into(), body }
     }
 
     pub(super) fn put(path: impl Into<String>, bytes: Bytes) -> Self {
         let body = Some(("application/octet-stream", bytes));
-        Self { method: Method::PUT, path: path.into(), body, patience: ANSWER_TIMEOUT }
+        Self { method: Method::PUT, path: path.into(), body }
     }
 }
 
@@ -179,10 +131,10 @@ impl Client {
             Ok(Err(error)) => return Err(wrong(&error)),
             Err(_) => return Err(wrong(&format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()))),
         };
-        match tokio::time::timeout(asked.patience, over(stream, request)).await {
+        match tokio::time::timeout(ANSWER_TIMEOUT, over(stream, request)).await {
             Ok(Ok((status, headers, body))) => Ok(Answer { status, headers, body, from: self.clone() }),
             Ok(Err(error)) => Err(wrong(&error)),
-            Err(_) => Err(wrong(&format!("no answer within {} s", asked.patience.as_secs()))),
+            Err(_) => Err(wrong(&format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))),
         }
     }
 
@@ -196,8 +148,7 @@ impl Client {
         }
     }
 
-    /// `HOST:PORT`.
-    pub(super) fn authority(&self) -> String {
+    fn authority(&self) -> String {
         address::join(&self.host, self.port)
     }
 }

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Read};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::{Answer, Asked, Target, escape};
+use super::client::{Answer, Asked, Client, Target, escape};
 use super::exit::{Exit, Failed, Outcome};
 use super::out;
 
@@ -13,7 +13,6 @@ use super::out;
 #[derive(Args, Debug)]
 pub(super) struct Get {
     /// The key
-    #[arg(allow_negative_numbers = true)]
     key: String,
     /// Print the value's bytes alone, without quotes and without a line's end
     #[arg(long)]
@@ -26,10 +25,8 @@ pub(super) struct Get {
 #[derive(Args, Debug)]
 pub(super) struct Set {
     /// The key
-    #[arg(allow_negative_numbers = true)]
     key: String,
     /// The value; `-` reads it from standard input
-    #[arg(allow_negative_numbers = true)]
     value: String,
     /// Store the value as JSON rather than as text
     #[arg(long)]
@@ -47,24 +44,10 @@ pub(super) struct Set {
     write: Write,
 }
 
-/// What is added to.
-#[derive(Args, Debug)]
-pub(super) struct Incr {
-    /// The key; an absent one counts as 0
-    #[arg(allow_negative_numbers = true)]
-    key: String,
-    /// What to add; may be negative
-    #[arg(default_value_t = 1, allow_negative_numbers = true)]
-    amount: i64,
-    #[command(flatten)]
-    write: Write,
-}
-
 /// What is removed.
 #[derive(Args, Debug)]
 pub(super) struct Del {
     /// The key
-    #[arg(allow_negative_numbers = true)]
     key: String,
     #[command(flatten)]
     write: Write,
@@ -82,7 +65,7 @@ struct Write {
 
 /// Prints the value as JSON; exit code 4 if the key is absent.
 pub(super) async fn get(asked: Get) -> Outcome {
-    let client = asked.target.any().await?;
+    let client = Client::new(&asked.target.url)?;
     let route = if asked.raw { "raw" } else { "get" };
     let answer =
         client.send(&Asked::get(format!("/kv/{route}/{}", escape(asked.key.as_bytes())))).await?.good()?;
@@ -103,7 +86,7 @@ pub(super) async fn get(asked: Get) -> Outcome {
 
 /// Prints where the write stands and on how many disks it is known to be.
 pub(super) async fn set(asked: Set) -> Outcome {
-    let client = asked.write.target.any().await?;
+    let client = Client::new(&asked.write.target.url)?;
     let path = asked.write.path("/kv/set".to_owned());
     let body = json!({
         "key": asked.key,
@@ -121,19 +104,9 @@ pub(super) async fn set(asked: Set) -> Outcome {
     Ok(Exit::Good)
 }
 
-/// Prints the number that the key holds now.
-pub(super) async fn incr(asked: Incr) -> Outcome {
-    let client = asked.write.target.any().await?;
-    let path = asked.write.path(format!("/kv/incr/{}", escape(asked.key.as_bytes())));
-    let answer = client.json(&Asked::post(path, &json!({ "amount": asked.amount }))).await?;
-    let number = answer.get("value").and_then(Value::as_i64);
-    out::line(number.ok_or_else(|| Failed::running(format!("{client} tells no number")))?)?;
-    Ok(Exit::Good)
-}
-
 /// Exit code 4 if there was nothing to remove.
 pub(super) async fn del(asked: Del) -> Outcome {
-    let client = asked.write.target.any().await?;
+    let client = Client::new(&asked.write.target.url)?;
     let path = asked.write.path(format!("/kv/del/{}", escape(asked.key.as_bytes())));
     let answer = client.json(&Asked::delete(path)).await?;
     if answer.get("deleted") == Some(&Value::Bool(false)) {

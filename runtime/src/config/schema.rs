@@ -97,8 +97,6 @@ pub struct Persistence {
     pub wal: Wal,
     /// Snapshots.
     pub snapshot: Snapshot,
-    /// Room that is kept for making room; 0: none is, and room is not watched.
-    pub reserve_bytes: u64,
 }
 
 /// `persistence.wal`
@@ -279,13 +277,7 @@ impl Default for Failover {
 
 impl Default for Persistence {
     fn default() -> Self {
-        Self {
-            enabled: true,
-            data_dir: "./data".to_owned(),
-            wal: Wal::default(),
-            snapshot: Snapshot::default(),
-            reserve_bytes: 4 << 20,
-        }
+        Self { enabled: true, data_dir: "./data".to_owned(), wal: Wal::default(), snapshot: Snapshot::default() }
     }
 }
 

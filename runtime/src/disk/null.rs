@@ -21,10 +21,6 @@ impl Disk for NullDisk {
         Err(io::ErrorKind::NotFound.into())
     }
 
-    fn free(&self) -> io::Result<Option<u64>> {
-        Ok(None)
-    }
-
     async fn apply(&mut self, _op: &FileOp) -> io::Result<()> {
         Ok(())
     }

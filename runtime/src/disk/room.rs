@@ -46,14 +46,6 @@ impl Room {
     }
 }
 
-/// Carries out one operation, if there is room for it: false where there is none. An error is final.
-pub(super) async fn fits<D: Disk>(disk: &mut D, op: &FileOp, planted: Planted) -> io::Result<bool> {
-    match try_once(disk, op, planted).await {
-        Err(error) if may_pass(op, &error) => Ok(false),
-        done => done.map(|()| true),
-    }
-}
-
 /// Carries out one operation, waiting for room as long as it takes. An error is final.
 pub(super) async fn carry_out<D: Disk>(
     disk: &mut D,
@@ -61,15 +53,16 @@ pub(super) async fn carry_out<D: Disk>(
     planted: Planted,
     room: &Room,
 ) -> io::Result<()> {
-    if fits(disk, op, planted).await? {
-        return Ok(());
+    match try_once(disk, op, planted).await {
+        Err(error) if may_pass(op, &error) => {}
+        done => return done,
     }
     room.full();
     let done = loop {
         tokio::time::sleep(RETRY_EVERY).await;
-        match fits(disk, op, planted).await {
-            Ok(false) => {}
-            done => break done.map(drop),
+        match try_once(disk, op, planted).await {
+            Err(error) if may_pass(op, &error) => {}
+            done => break done,
         }
     };
     room.found();

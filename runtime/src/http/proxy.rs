@@ -86,7 +86,7 @@ fn request(head: &request::Parts, body: Bytes, leader: &Leader) -> Result<Reques
         .uri(path)
         .header(header::HOST, &leader.http)
         .header(PROXIED, HeaderValue::from_static("1"));
-    for name in [header::CONTENT_TYPE, header::ACCEPT, header::IF_MATCH, header::IF_NONE_MATCH, IDEMPOTENCY_KEY] {
+    for name in [header::CONTENT_TYPE, header::ACCEPT, IDEMPOTENCY_KEY] {
         if let Some(value) = head.headers.get(&name) {
             request = request.header(name, value);
         }

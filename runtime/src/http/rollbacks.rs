@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use super::BoxFuture;
-use crate::disk::failure::at;
 
 /// One rollback file: a line for each operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,14 +29,14 @@ pub trait RollbackSource: Send + Sync {
     fn read(&self, id: String, offset: u64, bytes_max: usize) -> BoxFuture<io::Result<Bytes>>;
 }
 
-/// A directory of rollback files, `ID.ndjson` each, where an id is a number. Whatever else lies there is not looked at.
+/// A directory of rollback files, `ID.ndjson` each.
 #[derive(Clone, Debug)]
 pub struct RollbackDir {
     path: PathBuf,
 }
 
 /// How the files end.
-const ENDING: &str = ".ndjson";
+const ENDING: &str = "ndjson";
 
 impl RollbackDir {
     /// The directory at `path`, which need not exist.
@@ -59,7 +58,7 @@ impl RollbackSource for RollbackDir {
             if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
                 return Err(io::ErrorKind::NotFound.into());
             }
-            let mut file = File::open(path.join(format!("{id}{ENDING}")))?;
+            let mut file = File::open(path.join(format!("{id}.{ENDING}")))?;
             file.seek(SeekFrom::Start(offset))?;
             let mut piece = Vec::new();
             file.take(bytes_max as u64).read_to_end(&mut piece)?;
@@ -72,15 +71,14 @@ fn list(path: &std::path::Path) -> io::Result<Vec<RollbackFile>> {
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(at("list", path, error)),
+        Err(error) => return Err(error),
     };
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| at("list", path, error))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let id = name.strip_suffix(ENDING).filter(|id| id.parse::<u64>().is_ok());
-        if let Some(id) = id.filter(|_| path.is_file()) {
-            let (operations, bytes) = measure(&path).map_err(|error| at("read", &path, error))?;
+        let path = entry?.path();
+        let id = path.file_stem().and_then(|stem| stem.to_str());
+        if let (Some(id), Some(ENDING)) = (id, path.extension().and_then(|ending| ending.to_str())) {
+            let (operations, bytes) = measure(&path)?;
             files.push(RollbackFile { id: id.to_owned(), operations, bytes });
         }
     }
@@ -122,8 +120,6 @@ mod tests {
         std::fs::create_dir(dir.path().join("rollback")).unwrap();
         std::fs::write(dir.path().join("rollback/7.ndjson"), "{}\n{\"a\":1}\n").unwrap();
         std::fs::write(dir.path().join("rollback/8.ndjson.tmp"), "{}").unwrap();
-        std::fs::write(dir.path().join("rollback/notes.ndjson"), "not ours").unwrap();
-        std::fs::create_dir(dir.path().join("rollback/9.ndjson")).unwrap();
         let file = RollbackFile { id: "7".to_owned(), operations: 2, bytes: 11 };
         assert_eq!(source.list().await.unwrap(), [file]);
         assert_eq!(source.read("7".to_owned(), 0, 3).await.unwrap(), "{}\n");

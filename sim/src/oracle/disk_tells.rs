@@ -74,7 +74,7 @@ fn told(status: &Status) -> Result<(), &'static str> {
     if status.state == State::Serving {
         return Err("and it says that it serves");
     }
-    if status.members.iter().any(|member| member.node == status.node && member.eligible == Some(true)) {
+    if status.members.iter().any(|member| member.node == status.node && member.eligible) {
         return Err("and it counts itself among those that may lead");
     }
     Ok(())

@@ -208,14 +208,9 @@ impl ClientHistory {
         if !says_durable(write.concern) {
             return promoted || process_died;
         }
-        // A master that keeps no log promises for as long as its process lives and leads, unless others were asked for.
+        // A master that keeps no log promises for as long as its process lives, unless others were asked for.
         let alone = write.voters.is_none() && !matches!(write.concern, Concern::Replicas(_));
-        if alone && (process_died || promoted) && !ground.plan.keeps_log(write.node) {
-            return true;
-        }
-        // Hundreds of restarts later the node does not remember whose entry stands there; its disk may.
-        let ends_with = ground.platter(end.node);
-        if ends_with.forgot(write.position.index) || ends_with.holds(write.position) {
+        if alone && process_died && !ground.plan.keeps_log(write.node) {
             return true;
         }
         // A majority can spare a minority's disks.

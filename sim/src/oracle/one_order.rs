@@ -148,7 +148,6 @@ fn effects(command: &Command) -> Vec<(Bytes, Value)> {
         Command::Persist { .. }
         | Command::Incr { .. }
         | Command::Expire { .. }
-        | Command::If { .. }
         | Command::Once { .. }
         | Command::EpochStart { .. }
         | Command::Config(_)
@@ -168,7 +167,6 @@ fn mortal(command: &Command) -> Vec<Bytes> {
         Command::Delete { .. }
         | Command::Persist { .. }
         | Command::Incr { .. }
-        | Command::If { .. }
         | Command::Once { .. }
         | Command::EpochStart { .. }
         | Command::Config(_)

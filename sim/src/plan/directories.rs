@@ -55,8 +55,7 @@ fn has(plan: &Plan, is: fn(&What) -> bool) -> bool {
 /// or exchanged, as in the other part.
 fn roles(plan: &mut Plan, dice: &mut Dice) -> Vec<Fault> {
     let copied = has(plan, |what| matches!(what, What::OldDisk(_) | What::SwapDisks(..)));
-    let moved = has(plan, |what| matches!(what, What::MoveAll));
-    if copied || moved || !plan.broken.is_empty() {
+    if copied || !plan.broken.is_empty() {
         return Vec::new();
     }
     let mut faults = Vec::new();

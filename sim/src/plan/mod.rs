@@ -12,7 +12,6 @@ mod narrow;
 pub(crate) mod places;
 mod text;
 mod usual;
-mod volumes;
 mod wider;
 mod world;
 
@@ -81,10 +80,6 @@ pub struct Knobs {
     pub uncommitted_bytes_max: u64,
     /// `segment_bytes_max`.
     pub segment_bytes_max: u64,
-    /// How much fits on each disk; 0: everything.
-    pub volume_bytes: u64,
-    /// How much is to stay free on it.
-    pub disk_margin: u64,
     /// A snapshot after this much log.
     pub snapshot_wal_bytes: u64,
     /// And at least this often.

@@ -116,9 +116,7 @@ fn moves(plan: &Plan, dice: &mut Dice) -> Vec<Fault> {
         }
     }
     let all = knobs.unaddressed.iter().filter(|node| is_lost_elsewhere(plan, **node)).count();
-    // Whose file says that it is the master names nobody, and once all have moved it finds nobody either.
-    let edited = plan.faults.iter().any(|fault| matches!(fault.what, What::EditRole(_)));
-    if dice.chance(250) && plan.broken.is_empty() && all <= lost_at_most(plan) && !edited {
+    if dice.chance(250) && plan.broken.is_empty() && all <= lost_at_most(plan) {
         faults.push(Fault { at_ms, for_ms: *dice.pick(&[1, 300, 1_500]), what: What::MoveAll });
         at_ms += 6_000;
     }

@@ -10,4 +10,3 @@ mod model;
 mod mutations;
 mod plans;
 mod records;
-mod restore;

@@ -40,7 +40,7 @@ struct Tally {
 /// Replays a file and prints what became of each line.
 pub(super) async fn run(asked: Replay) -> Outcome {
     let lines = parse(&source::read(&asked.source, &asked.id).await?)?;
-    let master = master_near(&asked.source.target.any().await?).await?;
+    let master = master_near(&Client::new(&asked.source.target.url)?).await?;
     let mut ledger = Ledger::new(&lines);
     let mut tally = Tally::default();
     for line in &lines {
