@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, LOCATION};
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use hyper::{Method, Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::exit::{Exit, Failed};
 use crate::config::address::{self, HostPort};
+use crate::exchange::exchange;
 
 /// Redirects followed for one request.
 const REDIRECTS_MAX: usize = 5;
@@ -86,6 +87,7 @@ pub(super) struct Asked {
     /// Path and query.
     path: String,
     body: Option<(&'static str, Bytes)>,
+    condition: Option<(HeaderName, String)>,
     /// How long the answer may take.
     patience: Duration,
 }
@@ -102,20 +104,21 @@ pub(super) struct Answer {
 
 impl Asked {
     pub(super) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: None, patience: ANSWER_TIMEOUT }
+        Self { method: Method::GET, path: path.into(), body: None, condition: None, patience: ANSWER_TIMEOUT }
     }
 
     pub(super) fn head(path: impl Into<String>) -> Self {
-        Self { method: Method::HEAD, path: path.into(), body: None, patience: ANSWER_TIMEOUT }
+        Self { method: Method::HEAD, ..Self::get(path) }
     }
 
     pub(super) fn delete(path: impl Into<String>) -> Self {
-        Self { method: Method::DELETE, path: path.into(), body: None, patience: ANSWER_TIMEOUT }
+        Self { method: Method::DELETE, ..Self::get(path) }
     }
 
-    pub(super) fn post(path: impl Into<String>, body: &Value) -> Self {
-        let body = Some(("application/json", Bytes::from(body.to_string())));
-        Self { method: Method::POST, path: path.into(), body, patience: ANSWER_TIMEOUT }
+    /// With a JSON body; one that JSON cannot say is empty, which the server refuses.
+    pub(super) fn post(path: impl Into<String>, body: &impl Serialize) -> Self {
+        let body = Some(("application/json", Bytes::from(serde_json::to_vec(body).unwrap_or_default())));
+        Self { method: Method::POST, body, ..Self::get(path) }
     }
 
     /// The server may take this long for what is asked, and a little for the way.
@@ -125,7 +128,16 @@ impl Asked {
 
     pub(super) fn put(path: impl Into<String>, bytes: Bytes) -> Self {
         let body = Some(("application/octet-stream", bytes));
-        Self { method: Method::PUT, path: path.into(), body, patience: ANSWER_TIMEOUT }
+        Self { method: Method::PUT, body, ..Self::get(path) }
+    }
+
+    /// The same, to be done only where the key has this version; 0: where it is absent.
+    pub(super) fn if_version(mut self, version: u64) -> Self {
+        self.condition = Some(match version {
+            0 => (IF_NONE_MATCH, "*".to_owned()),
+            version => (IF_MATCH, format!("\"{version}\"")),
+        });
+        self
     }
 }
 
@@ -170,6 +182,9 @@ impl Client {
         if let Some((content_type, _)) = &asked.body {
             request = request.header(CONTENT_TYPE, *content_type);
         }
+        if let Some((name, value)) = &asked.condition {
+            request = request.header(name, value);
+        }
         let body = asked.body.as_ref().map(|(_, bytes)| bytes.clone()).unwrap_or_default();
         let request = request.body(Full::new(body)).map_err(|error| wrong(&error))?;
 
@@ -179,8 +194,11 @@ impl Client {
             Ok(Err(error)) => return Err(wrong(&error)),
             Err(_) => return Err(wrong(&format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()))),
         };
-        match tokio::time::timeout(asked.patience, over(stream, request)).await {
-            Ok(Ok((status, headers, body))) => Ok(Answer { status, headers, body, from: self.clone() }),
+        match tokio::time::timeout(asked.patience, exchange(stream, request, ANSWER_BYTES_MAX)).await {
+            Ok(Ok(response)) => {
+                let (head, body) = response.into_parts();
+                Ok(Answer { status: head.status, headers: head.headers, body, from: self.clone() })
+            }
             Ok(Err(error)) => Err(wrong(&error)),
             Err(_) => Err(wrong(&format!("no answer within {} s", asked.patience.as_secs()))),
         }
@@ -267,25 +285,6 @@ pub(super) fn escape(key: &[u8]) -> String {
 /// All but RFC 3986's unreserved characters.
 const PATH_ESCAPES: &percent_encoding::AsciiSet =
     &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-type Parts = (StatusCode, HeaderMap, Bytes);
-
-async fn over(
-    stream: TcpStream,
-    request: Request<Full<Bytes>>,
-) -> Result<Parts, Box<dyn std::error::Error + Send + Sync>> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // The connection ends with the exchange; what goes wrong with it is told by the exchange.
-    let connection = tokio::spawn(connection);
-    let exchange = async {
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
-        Ok((head.status, head.headers, body))
-    };
-    let outcome = exchange.await;
-    connection.abort();
-    outcome
-}
 
 #[cfg(test)]
 mod tests {

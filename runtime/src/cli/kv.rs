@@ -3,6 +3,8 @@
 use std::io::{IsTerminal, Read};
 
 use clap::Args;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::client::{Answer, Asked, Target, escape};
@@ -101,18 +103,26 @@ pub(super) async fn get(asked: Get) -> Outcome {
     Ok(Exit::Good)
 }
 
+/// What goes out; only what was asked for is named.
+#[derive(Serialize)]
+struct SetBody<'a> {
+    key: &'a str,
+    value: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    nx: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    xx: bool,
+}
+
 /// Prints where the write stands and on how many disks it is known to be.
 pub(super) async fn set(asked: Set) -> Outcome {
     let client = asked.write.target.any().await?;
     let path = asked.write.path("/kv/set".to_owned());
-    let body = json!({
-        "key": asked.key,
-        "value": value(&asked)?,
-        "ttl": asked.ttl,
-        "nx": asked.nx,
-        "xx": asked.xx,
-    });
-    let answer = client.json(&Asked::post(path, &without_nothing(body))).await?;
+    let value = value(&asked)?;
+    let body = SetBody { key: &asked.key, value: &value, ttl: asked.ttl, nx: asked.nx, xx: asked.xx };
+    let answer = client.json(&Asked::post(path, &body)).await?;
     if answer.get("written") == Some(&Value::Bool(false)) {
         let why = if asked.nx { "the key is there already" } else { "the key is absent" };
         return Err(Failed::running(format!("not written: {why}")));
@@ -152,7 +162,7 @@ impl Write {
     }
 }
 
-fn value(asked: &Set) -> Result<Value, Failed> {
+fn value(asked: &Set) -> Result<Box<RawValue>, Failed> {
     let text = match asked.value.as_str() {
         "-" => {
             let mut text = String::new();
@@ -162,23 +172,9 @@ fn value(asked: &Set) -> Result<Value, Failed> {
         }
         text => text.to_owned(),
     };
-    if !asked.json {
-        return Ok(Value::String(text));
-    }
-    serde_json::from_str(&text).map_err(|error| Failed::new(Exit::Usage, format!("VALUE is no JSON: {error}")))
-}
-
-/// A request names only what was asked for.
-fn without_nothing(body: Value) -> Value {
-    match body {
-        Value::Object(fields) => {
-            // A value that is stored may well be null or false.
-            let said =
-                |name: &str, value: &Value| name == "value" || !matches!(value, Value::Null | Value::Bool(false));
-            Value::Object(fields.into_iter().filter(|(name, value)| said(name, value)).collect())
-        }
-        other => other,
-    }
+    // JSON goes out as it was given: to read its numbers would round them.
+    let json = if asked.json { text } else { Value::String(text).to_string() };
+    RawValue::from_string(json).map_err(|error| Failed::new(Exit::Usage, format!("VALUE is no JSON: {error}")))
 }
 
 fn written(answer: &Value) -> String {

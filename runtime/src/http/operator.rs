@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use synap_core::input::{Promotion, Request as Ask};
 use synap_core::output::{Fate, Reply};
 use synap_core::position::{Full, Index, Named, Position};
-use synap_core::status::Status;
+use synap_core::status::{Alarm, Status};
 
 use super::Front;
 use super::answer::{Answer, Body, Content, Stamp};
@@ -36,10 +36,16 @@ const PIECE_BYTES: usize = 256 * 1024;
 
 /// The node's [`Status`]. Waits for a place among the requests, since an operator asks most when all are taken.
 pub(crate) async fn ask_status(front: &Front) -> Result<Box<Status>, Problem> {
-    match front.handle.ask_patiently(Ask::Status).await? {
-        Reply::Status(status) => Ok(status),
-        other => Err(Problem::mismatched(&other)),
+    let mut status = match front.handle.ask_patiently(Ask::Status).await? {
+        Reply::Status(status) => status,
+        other => return Err(Problem::mismatched(&other)),
+    };
+    // The node knows what it wrote since it started; what is there now only the directory says.
+    if let Some(there) = front.rollbacks.hold_operations().await {
+        status.alarms.retain(|alarm| *alarm != Alarm::RollbackWritten);
+        status.alarms.extend(there.then_some(Alarm::RollbackWritten));
     }
+    Ok(status)
 }
 
 /// `GET /replication/status`.
