@@ -132,9 +132,8 @@ impl Node {
             self.record_hard_state();
         }
         // Who promised an epoch of its own and has no entry of one was not master yet: a promotion that broke off, or a
-        // candidacy, is nothing to go on with. Neither is a mastership that went with all that it held, its cluster too.
-        let founded = self.cluster.is_some();
-        let opened = self.log.history().last().map_or(founded, |reign| reign.epoch.leader == self.id);
+        // candidacy, is nothing to go on with.
+        let opened = self.log.history().last().is_none_or(|reign| reign.epoch.leader == self.id);
         let led = self.promised.leader == self.id && opened;
         let edited = before.role == RoleHint::Replica && self.config.role == RoleHint::Master;
         let armed = self.armed().is_some();

@@ -78,10 +78,7 @@ pub(crate) async fn when_admitted(front: &Front, route: Route, head: &request::P
             match hold(front, answer(front, route, rest, &query, &head.headers, &view), room.take()) {
                 Ok(response) => return Ok(response),
                 // Nothing is kept while it waits: neither the answer nor the state that it came from.
-                Err(bytes) => {
-                    drop(view);
-                    room = Some(front.answers.enter(bytes, query.timeout).await?);
-                }
+                Err(bytes) => drop((view, room.insert(front.answers.enter(bytes, query.timeout).await?))),
             }
         }
     };
@@ -108,10 +105,7 @@ pub(crate) async fn mget(front: &Front, head: &request::Parts, body: Incoming) -
             let found = Answer::json(values(front, &keys, &view, at)?).stamped(stamp(front, &view));
             match hold(front, finish(front, Ok(found)), room.take()) {
                 Ok(response) => return Ok(response),
-                Err(bytes) => {
-                    drop(view);
-                    room = Some(front.answers.enter(bytes, query.timeout).await?);
-                }
+                Err(bytes) => drop((view, room.insert(front.answers.enter(bytes, query.timeout).await?))),
             }
         }
     };

@@ -208,11 +208,6 @@ impl ClientHistory {
         if !says_durable(write.concern) {
             return promoted || process_died;
         }
-        // A master that keeps no log promises for as long as its process lives, unless others were asked for.
-        let alone = write.voters.is_none() && !matches!(write.concern, Concern::Replicas(_));
-        if alone && process_died && !ground.plan.keeps_log(write.node) {
-            return true;
-        }
         // A majority can spare a minority's disks.
         let spares = |voters: usize| {
             counts_votes(write.concern) && ground.plan.disks_lost() <= voters.saturating_sub(1) / 2

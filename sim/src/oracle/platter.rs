@@ -61,17 +61,9 @@ impl Platter {
         self.node.as_ref().and_then(|node| epoch_at(node, index))
     }
 
-    /// Whether a durable rollback file names `position`, or a log that was kept with one holds it. A kept snapshot holds what it
-    /// stands for, though its history may have forgotten by whom that was written.
+    /// Whether a durable rollback file names `position`, or a log that was kept with one holds it.
     pub fn reports(&self, position: Position) -> bool {
-        let forgot = |node: &Recovered| {
-            let history = node.snapshot.as_ref().map(|(meta, _)| &meta.history);
-            history.is_some_and(|history| history.gap_at(position.index).is_some())
-        };
-        let holds = |node: &Recovered| match epoch_at(node, position.index) {
-            Some(epoch) => epoch == position.epoch,
-            None => forgot(node),
-        };
+        let holds = |node: &Recovered| epoch_at(node, position.index) == Some(position.epoch);
         self.rolled_back.contains(&position) || self.kept.iter().any(holds)
     }
 }

@@ -59,9 +59,8 @@ fn addresses(plan: &mut Plan, dice: &mut Dice) {
     }
     let wrong = dice.below(u64::from(nodes)) as u8;
     // Where the first master tells a wrong address, files name the right one.
-    // Who is taken out, or has changed places with another, is called by nobody where it is, and sent on to where the master says to be.
-    let exchanged = plan.faults.iter().any(|fault| matches!(fault.what, What::SwapDisks(..)));
-    let all_stay = !plan.removes_members() && !exchanged;
+    // Who is taken out is called by nobody, and sent on to where the master says to be.
+    let all_stay = !plan.removes_members();
     if dice.chance(300) && all_stay && (wrong != 0 || !plan.knobs.one_name) {
         let other = (wrong + dice.between(1, u64::from(nodes) - 1) as u8) % nodes;
         silent.retain(|node| *node != wrong);
