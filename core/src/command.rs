@@ -31,7 +31,7 @@ pub struct Value {
     pub bytes: Bytes,
 }
 
-/// When a set takes effect.
+/// When a command on one key takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Condition {
     /// In any case.
@@ -217,6 +217,13 @@ pub enum Command {
         /// In the order given; a key that stands twice ends with its last value.
         pairs: Vec<Pair>,
     },
+    /// Another client's command, carried out only where its key is as this asks; a set has its own condition.
+    If {
+        /// What the key must be; not [`Condition::Always`].
+        condition: Condition,
+        /// What to do; [`Command::takes_condition`].
+        command: Box<Command>,
+    },
     /// Another client's command, carried out unless one with the same key was before.
     Once {
         /// The key, and what was asked under it.
@@ -253,7 +260,7 @@ pub enum Outcome {
         /// What the key held before.
         old: Option<Item>,
     },
-    /// `if_version` named another version than the key's, which is this.
+    /// `if_version` named another version than the key's, which is this; or the key is not as a [`Command::If`] asks.
     VersionMismatch {
         /// The key's version.
         actual: Version,
@@ -302,8 +309,32 @@ impl Command {
             | Self::Expire { .. }
             | Self::Persist { .. }
             | Self::Batch { .. } => true,
+            Self::If { condition, command } => {
+                !matches!(condition, Condition::Always) && command.takes_condition()
+            }
             Self::Once { command, .. } => command.is_plain_client(),
             Self::EpochStart { .. } | Self::Config(_) | Self::Sweep { .. } => false,
+        }
+    }
+
+    /// Whether a [`Command::If`] may hold it.
+    pub const fn takes_condition(&self) -> bool {
+        self.single_key().is_some()
+    }
+
+    /// The key of a command on one key that has no condition of its own.
+    pub const fn single_key(&self) -> Option<&Bytes> {
+        match self {
+            Self::Delete { key } | Self::Incr { key, .. } | Self::Expire { key, .. } | Self::Persist { key } => {
+                Some(key)
+            }
+            Self::Set { .. }
+            | Self::Batch { .. }
+            | Self::If { .. }
+            | Self::Once { .. }
+            | Self::EpochStart { .. }
+            | Self::Config(_)
+            | Self::Sweep { .. } => None,
         }
     }
 
@@ -316,10 +347,18 @@ impl Command {
     }
 
     /// What it does, with or without a ticket.
-    pub fn plain(&self) -> &Self {
+    pub fn untied(&self) -> &Self {
         match self {
             Self::Once { command, .. } => command,
             _ => self,
+        }
+    }
+
+    /// What it does, with or without a ticket, where its condition holds.
+    pub fn plain(&self) -> &Self {
+        match self.untied() {
+            Self::If { command, .. } => command,
+            untied => untied,
         }
     }
 }

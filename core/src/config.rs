@@ -114,6 +114,8 @@ pub struct Config {
     pub write_concern: Concern,
     /// How much log is kept in memory for replicas that come back.
     pub tail_bytes_max: u64,
+    /// So much is to stay free on the disk, for the log while a snapshot is written; 0: room is not watched.
+    pub disk_margin: u64,
     /// Most bytes of entries that are in a master's log and not yet committed and on its own disk; further writes wait.
     pub uncommitted_bytes_max: u64,
     /// Who replaces a master that is gone.

@@ -9,7 +9,7 @@ use crate::command::StartKind;
 use crate::ids::{ClusterId, LinkId, NodeId};
 use crate::message::Reason;
 use crate::position::{Epoch, Index, Position};
-use crate::status::{Alarm, State};
+use crate::status::{Alarm, DialFailure, State};
 use crate::wal::RollbackId;
 
 /// A change of state with its cause.
@@ -81,6 +81,11 @@ pub enum Event {
         /// The last entry that it holds.
         position: Position,
     },
+    /// There was no room for a snapshot of this node's state.
+    SnapshotGivenUp {
+        /// The last entry that it would have held.
+        position: Position,
+    },
     /// A master's snapshot replaced the state here.
     SnapshotInstalled {
         /// The last entry that it holds.
@@ -149,6 +154,13 @@ pub enum Event {
         /// What people call those that vote; empty when automatic failover is not armed.
         voters: Vec<String>,
     },
+    /// A node that was dialled at an address did not answer as one that leads, or knows who does.
+    DialFailed {
+        /// Where.
+        address: String,
+        /// Why.
+        failure: DialFailure,
+    },
     /// This replica and its master are configured with different heartbeat intervals.
     HeartbeatsDiffer {
         /// As configured here.
@@ -195,10 +207,12 @@ impl Event {
             | Self::SnapshotInstalled { .. }
             | Self::LogTimeStepped { .. } => Level::Info,
             Self::ReplicaLeft { .. }
+            | Self::SnapshotGivenUp { .. }
             | Self::LinkLost { .. }
             | Self::Refused { .. }
             | Self::RolledBack { .. }
             | Self::AddressUnknown { .. }
+            | Self::DialFailed { .. }
             | Self::WallJumped { .. }
             | Self::HeartbeatsDiffer { .. }
             | Self::ConfigRoleIgnored { .. } => Level::Warn,
@@ -246,6 +260,12 @@ impl fmt::Display for Event {
                 }
             }
             Self::SnapshotTaken { position } => write!(f, "snapshot at {position} is durable"),
+            Self::SnapshotGivenUp { position } => {
+                write!(
+                    f,
+                    "snapshot at {position} was given up: there is no room for it beside the older one and the log"
+                )
+            }
             Self::SnapshotInstalled { position } => write!(f, "the master's snapshot at {position} is installed"),
             Self::RolledBack { id, from, upto, applied } => {
                 let store = if *applied { "had been applied" } else { "had not been applied" };
@@ -287,6 +307,7 @@ impl fmt::Display for Event {
                 f.write_str("automatic failover is not armed any more: an operator promotes")
             }
             Self::Regime { voters } => write!(f, "automatic failover is armed: {} vote", voters.join(", ")),
+            Self::DialFailed { address, failure } => write!(f, "no master at {address}: {failure}"),
             Self::HeartbeatsDiffer { ours, theirs } => {
                 let (ours, theirs) = (ours.as_millis(), theirs.as_millis());
                 write!(f, "heartbeat_interval_ms is {ours} here and {theirs} on the master: ")?;

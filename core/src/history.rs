@@ -87,6 +87,8 @@ pub enum Holding {
     Unknown,
     /// Only the leader tells which entry is meant, and is not named.
     Ambiguous,
+    /// The epoch was before this cluster, which was restored from a backup of another.
+    Foreign,
 }
 
 /// How many reigns are remembered, and how many changes of arming.
@@ -106,9 +108,15 @@ impl History {
     /// A history as it was written before gaps and arming were: what came before its first reign is forgotten.
     pub(crate) fn from_reigns(reigns: Vec<Reign>, armed: bool) -> Option<Self> {
         let first = reigns.first().map_or(Index(1), |first| first.start);
-        let forgotten = (first > Index(1)).then(|| Gap { from: Index(1), upto: first.prev(), lost: Lost::Any });
+        let Self { gaps, .. } = Self::forgotten_upto(first.prev());
         let arming = armed.then_some(Arming { at: Index(1), armed: true });
-        Self::from_parts(reigns, forgotten.into_iter().collect(), arming.into_iter().collect())
+        Self::from_parts(reigns, gaps, arming.into_iter().collect())
+    }
+
+    /// Of a log that forgets all that is in it up to `index`.
+    pub(crate) fn forgotten_upto(index: Index) -> Self {
+        let gap = (index > Index::ZERO).then_some(Gap { from: Index(1), upto: index, lost: Lost::Any });
+        Self { gaps: gap.into_iter().collect(), ..Self::default() }
     }
 
     fn is_sound(&self) -> bool {
@@ -227,6 +235,9 @@ impl History {
 
     /// Whether the entry of this name stands in a log that is known to reach that far.
     pub fn holds(&self, named: &Named, planted: Planted) -> Holding {
+        if self.is_before_founding(named) {
+            return Holding::Foreign;
+        }
         let (Some(holder), Some(last)) = (self.reign_at(named.index), self.last()) else {
             return Holding::Unknown;
         };
@@ -246,6 +257,16 @@ impl History {
             (Some(_), Some(_)) => Holding::Other,
             (None, _) | (_, None) => Holding::Ambiguous,
         }
+    }
+
+    /// Whether this cluster was founded on what another had written, in an epoch after the named one. What that cluster answered is not
+    /// known here: it may have gone on for a while, and gone other ways.
+    fn is_before_founding(&self, named: &Named) -> bool {
+        let founding = self.reigns.first().filter(|first| first.kind == StartKind::Founding);
+        named.index > Index::ZERO
+            && founding.is_some_and(|founding| {
+                founding.start > Index(1) && named.compare(founding.epoch).is_some_and(Ordering::is_lt)
+            })
     }
 
     /// The last index of `epoch` in a log that ends at `last`; none if it is unknown here.

@@ -8,7 +8,7 @@ use crate::config::Concern;
 use crate::ids::{LinkId, RequestId};
 use crate::message::Message;
 use crate::position::Named;
-use crate::wal::Durable;
+use crate::wal::{Durable, GivenUp};
 
 /// One thing that happened.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,6 +42,10 @@ pub enum Input {
     },
     /// Whether the disk has room for another log segment.
     DiskRoom(bool),
+    /// So many bytes are free on the disk. Told about once a second, and whenever something large was written.
+    DiskFree(u64),
+    /// A batch of the snapshot lane was given up: there is no room for it.
+    GivenUp(GivenUp),
     /// The process is asked to end: refuse new work, answer what is in flight.
     Shutdown,
 }
@@ -69,12 +73,16 @@ pub enum LinkChange {
 pub enum LinkLoss {
     /// The peer's port refused the connection: no process listens there.
     ConnectRefused,
-    /// No connection within its deadline, or the name does not resolve.
+    /// No connection within its deadline.
     ConnectFailed,
+    /// The name cannot be resolved.
+    Unresolved,
     /// The peer closed it, or it broke.
     Closed,
     /// The peer sent what is no message.
     Garbage,
+    /// Its first word was an answer of an HTTP server.
+    Http,
     /// The peer did not take what was sent within its deadline.
     Stalled,
 }

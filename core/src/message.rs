@@ -15,7 +15,7 @@ use crate::status::DiskState;
 use crate::time::WallMs;
 
 /// The version of this protocol. A peer with another one is refused, and both sides say so.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 
 /// Anything that goes over a link.
 #[derive(Clone, Debug, PartialEq, Eq)]

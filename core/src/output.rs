@@ -119,6 +119,8 @@ pub enum Fate {
     Pending,
     /// Without its leader the position may name two entries, of lines apart: which one is meant is not known.
     Unknown,
+    /// Another cluster answered it, from whose backup this one was restored.
+    Foreign,
 }
 
 /// Why a request is not done. None of these says that a write failed when it may still take effect: that is
@@ -172,6 +174,14 @@ pub enum Refusal {
         "that position may name two entries: send it as it was answered, with its leader (EPOCH:INDEX-LEADER)"
     )]
     AmbiguousPosition {
+        /// What is known of it.
+        index: Index,
+    },
+    /// `min_position` was answered by another cluster, of which this one was restored.
+    #[error(
+        "that position is of another cluster, from whose backup this one was restored: what it names may be missing here"
+    )]
+    ForeignPosition {
         /// What is known of it.
         index: Index,
     },

@@ -137,6 +137,8 @@ pub enum Bug {
     LocalWaitsForMajority,
     /// The length of a batch's record is not looked at before it is encoded.
     RecordLengthUnchecked,
+    /// Nobody looks how much is free on the disk.
+    RoomUnwatched,
     /// What is not settled may grow without bound.
     UnsettledUnbounded,
     /// A round goes behind the bulk data that it was sent with.
@@ -314,6 +316,7 @@ impl Planted {
     question!(deadline_before_tail, DeadlineBeforeTail);
     question!(local_waits_for_majority, LocalWaitsForMajority);
     question!(record_length_unchecked, RecordLengthUnchecked);
+    question!(room_unwatched, RoomUnwatched);
     question!(unsettled_unbounded, UnsettledUnbounded);
     question!(rounds_behind_bulk, RoundsBehindBulk);
     question!(anybody_is_named, AnybodyIsNamed);

@@ -40,10 +40,14 @@ pub enum Mark {
     Quarantined,
     /// A node was met whose line and ours may not take each other's place.
     LinesAtOdds,
+    /// A node kept little for want of room on its disk.
+    RoomShort,
+    /// A snapshot did not fit on the disk and was given up.
+    SnapshotGivenUp,
 }
 
 /// All marks, in order.
-pub const MARKS: [Mark; 17] = [
+pub const MARKS: [Mark; 19] = [
     Mark::DivergentTailCut,
     Mark::AppliedTailRolledBack,
     Mark::SnapshotResumed,
@@ -61,6 +65,8 @@ pub const MARKS: [Mark; 17] = [
     Mark::StoodIn,
     Mark::Quarantined,
     Mark::LinesAtOdds,
+    Mark::RoomShort,
+    Mark::SnapshotGivenUp,
 ];
 
 /// What a node has met since it started. It is no part of the node's state: two nodes that differ in it only are equal,

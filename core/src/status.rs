@@ -64,6 +64,8 @@ pub enum State {
 pub enum Alarm {
     /// No room for another log segment.
     DiskFull,
+    /// The next snapshot does not fit on the disk: the log grows until there is room.
+    DiskShort,
     /// Nothing reaches the log although something waits for it.
     DiskHangs,
     /// Nothing reaches the snapshot files although something waits for it.
@@ -90,6 +92,8 @@ pub enum Alarm {
     LinesAtOdds,
     /// The log of a master that was met, or of this one, lacks what a replica knows to be committed: the replica refuses it.
     MasterBehind,
+    /// A node of another cluster was met at an address of this one, or has called.
+    ForeignCluster,
 }
 
 /// How a node's disk does.
@@ -102,6 +106,17 @@ pub enum DiskState {
     Full,
     /// It does nothing.
     Hangs,
+}
+
+/// The room on a node's disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes free; none if nobody has measured them.
+    pub free: Option<u64>,
+    /// Bytes that have to be free for the next snapshot, and for the log meanwhile.
+    pub needed: u64,
+    /// Whether the node keeps little for want of room: one snapshot, a short tail, short segments.
+    pub short: bool,
 }
 
 /// Everything that a node says of itself.
@@ -129,6 +144,8 @@ pub struct Status {
     pub lease_remaining: Option<Duration>,
     /// A replica's link to its master; none on a master.
     pub link: Option<LinkStatus>,
+    /// Addresses that were dialled in vain since a master was last followed; on a master, those of absent members. By address.
+    pub dials: Vec<Dial>,
     /// The master's last index that this node has heard of, less its applied index. 0 on a master.
     pub lag_operations: u64,
     /// How long ago it first heard of the oldest operation that it has not applied.
@@ -167,6 +184,8 @@ pub struct Status {
     pub waiting: u64,
     /// Bytes of entries in the log that are not yet committed and on this node's own disk.
     pub uncommitted_bytes: u64,
+    /// The room on its disk.
+    pub disk_space: DiskSpace,
     /// Writes that wait for room in the log, or for the end of a switchover.
     pub held_writes: u64,
     /// Bytes that they take.
@@ -235,6 +254,40 @@ pub struct LinkStatus {
     pub refused: Option<Reason>,
 }
 
+/// An address at which no node was found that leads or knows who does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// `host:port`, as it was configured or told.
+    pub address: String,
+    /// What came of the last attempt.
+    pub failure: DialFailure,
+}
+
+/// Why a dial came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DialFailure {
+    /// No process listens there.
+    Refused,
+    /// The name cannot be resolved.
+    Unresolved,
+    /// No connection could be made in time.
+    Unreachable,
+    /// The connection was closed before an answer.
+    Closed,
+    /// A connection stood, and no answer came.
+    Silent,
+    /// An HTTP server answers.
+    HttpPort,
+    /// What answers is no message.
+    NoNode,
+    /// This node has called itself.
+    Itself,
+    /// A replica answers that knows no master.
+    NoMaster,
+    /// A node answers, and both do not go together.
+    Rejected(Reason),
+}
+
 /// A member, as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberStatus {
@@ -250,8 +303,8 @@ pub struct MemberStatus {
     pub voter: bool,
     /// 0 = never master.
     pub priority: u32,
-    /// Whether it is connected, as this node sees it; of itself: yes.
-    pub connected: bool,
+    /// Whether it is connected to this master; of itself: yes. None where only the master knows.
+    pub connected: Option<bool>,
     /// On its disk, as it last said; none if this node has heard nothing of it.
     pub durable: Option<Index>,
     /// In its store, as it last said; likewise.
@@ -266,9 +319,9 @@ pub struct MemberStatus {
     pub last_contact: Option<Duration>,
     /// How many milliseconds its wall clock is ahead of the master's, as the master last heard; none on others.
     pub wall_ahead_ms: Option<i64>,
-    /// Whether it could become master.
-    pub eligible: bool,
-    /// If not: why.
+    /// Whether it could become master. None where only the master knows.
+    pub eligible: Option<bool>,
+    /// Why not, or why that is not known.
     pub why_not: Option<&'static str>,
 }
 
@@ -337,6 +390,44 @@ impl State {
     }
 }
 
+impl DialFailure {
+    /// As the API spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Unresolved => "unresolved",
+            Self::Unreachable => "unreachable",
+            Self::Closed => "closed",
+            Self::Silent => "silent",
+            Self::HttpPort => "http_port",
+            Self::NoNode => "no_node",
+            Self::Itself => "itself",
+            Self::NoMaster => "no_master",
+            Self::Rejected(_) => "rejected",
+        }
+    }
+}
+
+impl fmt::Display for DialFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "nothing listens there",
+            Self::Unresolved => "the name cannot be resolved",
+            Self::Unreachable => "no connection could be made in time",
+            Self::Closed => "the connection was closed without an answer",
+            Self::Silent => "a connection was made, and no answer came",
+            Self::HttpPort => {
+                "an HTTP server answers there, so it is probably the port for clients (server.port); nodes reach each other at \
+                 replication.replica_listen_address, port 15501 by default"
+            }
+            Self::NoNode => "what answers there is not a synap node that this one understands",
+            Self::Itself => "this node itself answers there",
+            Self::NoMaster => "the replica there knows no master",
+            Self::Rejected(reason) => return write!(f, "the node there and this one do not go together: {reason}"),
+        })
+    }
+}
+
 impl DiskState {
     /// Why a node with such a disk could not take over; none if it could.
     pub const fn why_not(self) -> Option<&'static str> {
@@ -353,6 +444,7 @@ impl Alarm {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::DiskFull => "disk_full",
+            Self::DiskShort => "disk_short",
             Self::DiskHangs => "disk_hangs",
             Self::SnapshotHangs => "snapshot_hangs",
             Self::OutOfMemory => "out_of_memory",
@@ -366,6 +458,7 @@ impl Alarm {
             Self::ClockSkew => "clock_skew",
             Self::LinesAtOdds => "lines_at_odds",
             Self::MasterBehind => "master_behind",
+            Self::ForeignCluster => "foreign_cluster",
         }
     }
 }

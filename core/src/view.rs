@@ -123,10 +123,9 @@ impl Outline {
         }
         if let Some(named) = demand.min_position {
             let index = named.index;
-            if index > self.applied.index {
-                return Ok(false);
-            }
             match self.history.holds(&named, self.planted) {
+                Holding::Foreign => return Err(Refusal::ForeignPosition { index }),
+                _ if index > self.applied.index => return Ok(false),
                 Holding::This if self.void_beyond.is_some_and(|kept| index > kept) => {
                     return Err(Refusal::RolledBack { index });
                 }

@@ -29,6 +29,7 @@ fn config(role: RoleHint) -> Config {
         reconnect_delay_max: Duration::from_secs(5),
         write_concern: Concern::Quorum,
         tail_bytes_max: 1 << 20,
+        disk_margin: 0,
         uncommitted_bytes_max: 64 << 20,
         failover_mode: FailoverMode::Manual,
         election_timeout: Duration::from_secs(2),

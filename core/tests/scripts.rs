@@ -92,6 +92,7 @@ impl goldenscript::Runner for Script {
                 if let Some(log) = args.take_key("log") {
                     cluster.keep_log(node()?, log != "no");
                 }
+                cluster.configure_master(node()?, args.take_key("master").map(str::parse).transpose()?);
                 cluster.configure_mode(node()?, args.take_key("failover"));
                 cluster.configure_priority(node()?, args.take_key("priority").map(str::parse).transpose()?);
                 cluster.keep_snapshots(node()?, args.take_key("snapshots").map(str::parse).transpose()?);
@@ -106,7 +107,14 @@ impl goldenscript::Runner for Script {
             "members" => cluster.members(node()?),
             "voters" => cluster.voters(node()?),
             "wipe" => cluster.wipe(node()?),
-            "restore" => cluster.restore(node()?, args.take_key("from").ok_or("from whom?")?.parse()?),
+            "restore" => {
+                let from = args.take_key("from").ok_or("from whom?")?.parse()?;
+                match args.take_key("as") {
+                    Some("same") => cluster.restore_as(node()?, from, None),
+                    Some(id) => cluster.restore_as(node()?, from, Some(id.parse()?)),
+                    None => cluster.restore(node()?, from),
+                }
+            }
             "copy" => cluster.copy(node()?, args.take_key("from").ok_or("from whom?")?.parse()?),
             "identity" => cluster.identity(node()?),
             "swap-disks" => cluster.swap_disks(node()?, args.next_pos().ok_or("and which other?")?.parse()?),

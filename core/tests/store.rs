@@ -132,6 +132,7 @@ impl Model {
                 (Outcome::Internal, Prior::Unknown)
             }
             Command::Once { ticket, command } => self.once(index, at, ticket, command),
+            Command::If { condition, command } => self.only_if(index, at, *condition, command),
             Command::EpochStart { spread: 0, .. } | Command::Config(_) => (Outcome::Internal, Prior::Unknown),
             Command::EpochStart { spread, .. } => {
                 let part = ((1 << 53) - 1 - self.base - index) / (1 << 25);
@@ -139,6 +140,21 @@ impl Model {
                 (Outcome::Internal, Prior::Unknown)
             }
         }
+    }
+
+    fn only_if(&mut self, index: u64, at: u64, condition: Condition, command: &Command) -> (Outcome, Prior) {
+        let actual = command.single_key().and_then(|key| self.live(key)).map_or(0, |entry| entry.version);
+        let holds = match condition {
+            Condition::Always => true,
+            Condition::Absent => actual == 0,
+            Condition::Present => actual > 0,
+            Condition::Version(wanted) => wanted.0 == actual,
+        };
+        if holds {
+            return self.apply(index, at, command);
+        }
+        let actual = Version(actual);
+        (Outcome::VersionMismatch { actual }, Prior::One(actual))
     }
 
     fn once(&mut self, index: u64, at: u64, ticket: &Ticket, command: &Command) -> (Outcome, Prior) {
@@ -223,9 +239,17 @@ fn ticket() -> impl Strategy<Value = Ticket> {
 }
 
 fn command() -> impl Strategy<Value = Command> {
-    let once = (ticket(), plain().prop_filter("a client's", Command::is_plain_client))
-        .prop_map(|(ticket, command)| Command::Once { ticket, command: Box::new(command) });
-    prop_oneof![5 => plain(), 1 => once]
+    let plain_or_if =
+        prop_oneof![4 => plain().prop_filter("a client's", Command::is_plain_client), 1 => only_if()];
+    let once =
+        (ticket(), plain_or_if).prop_map(|(ticket, command)| Command::Once { ticket, command: Box::new(command) });
+    prop_oneof![5 => plain(), 1 => once, 1 => only_if()]
+}
+
+fn only_if() -> impl Strategy<Value = Command> {
+    let condition = condition().prop_filter("a condition", |condition| *condition != Condition::Always);
+    (condition, plain().prop_filter("on one key", Command::takes_condition))
+        .prop_map(|(condition, command)| Command::If { condition, command: Box::new(command) })
 }
 
 fn plain() -> impl Strategy<Value = Command> {

@@ -19,6 +19,7 @@ use synap_core::input::Input;
 use synap_core::node::Node;
 use synap_core::output::{Output, Refusal};
 use synap_core::time::Time;
+use synap_core::wal::Lane;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
@@ -235,7 +236,12 @@ impl<N: Net> Driver<N> {
                     self.unwritten.remove(lane, receipts.len());
                     self.inputs.extend(receipts.into_iter().map(Input::Durable));
                 }
+                Report::GivenUp(receipts) => {
+                    self.unwritten.remove(Lane::Snapshot, receipts.len());
+                    self.inputs.extend(receipts.into_iter().map(Input::GivenUp));
+                }
                 Report::Room(room) => self.inputs.push(Input::DiskRoom(room)),
+                Report::Free(free) => self.inputs.push(Input::DiskFree(free)),
                 Report::Failed(error) => return Some(Stopping::DiskFailed(error)),
                 Report::Closed => unreachable!("the log is closed only when this driver has let go of it"),
             }
@@ -276,7 +282,7 @@ impl<N: Net> Driver<N> {
         drop(batches);
         loop {
             match reports.recv().await {
-                Some(Report::Durable(..) | Report::Room(_)) => {}
+                Some(Report::Durable(..) | Report::GivenUp(_) | Report::Room(_) | Report::Free(_)) => {}
                 Some(Report::Closed) => break,
                 Some(Report::Failed(error)) => return Ended::DiskFailed(error),
                 None => return Ended::DiskFailed(io::Error::other("the writer ended without a word")),

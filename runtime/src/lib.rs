@@ -5,6 +5,7 @@ pub mod config;
 pub mod descriptors;
 pub mod disk;
 pub mod driver;
+mod exchange;
 pub mod handle;
 pub mod http;
 pub mod links;

@@ -28,7 +28,8 @@ pub trait Net: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
 
     /// Connects to `address` (`host:port`), looking its name up anew. Where the name stands for several addresses, each
-    /// `turn` begins with another one of them. [`io::ErrorKind::ConnectionRefused`] means that no process listens at any.
+    /// `turn` begins with another one of them. [`io::ErrorKind::ConnectionRefused`] means that no process listens at any,
+    /// [`io::ErrorKind::NotFound`] that the name stands for none.
     /// Has no deadline of its own.
     fn connect(
         &self,
@@ -79,7 +80,8 @@ impl Net for TokioNet {
     }
 
     async fn connect(&self, address: &str, turn: usize) -> io::Result<Connected<TcpStream>> {
-        let mut found: Vec<SocketAddr> = lookup_host(address).await?.collect();
+        let unresolved = |error: io::Error| io::Error::new(io::ErrorKind::NotFound, error);
+        let mut found: Vec<SocketAddr> = lookup_host(address).await.map_err(unresolved)?.collect();
         found.sort_unstable();
         found.dedup();
         let first = turn % found.len().max(1);

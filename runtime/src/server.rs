@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use synap_core::ids::NodeId;
 use synap_core::node::Node;
 use synap_core::recovered::Recovered;
-use synap_core::wal::{Draw, Journal, JournalConfig, RecoveryError, recover};
+use synap_core::wal::{Draw, Journal, JournalConfig, RecoveryError, recover, tells_of_use};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinError;
 use tokio::time::timeout;
@@ -84,22 +85,51 @@ pub enum StartError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// What is in the data directory is refused.
-    #[error("data directory: {0}")]
-    Recovery(#[from] RecoveryError<io::Error>),
-    /// The data directory cannot be read or mended.
+    #[error("data directory {}: {error}", dir.display())]
+    Recovery {
+        /// Which.
+        dir: PathBuf,
+        /// Why.
+        error: RecoveryError<io::Error>,
+    },
+    /// A node lived in the data directory, and neither its log nor a snapshot is there.
+    #[error(
+        "data directory {}: it was used by a node, and neither its log nor a snapshot is in it. Put them back, or \
+         restore a backup (`synap restore`). To start a new node without data, remove all that is in this directory",
+        dir.display()
+    )]
+    Emptied {
+        /// Which.
+        dir: PathBuf,
+    },
+    /// The data directory cannot be read or mended; the error says what of it.
     #[error("data directory: {0}")]
     Disk(io::Error),
     /// A port cannot be listened at.
-    #[error("cannot listen at {address}: {error}")]
+    #[error("cannot listen at {address} ({setting}): {error}{}", bind_hint(error))]
     Bind {
         /// Which.
         address: String,
+        /// The keys of the configuration that name it.
+        setting: &'static str,
         /// What the system said.
         error: io::Error,
     },
     /// The system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+}
+
+/// What an operator can do about a port that cannot be had.
+fn bind_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ". Another process listens there: end it, or choose another port",
+        io::ErrorKind::AddrNotAvailable => ". No interface of this machine has that address",
+        io::ErrorKind::PermissionDenied => {
+            ". Ports below 1024 need a privilege (AmbientCapabilities=CAP_NET_BIND_SERVICE in a systemd unit): choose another port or grant it"
+        }
+        _ => "",
+    }
 }
 
 /// How often a data directory that cannot be loaded for now is tried again.
@@ -109,10 +139,12 @@ impl StartError {
     /// Whether it passes by itself or by somebody making room, without harm to the data.
     fn is_a_moment(&self) -> bool {
         match self {
-            Self::Disk(error) | Self::Recovery(RecoveryError::Read { error, .. }) => {
+            Self::Disk(error) | Self::Recovery { error: RecoveryError::Read { error, .. }, .. } => {
                 is_full(error) || is_out_of_files(error)
             }
-            Self::Open(_) | Self::Recovery(_) | Self::Bind { .. } | Self::Thread(_) => false,
+            Self::Open(_) | Self::Recovery { .. } | Self::Emptied { .. } | Self::Bind { .. } | Self::Thread(_) => {
+                false
+            }
         }
     }
 }
@@ -124,7 +156,7 @@ impl Server {
         let (node, seed) = (NodeId(rand::random()), rand::random());
         let process = Process::Shown;
         let (tasks, watch) = (Tasks::default(), None);
-        match settings.persistence.as_ref().map(|persistence| persistence.data_dir.clone()) {
+        match settings.persistence.as_ref().map(|persistence| whole(&persistence.data_dir)) {
             Some(dir) => {
                 let disk = FileDisk::open(&dir)?;
                 let rollbacks = Arc::new(RollbackDir::new(dir.join(ROLLBACK_DIR)));
@@ -145,11 +177,11 @@ impl Server {
     /// Starts a server in a given world.
     pub async fn start<D: Disk, N: Net>(settings: Settings, parts: Parts<D, N>) -> Result<Running, StartError> {
         let Parts { mut disk, net, clock, node, seed, rollbacks, tasks, process, mut watch } = parts;
-        let (recovered, journal) = load(&mut disk, journal_config(&settings), Draw { node, seed }).await?;
+        let (recovered, journal) = load(&mut disk, &settings, Draw { node, seed }).await?;
         let recovered = recovered.unwrap_or_else(|| Recovered::empty(node, settings.core.role));
-        let http = Door::open(&net, &settings.http_bind).await?;
+        let http = Door::open(&net, &settings.http_bind, "server.host, server.port").await?;
         let replication = match &settings.replication_bind {
-            Some(address) => Some(Door::open(&net, address).await?),
+            Some(address) => Some(Door::open(&net, address, "replication.replica_listen_address").await?),
             None => None,
         };
         let (http_address, replication_address) = (http.address, replication.as_ref().map(|door| door.address));
@@ -239,11 +271,11 @@ impl Running {
 /// On a full disk nothing is wrong with what is there: it waits for room, as a server does that runs.
 async fn load<D: Disk>(
     disk: &mut D,
-    config: JournalConfig,
+    settings: &Settings,
     draw: Draw,
 ) -> Result<(Option<Recovered>, Journal), StartError> {
     loop {
-        match try_load(disk, config, draw).await {
+        match try_load(disk, settings, draw).await {
             Err(error) if error.is_a_moment() => {
                 tracing::warn!("{error}; nothing is served before that has passed: trying again every second");
                 tokio::time::sleep(LOAD_AGAIN).await;
@@ -255,11 +287,17 @@ async fn load<D: Disk>(
 
 async fn try_load<D: Disk>(
     disk: &mut D,
-    config: JournalConfig,
+    settings: &Settings,
     draw: Draw,
 ) -> Result<(Option<Recovered>, Journal), StartError> {
+    let dir = || settings.persistence.as_ref().map(|kept| whole(&kept.data_dir)).unwrap_or_default();
     let names = disk.list().map_err(StartError::Disk)?;
-    let recovery = recover(config, &names, draw, |name| disk.read(name))?;
+    let recovery = recover(journal_config(settings), &names, draw, |name| disk.read(name));
+    let recovery = recovery.map_err(|error| StartError::Recovery { dir: dir(), error })?;
+    let was_used = || disk.was_used() || names.iter().any(|name| tells_of_use(name));
+    if recovery.recovered.is_none() && was_used() {
+        return Err(StartError::Emptied { dir: dir() });
+    }
     recovery.notes.iter().for_each(|note| tracing::info!("recovery: {note}"));
     for op in &recovery.repairs {
         disk.apply(op).await.map_err(StartError::Disk)?;
@@ -267,11 +305,17 @@ async fn try_load<D: Disk>(
     Ok((recovery.recovered, recovery.journal))
 }
 
+/// A directory as messages name it: a relative path helps nobody who does not know where the process was started.
+fn whole(dir: &Path) -> PathBuf {
+    std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned())
+}
+
 /// Without persistence the journal plans for a disk that takes everything and keeps nothing.
 fn journal_config(settings: &Settings) -> JournalConfig {
     settings.journal().unwrap_or(JournalConfig {
         wal: false,
         segment_bytes_max: 64 << 20,
+        reserve_bytes: 0,
         fsync: settings.core.fsync,
         tail_bytes_max: settings.core.tail_bytes_max,
         planted: settings.core.planted,
@@ -285,8 +329,12 @@ struct Door<L> {
 }
 
 impl<L> Door<L> {
-    async fn open<N: Net<Listener = L>>(net: &N, address: &str) -> Result<Self, StartError> {
-        let failed = |error| StartError::Bind { address: address.to_owned(), error };
+    async fn open<N: Net<Listener = L>>(
+        net: &N,
+        address: &str,
+        setting: &'static str,
+    ) -> Result<Self, StartError> {
+        let failed = |error| StartError::Bind { address: address.to_owned(), setting, error };
         let listener = net.bind(address).await.map_err(failed)?;
         let address = net.local_address(&listener).map_err(failed)?;
         Ok(Self { listener, address })

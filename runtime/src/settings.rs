@@ -38,6 +38,8 @@ pub struct PersistenceSettings {
     pub wal: bool,
     /// Length of a log segment in bytes.
     pub segment_bytes_max: u64,
+    /// Length of the file that keeps room for the log; 0: none.
+    pub reserve_bytes: u64,
 }
 
 /// How client connections are treated.
@@ -107,6 +109,7 @@ impl Settings {
         self.persistence.as_ref().map(|persistence| JournalConfig {
             wal: persistence.wal,
             segment_bytes_max: persistence.segment_bytes_max,
+            reserve_bytes: persistence.reserve_bytes,
             fsync: self.core.fsync,
             tail_bytes_max: self.core.tail_bytes_max,
             planted: self.core.planted,

@@ -142,6 +142,10 @@ pub const PLANTS: &[Plant] = &[
         ..plant("record_length_unchecked", Bug::RecordLengthUnchecked, 10)
     },
     Plant {
+        plan: Some(include_str!("../hunts/a-small-volume.yaml")),
+        ..plant("room_unwatched", Bug::RoomUnwatched, 20)
+    },
+    Plant {
         plan: Some(include_str!("../hunts/more-than-the-replicas-take.yaml")),
         ..plant("unsettled_unbounded", Bug::UnsettledUnbounded, 20)
     },

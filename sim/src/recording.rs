@@ -48,6 +48,8 @@ enum Told {
     Durable(Lane, u64),
     Link(LinkId, LinkChange),
     DiskRoom(bool),
+    DiskFree(u64),
+    GivenUp(u64),
     Shutdown,
 }
 
@@ -189,6 +191,8 @@ impl Told {
             Input::Durable(receipt) => Self::Durable(receipt.lane(), receipt.id()),
             Input::Link { link, change } => Self::Link(*link, change.clone()),
             Input::DiskRoom(room) => Self::DiskRoom(*room),
+            Input::DiskFree(free) => Self::DiskFree(*free),
+            Input::GivenUp(receipt) => Self::GivenUp(receipt.id()),
             Input::Shutdown => Self::Shutdown,
         }
     }
@@ -207,6 +211,11 @@ impl Told {
             }
             Self::Link(link, change) => Input::Link { link: *link, change: change.clone() },
             Self::DiskRoom(room) => Input::DiskRoom(*room),
+            Self::DiskFree(free) => Input::DiskFree(*free),
+            Self::GivenUp(id) => {
+                let at = batches.snapshot.iter().position(|batch| batch.id() == *id)?;
+                Input::GivenUp(batches.snapshot.remove(at)?.given_up())
+            }
             Self::Shutdown => Input::Shutdown,
         })
     }
@@ -263,7 +272,7 @@ fn batch(batch: &WriteBatch) -> u64 {
     let head = mix_bytes(mix(&[1, batch.id(), batch.lane() as u64, batch.last.index.0]), &batch.head);
     let records = batch.records.iter().fold(head, |hash, record| mix_bytes(hash, record));
     let files = batch.files.iter().fold(records, |hash, file| match file {
-        FileWrite::SnapshotChunk { position, number, bytes } => {
+        FileWrite::SnapshotChunk { position, number, bytes, own: _ } => {
             mix_bytes(mix(&[hash, position.index.0, u64::from(*number)]), bytes)
         }
         FileWrite::SnapshotDone { .. }
@@ -271,7 +280,7 @@ fn batch(batch: &WriteBatch) -> u64 {
         | FileWrite::Rollback { .. }
         | FileWrite::RollbackKeepFiles { .. } => mix(&[hash, fingerprint(file)]),
     });
-    mix(&[files, batch.cut.map_or(0, |cut| cut.0 + 1), fingerprint(&batch.discards)])
+    mix(&[files, batch.cut.map_or(0, |cut| cut.0 + 1), fingerprint(&batch.discards), u64::from(batch.short)])
 }
 
 fn mix_bytes(hash: u64, bytes: &[u8]) -> u64 {
@@ -293,6 +302,8 @@ impl fmt::Display for Told {
             Self::Durable(lane, id) => write!(f, "{lane:?} batch #{id} is durable"),
             Self::Link(link, change) => write!(f, "{link} {change:?}"),
             Self::DiskRoom(room) => write!(f, "the disk has {}", if *room { "room" } else { "no room" }),
+            Self::DiskFree(free) => write!(f, "{free} bytes are free on the disk"),
+            Self::GivenUp(id) => write!(f, "snapshot batch {id} was given up"),
             Self::Shutdown => f.write_str("shut down"),
         }
     }

@@ -147,7 +147,11 @@ impl Mind {
                 });
                 Command::Batch { pairs: pairs.collect() }
             }
-            _ => self.once_more(&key).unwrap_or(Command::Delete { key }),
+            _ => self.once_more(&key).unwrap_or_else(|| {
+                // What it was told last may be past, so that some go and some stay.
+                let condition = Condition::Version(Version(self.versions.get(&key).copied().unwrap_or(0)));
+                Command::If { condition, command: Box::new(Command::Delete { key }) }
+            }),
         }
     }
 

@@ -19,4 +19,5 @@ pub mod roaming;
 pub mod server;
 pub mod shell;
 mod shim;
+pub mod small_disk;
 pub mod wait;

@@ -1,6 +1,7 @@
 //! One `synap serve` process with its own data directory, ports and log file. It may be stopped, killed, held
 //! and started again; its directory stays until the test is over.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -78,12 +79,21 @@ impl Server {
 
     /// Starts the process and comes back at once.
     pub fn spawn(&mut self) {
+        self.spawn_with(&["--config".into(), self.config_path().into()]);
+    }
+
+    /// As [`Server::spawn`], with its arguments and its environment for a configuration.
+    pub fn spawn_without_file(&mut self) {
+        self.spawn_with(&[]);
+    }
+
+    fn spawn_with(&mut self, file: &[OsString]) {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the log can be opened");
         let child = self
             .program()
-            .args(["serve", "--config"])
-            .arg(self.config_path())
+            .arg("serve")
+            .args(file)
             .args(&self.arguments)
             .envs(self.environment.iter().cloned())
             .current_dir(&self.directory)

@@ -5,7 +5,9 @@ use std::fs;
 use serde_json::json;
 use synap_tests::cluster::Cluster;
 use synap_tests::load::Load;
+use synap_tests::server::Server;
 use synap_tests::shell::{self, synap};
+use synap_tests::wait;
 use tempfile::TempDir;
 
 #[test]
@@ -24,6 +26,85 @@ fn a_quick_look_at_keys() {
 }
 
 #[test]
+fn negative_numbers_are_keys_values_and_amounts() {
+    let cluster = Cluster::start(0);
+    let url = cluster.servers[0].url();
+    synap(["set", "k", "-1", "--url", &url]).good();
+    assert_eq!(synap(["get", "--raw", "k", "--url", &url]).good(), "-1");
+    assert_eq!(synap(["incr", "k", "-5", "--url", &url]).good().trim_end(), "-6");
+    assert_eq!(synap(["incr", "k", "--url", &url]).good().trim_end(), "-5");
+    synap(["set", "-7", "-1.5e3", "--json", "--url", &url]).good();
+    assert_eq!(synap(["get", "-7", "--url", &url]).good().trim_end(), "-1.5e3");
+    synap(["del", "-7", "--url", &url]).good();
+    synap(["set", "k", "text", "--url", &url]).good();
+    let refused = synap(["incr", "k", "1", "--url", &url]).ended_with(1);
+    assert!(refused.stderr.contains("not_an_integer"), "{}", refused.stderr);
+    synap(["incr", "k", "much", "--url", &url]).ended_with(2);
+    synap(["set", "k", "--jsn", "--url", &url]).ended_with(2);
+}
+
+#[test]
+fn of_several_addresses_the_first_that_answers_is_asked() {
+    let mut cluster = Cluster::start(1);
+    let (master, replica) = (cluster.servers[0].url(), cluster.servers[1].url());
+    let nobody = "http://127.0.0.1:1";
+    synap(["set", "k", "v", "--url", &format!("{nobody},{replica}")]).good();
+    // One that takes connections and says nothing is passed over too.
+    cluster.servers[1].signal("STOP");
+    let line = format!("SYNAP_URL='{replica}, {master}' synap get --raw k");
+    assert_eq!(shell::bash(&line, cluster.directory()).good(), "v");
+    cluster.servers[1].signal("CONT");
+
+    let refused = synap(["get", "k", "--url", &format!("{nobody},http://127.0.0.1:2")]).ended_with(1);
+    assert!(
+        refused.stderr.contains("127.0.0.1:1:") && refused.stderr.contains("127.0.0.1:2:"),
+        "{}",
+        refused.stderr
+    );
+    synap(["get", "k", "--url", &format!("{master},https://x")]).ended_with(2);
+    // What one node is to do is asked of one.
+    for command in [&["promote", "--yes"][..], &["rollback", "list"]] {
+        let refused = synap(command.iter().chain(&["--url", &format!("{master},{replica}")])).ended_with(2);
+        assert!(refused.stderr.contains("one node"), "{}", refused.stderr);
+    }
+    cluster.await_converged();
+}
+
+#[test]
+fn the_environment_alone_starts_a_server() {
+    let place = TempDir::new().expect("a temporary directory can be made");
+    let mut server = Server::new("n1", place.path());
+    let variables = [
+        ("SYNAP__SERVER__HOST", "127.0.0.1".to_owned()),
+        ("SYNAP__SERVER__PORT", server.http.to_string()),
+        ("SYNAP__REPLICATION__REPLICA_LISTEN_ADDRESS", format!("127.0.0.1:{}", server.replication)),
+        ("SYNAP__PERSISTENCE__DATA_DIR", "data".to_owned()),
+    ];
+    server.environment = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    // Whoever forgets the file gets no empty server: the role has to be said.
+    server.spawn_without_file();
+    assert_eq!(server.await_exit(), 2);
+    assert!(server.log().contains("SYNAP__REPLICATION__ROLE=master"), "{}", server.log());
+    assert!(!server.data_directory().exists());
+
+    server.environment.push(("SYNAP__REPLICATION__ROLE".to_owned(), "master".to_owned()));
+    server.spawn_without_file();
+    server.await_master();
+    server.set("k", "v");
+    assert_eq!(server.terminate(), 0);
+    assert!(server.data_directory().exists());
+
+    server.environment.push(("SYNAP__SERVER__PROT".to_owned(), "1".to_owned()));
+    server.spawn_without_file();
+    assert_eq!(server.await_exit(), 78);
+    assert!(server.log().contains("did you mean SYNAP__SERVER__PORT?"), "{}", server.log());
+
+    let printed = shell::bash("SYNAP__REPLICATION__ROLE=standalone synap check-config", place.path()).good();
+    assert!(printed.contains("environment SYNAP__REPLICATION__ROLE"), "{printed}");
+    synap(["check-config"]).ended_with(2);
+}
+
+#[test]
 fn the_cluster_as_a_table() {
     let mut cluster = Cluster::start(2);
     cluster.servers[0].set("k", "v");
@@ -38,13 +119,81 @@ fn the_cluster_as_a_table() {
 }
 
 #[test]
+fn tables_fit_a_terminal_and_are_coloured_only_there() {
+    let cluster = Cluster::start(2);
+    let place = cluster.directory();
+    for command in ["status", "members"] {
+        let command = format!("synap {command} --url {}", cluster.servers[0].url());
+        let piped = shell::bash(&format!("{command} | cat"), place).good();
+        assert!(!piped.contains('\u{1b}'), "{piped:?}");
+        let on_terminal = |before: &str| {
+            let line = format!("TERM=xterm script -qec 'stty cols 80; {before} {command}' /dev/null </dev/null");
+            shell::bash(&line, place).good()
+        };
+        let shown = on_terminal("");
+        assert!(shown.contains('\u{1b}') && shown.contains("n3"), "{shown:?}");
+        let plain = on_terminal("NO_COLOR=1");
+        assert!(!plain.contains('\u{1b}'), "{plain:?}");
+        assert!(plain.lines().take(4).all(|line| line.trim_end().chars().count() <= 80), "{plain}");
+    }
+}
+
+#[test]
+fn a_voter_that_does_not_answer_is_named_with_since_when() {
+    let mut cluster = Cluster::armed(2);
+    cluster.servers[2].kill();
+    let url = cluster.servers[0].url();
+    wait::until_true("the master counts since when", || {
+        let status = synap(["status", "--url", &url]).good();
+        let said = status.lines().find(|line| line.starts_with("voter n3: "));
+        said.is_some_and(|said| said.contains("last heard from") && said.contains(", by n1"))
+    });
+    let row = |table: &str| table.lines().find(|line| line.starts_with("n3 ")).unwrap_or_default().to_owned();
+    assert!(row(&synap(["status", "--url", &url]).good()).contains("no answer"));
+    let members = synap(["members", "--url", &url]).good();
+    assert!(row(&members).contains("no, for "), "{members}");
+}
+
+#[test]
+fn of_two_members_with_one_name_none_is_removed_by_it() {
+    let mut cluster = Cluster::start(2);
+    cluster.servers[2].kill();
+    cluster.servers[1].reconfigure(|config| config["replication"]["node_name"] = json!("n3"));
+    assert_eq!(cluster.servers[1].terminate(), 0);
+    cluster.servers[1].start_ready();
+    let url = cluster.servers[0].url();
+    let ids = || {
+        let members = cluster.servers[0].status()["members"].as_array().cloned().unwrap_or_default();
+        let called = members.into_iter().filter(|member| member["node_name"] == "n3");
+        called
+            .map(|member| (member["connected"] == true, member["node_id"].as_str().unwrap().to_owned()))
+            .collect()
+    };
+    let called: Vec<(bool, String)> =
+        wait::until("both are known", || Some(ids()).filter(|ids: &Vec<_>| ids.len() == 2));
+    let refused = synap(["members", "remove", "n3", "--yes", "--url", &url]).ended_with(1);
+    for (_, id) in &called {
+        assert!(refused.stderr.contains(id), "{id} in: {}", refused.stderr);
+    }
+    assert_eq!(ids().len(), 2);
+    let asked = json!({ "action": "remove", "node": "n3" });
+    let refused = cluster.servers[0].post("/replication/members", &asked).with(409).text();
+    assert!(called.iter().all(|(_, id)| refused.contains(id.as_str())), "{refused}");
+
+    // The first digits of an id, as the table shows them, are enough.
+    let (_, gone) = called.iter().find(|(connected, _)| !connected).expect("one of them is dead");
+    synap(["members", "remove", &gone[..8], "--yes", "--url", &url]).good();
+    wait::until_true("it is forgotten", || ids().len() == 1);
+}
+
+#[test]
 fn usage_and_absence_have_their_codes() {
     synap(["no-such-command"]).ended_with(2);
     synap(["serve"]).ended_with(2);
     synap(["--version"]).good();
     let help = synap(["--help"]).good();
     for command in
-        "serve dev check-config status promote switchover pause resume members get set del rollback wal snapshot"
+        "serve dev check-config status promote switchover pause resume members get set incr del rollback wal snapshot restore"
             .split(' ')
     {
         assert!(help.contains(command), "{command} in:\n{help}");

@@ -18,7 +18,7 @@ fn a_killed_master_is_replaced_before_your_eyes() {
     let pid = introduction.split_whitespace().skip_while(|word| *word != "pid").nth(1).expect("a pid");
     let pid: u32 = pid.parse().expect("a number");
     dev.line_with("a replica takes its place");
-    let url = introduction.split_whitespace().nth(2).expect("a URL").to_owned();
+    let url = url_in(&introduction);
     wait::until_true("the cluster is armed", || {
         shell::bash(&format!("synap members --url {url} | grep -q 'is armed'"), directory.path()).code == 0
     });
@@ -32,6 +32,38 @@ fn a_killed_master_is_replaced_before_your_eyes() {
     assert!(dev.process.wait().expect("it can be waited for").success());
 }
 
+#[test]
+fn a_second_run_says_whose_data_it_found_and_who_leads() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let mut dev = Dev::start(&directory);
+    let url = url_in(&dev.line_with("node1  master"));
+    dev.line_with("Ctrl-C stops all");
+    assert!(!dev.said("earlier run"), "there was none");
+    let at = |command: &str| shell::bash(&format!("synap {command} --url {url}"), directory.path());
+    wait::until_true("the cluster is armed", || at("members").stdout.contains("is armed"));
+    at("switchover --yes --to node2").good();
+    shell::signal(dev.process.id(), "INT");
+    assert!(dev.process.wait().expect("it can be waited for").success());
+
+    let mut dev = Dev::start(&directory);
+    let leads = dev.line_with("The data of an earlier run in ./synap-dev is used again");
+    dev.line_with("rm -r ./synap-dev");
+    let curl = dev.line_with("curl -L -X POST");
+    // Restarted together, any of them may be elected: the one that is named takes the write that is printed.
+    let leader = leads.split_whitespace().find(|word| word.starts_with("http://")).expect("who leads");
+    let leader = leader.trim_end_matches('.');
+    assert!(curl.contains(leader) && dev.said_row(leader, "master"), "{leads}\n{curl}\n{}", dev.seen.join("\n"));
+    let done = shell::bash(&curl, directory.path()).good();
+    assert!(done.contains("\"success\":true"), "{done}");
+}
+
+fn url_in(introduction: &str) -> String {
+    introduction.split_whitespace().nth(2).expect("a URL").to_owned()
+}
+
+/// From the first port of three servers to their last.
+const PORTS: u16 = 21;
+
 struct Dev {
     process: Child,
     lines: Receiver<String>,
@@ -42,7 +74,12 @@ impl Dev {
     fn start(directory: &TempDir) -> Self {
         // Three servers take two ports in each ten from the first on; somebody may have one of them.
         for _ in 0..20 {
-            let mut dev = Self::start_at(ports::free(), directory);
+            let first = ports::free();
+            // The others are nobody else's in this process.
+            for _ in 0..PORTS {
+                ports::free();
+            }
+            let mut dev = Self::start_at(first, directory);
             if dev.next_line().is_some() {
                 return dev;
             }
@@ -70,6 +107,16 @@ impl Dev {
         let line = self.lines.recv_timeout(wait::DEADLINE).ok()?;
         self.seen.push(line.clone());
         Some(line)
+    }
+
+    /// Whether a line that was read holds `text`.
+    fn said(&self, text: &str) -> bool {
+        self.seen.iter().any(|line| line.contains(text))
+    }
+
+    /// Whether the server at `url` was introduced with this role.
+    fn said_row(&self, url: &str, role: &str) -> bool {
+        self.seen.iter().any(|line| line.contains("pid") && line.contains(url) && line.contains(role))
     }
 
     /// Reads on to a line that holds `text`.

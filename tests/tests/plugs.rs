@@ -5,12 +5,12 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 use synap_tests::cluster::{self, Cluster};
 use synap_tests::server::Server;
+use synap_tests::small_disk::SmallDisk;
 use synap_tests::wait;
 use tempfile::TempDir;
 
@@ -134,7 +134,7 @@ fn garbage_on_the_replication_port_costs_nothing_much() {
 #[test]
 fn a_full_disk_refuses_writes_and_clears_by_itself() {
     let directory = TempDir::new().expect("a temporary directory can be made");
-    let Some(disk) = SmallDisk::mount(directory.path()) else { return };
+    let Some(disk) = SmallDisk::mount(directory.path(), 16) else { return };
     let mut server = Server::new("n1", directory.path());
     let mut config = cluster::config(&server, None);
     config["persistence"] = json!({
@@ -222,38 +222,6 @@ fn resident_bytes(pid: u32) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
     let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
     kibibytes << 10
-}
-
-/// A file system of 16 MiB in memory.
-struct SmallDisk {
-    path: PathBuf,
-}
-
-impl SmallDisk {
-    /// None, with the reason printed, where this machine does not let the test mount one.
-    fn mount(parent: &Path) -> Option<Self> {
-        let path = parent.join("disk");
-        fs::create_dir(&path).expect("a directory can be made");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(&path).output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self { path }),
-            Ok(output) => {
-                println!("skipped: mount says {}", String::from_utf8_lossy(&output.stderr).trim());
-                None
-            }
-            Err(error) => {
-                println!("skipped: no mount here: {error}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily, since a server that is about to end may still hold files on it.
-        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
-    }
 }
 
 #[test]

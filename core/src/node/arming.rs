@@ -21,6 +21,8 @@ use crate::output::{Output, Refusal};
 pub(super) const ARMED_MEMBERS_MIN: usize = 3;
 /// A replica that is no further behind counts as caught up.
 const CAUGHT_UP_BYTES: u64 = 1 << 20;
+/// As many digits of an id name a member, if no other member's id begins with them.
+const ID_DIGITS_MIN: usize = 8;
 /// How long an operator's change of membership waits for its commit.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -238,20 +240,27 @@ impl Node {
         voters.min_by_key(|member| (fit.contains(&member.id), member.rank(), member.id)).map(|member| member.id)
     }
 
-    /// Who is meant by an id or a name.
+    /// Who is meant by an id, a name, or the beginning of an id.
     pub(super) fn member_named(&self, name: &str) -> Result<NodeId, Refusal> {
         let (_, membership) = self.log.membership();
-        let by_id = membership.members.iter().find(|member| alloc::format!("{}", member.id) == name);
-        if let Some(member) = by_id {
+        let members = || membership.members.iter();
+        if let Some(member) = members().find(|member| alloc::format!("{}", member.id) == name) {
             return Ok(member.id);
         }
-        let mut named = membership.members.iter().filter(|member| member.name == name);
-        match (named.next(), named.next()) {
-            (Some(member), None) => Ok(member.id),
-            (Some(_), Some(_)) => {
-                Err(Refusal::Conflict { why: alloc::format!("several members are called {name}: use the id") })
+        let mut meant: Vec<NodeId> =
+            members().filter(|member| member.name == name).map(|member| member.id).collect();
+        if meant.is_empty() && name.len() >= ID_DIGITS_MIN {
+            let begins = |member: &&Member| alloc::format!("{}", member.id).starts_with(name);
+            meant = members().filter(begins).map(|member| member.id).collect();
+        }
+        match &meant[..] {
+            [one] => Ok(*one),
+            [] => Err(Refusal::Conflict { why: alloc::format!("no member is called {name}") }),
+            several => {
+                let ids: Vec<String> = several.iter().map(|id| alloc::format!("{id}")).collect();
+                let why = alloc::format!("several members are called {name}: use the id, {}", ids.join(" or "));
+                Err(Refusal::Conflict { why })
             }
-            (None, _) => Err(Refusal::Conflict { why: alloc::format!("no member is called {name}") }),
         }
     }
 
@@ -283,7 +292,7 @@ impl Node {
         if self.is_standalone() {
             return Err(Refusal::Conflict { why: String::from("this node is no member of a cluster") });
         }
-        if self.flags.disk_full {
+        if self.room.is_stuck() {
             return Err(Refusal::DiskFull);
         }
         if self.flags.disk_hangs {

@@ -9,6 +9,7 @@ impl Node {
     /// Asserts every invariant that one node can see.
     pub fn check(&self) {
         self.check_cheap();
+        assert!(self.takes_in_all(), "INV-12: an unfinished snapshot outlives its transfer");
         let history = self.log.history();
         let last = self.log.last();
         assert!(

@@ -56,6 +56,7 @@ impl Node {
             linearizing,
             counters: _,
             flags,
+            room,
             shown,
             told_heartbeat: _,
             told_voters: _,
@@ -64,6 +65,7 @@ impl Node {
             outline: _,
             discarded: _,
             seen: _,
+            dials: _,
         } = self;
         let mut sink = Sink(Xxh3::new());
         (id, cluster, promised, rng.get_word_pos(), now.mono).hash(&mut sink.0);
@@ -72,7 +74,7 @@ impl Node {
             .hash(&mut sink.0);
         store.hash().0.hash(&mut sink.0);
         // What has no hash of its own is known by its printed form. The sink takes everything.
-        let _ = write!(sink, "{draft:?}{role:?}{switching:?}{held_writes:?}{links:?}{held:?}{repair:?}");
+        let _ = write!(sink, "{draft:?}{role:?}{switching:?}{held_writes:?}{links:?}{held:?}{repair:?}{room:?}");
         let _ = write!(
             sink,
             "{snapshots:?}{waiters:?}{reads:?}{linearizing:?}{own_address:?}{contests:?}{looks_for_first:?}"

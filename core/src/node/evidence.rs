@@ -78,7 +78,9 @@ impl Node {
             LinkLoss::Closed
             | LinkLoss::ConnectRefused
             | LinkLoss::ConnectFailed
+            | LinkLoss::Unresolved
             | LinkLoss::Garbage
+            | LinkLoss::Http
             | LinkLoss::Stalled => {
                 replica.suspect = None;
             }

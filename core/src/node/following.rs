@@ -76,9 +76,13 @@ impl Mode {
     }
 
     pub(super) fn is_syncing(&self) -> bool {
+        self.syncing().is_some()
+    }
+
+    pub(super) fn syncing(&self) -> Option<&Syncing> {
         match self {
-            Self::Syncing(_) => true,
-            Self::Streaming | Self::Repairing => false,
+            Self::Syncing(syncing) => Some(syncing),
+            Self::Streaming | Self::Repairing => None,
         }
     }
 

@@ -111,8 +111,8 @@ impl Node {
     /// Finds out which hands hang. A full disk waits for room, and says so itself.
     pub(super) fn watch_disk(&mut self, out: &mut Output) {
         let (now, patience) = (self.now.mono, self.disk_patience());
-        let log = self.hands.log.look(now, patience) && !self.flags.disk_full;
-        let snapshot = self.hands.snapshot.look(now, patience * SNAPSHOT_PATIENCE) && !self.flags.disk_full;
+        let log = self.hands.log.look(now, patience) && !self.room.is_stuck();
+        let snapshot = self.hands.snapshot.look(now, patience * SNAPSHOT_PATIENCE) && !self.room.is_stuck();
         if log != self.flags.disk_hangs {
             self.flags.disk_hangs = log;
             let silent = self.hands.log.silent(now);
@@ -128,7 +128,7 @@ impl Node {
 
     /// When [`Node::watch_disk`] may find something new.
     pub(super) fn disk_deadline(&self) -> Option<Time> {
-        if self.flags.disk_full {
+        if self.room.is_stuck() {
             return None;
         }
         let patience = self.disk_patience();

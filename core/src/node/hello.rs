@@ -13,6 +13,7 @@ use crate::event::Event;
 use crate::ids::{LinkId, NodeId};
 use crate::message::{Hello, Intent, Leader, Message, Pull, Pulled, Reason, Resume, Standing, Verdict, Welcome};
 use crate::output::Output;
+use crate::status::DialFailure;
 
 /// Most bytes of records that one answer to a pull carries.
 const PULLED_BYTES_MAX: usize = 256 << 10;
@@ -119,6 +120,10 @@ impl Node {
 
     /// A replica whose file names it as its own master looks further; its status says so, and its log does once.
     fn note_own_call(&mut self, dialled: Option<&str>, out: &mut Output) {
+        if let Some(address) = dialled {
+            let asked = self.links.asked_at(address).unwrap_or_else(|| address.into());
+            self.note_dial(&asked, DialFailure::Itself, out);
+        }
         if dialled != self.config.master_address.as_deref() {
             return;
         }
@@ -143,12 +148,13 @@ impl Node {
             self.refuse(link, Some(welcome.standing.node), reason, out);
             return;
         }
+        self.note_answered(link, Ok(&welcome.verdict), out);
         self.place(link, &mut welcome.standing);
         self.links.identify(link, welcome.standing.node);
         self.learn_address(welcome.standing.node, link, None, welcome.seen_at.as_deref());
         self.note_contact(welcome.standing.node);
         match &mut self.role {
-            Role::Founding(_) => {}
+            Role::Founding(_) => self.answered_while_founding(link, &welcome, out),
             Role::Asking(asking) => match &welcome.verdict {
                 Verdict::Noted(Some(leader)) if leader.node == self.id => {
                     asking.wait_for(link, self.now.mono + self.config.election_timeout);

@@ -116,6 +116,10 @@ impl Node {
         let refused = self.config.planted.pending_told_refused().then(|| self.not_master());
         self.waiters.abandon(refused.as_ref(), out);
         if gives_up {
+            if !self.is_open() {
+                // Those that voted may have to find out first that it is not where it says to be.
+                self.ballot.note_loss();
+            }
             self.resign(None, "no majority of voters answered for an election timeout", out);
         }
     }

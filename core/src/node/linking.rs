@@ -60,6 +60,17 @@ impl Links {
         self.links.get(&link)?.peer_host.as_deref()
     }
 
+    /// What this node dialled, as it was configured or told.
+    pub(super) fn asked_for(&self, link: LinkId) -> Option<String> {
+        self.links.get(&link)?.dialled.clone()
+    }
+
+    /// The same of the link that has reached this address.
+    pub(super) fn asked_at(&self, address: &str) -> Option<String> {
+        let link = self.links.keys().find(|link| self.dialled(**link).as_deref() == Some(address))?;
+        self.asked_for(*link)
+    }
+
     /// Where this node dialled the peer: its address as this node knows it. Where a name stands for several nodes, the
     /// one that was reached.
     pub(super) fn dialled(&self, link: LinkId) -> Option<String> {
@@ -166,6 +177,7 @@ impl Node {
         if let Role::Replica(replica) = &mut self.role {
             replica.refused = Some(reason);
         }
+        self.note_answered(link, Err(reason), out);
         self.tell_refused(node, false, reason, out);
         out.sends.push((link, Message::Bye(reason)));
         self.forget_link(link, "refused", out);
@@ -203,11 +215,17 @@ impl Node {
 
     pub(super) fn on_link_down(&mut self, link: LinkId, loss: LinkLoss, out: &mut Output) {
         let Some(gone) = self.links.links.remove(&link) else { return };
+        let unanswered = gone.dialled.clone().filter(|_| gone.peer.is_none());
         self.note_vain(gone);
         self.forget_words(link);
-        if loss == LinkLoss::Garbage {
+        if matches!(loss, LinkLoss::Garbage | LinkLoss::Http) {
             self.counters.garbage_links += 1;
-            out.events.push(Event::LinkLost { link, why: "the peer sent what is no message" });
+            if unanswered.is_none() {
+                out.events.push(Event::LinkLost { link, why: "the peer sent what is no message" });
+            }
+        }
+        if let Some(address) = unanswered {
+            self.note_unanswered(&address, loss, out);
         }
         self.suspect(link, loss);
         self.forget_link(link, loss_as_str(loss), out);
@@ -253,8 +271,11 @@ impl Node {
                 self.links.heard(link, self.now.mono);
                 continue;
             }
-            if let Some(silent) = self.links.links.get(&link) {
-                self.note_vain(silent.clone());
+            if let Some(silent) = self.links.links.get(&link).cloned() {
+                let unanswered = silent.dialled.clone().filter(|_| silent.peer.is_none());
+                let loss = if silent.peer_host.is_some() { LinkLoss::Stalled } else { LinkLoss::ConnectFailed };
+                unanswered.into_iter().for_each(|address| self.note_unanswered(&address, loss, out));
+                self.note_vain(silent);
             }
             self.forget_link(link, "silent for three heartbeats", out);
             self.close(link, out);
@@ -288,8 +309,10 @@ fn loss_as_str(loss: LinkLoss) -> &'static str {
     match loss {
         LinkLoss::ConnectRefused => "its port refused the connection",
         LinkLoss::ConnectFailed => "no connection could be made",
+        LinkLoss::Unresolved => "its name cannot be resolved",
         LinkLoss::Closed => "the connection was closed",
         LinkLoss::Garbage => "it sent what is no message",
+        LinkLoss::Http => "an HTTP server answers there",
         LinkLoss::Stalled => "it did not take what was sent",
     }
 }

@@ -7,6 +7,7 @@ mod answers;
 mod arming;
 mod caretaking;
 mod check;
+mod dials;
 mod digest;
 mod discarding;
 mod election;
@@ -33,6 +34,7 @@ mod regime;
 mod relief;
 mod report;
 mod rollback;
+mod room;
 mod roster;
 mod seeking;
 mod shadow;
@@ -60,7 +62,6 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::command::{Member, Membership};
 use crate::config::{Config, RoleHint};
-use crate::event::Event;
 use crate::history::History;
 use crate::ids::{ClusterId, LinkId, NodeId};
 use crate::input::{Input, LinkChange};
@@ -89,6 +90,7 @@ use linking::Links;
 use mastery::Master;
 use own_address::OwnAddress;
 use pausing::Pausing;
+use room::Room;
 use seeking::Replica;
 use shadow::Shadow;
 use snapshots::Snapshots;
@@ -134,6 +136,8 @@ pub struct Node {
     /// Writes that wait for the end of a switchover, or for room in the log.
     held_writes: HeldWrites,
     links: Links,
+    /// Dials that came to nothing since a master was last followed.
+    dials: dials::Dials,
     /// Hellos that wait until it is clear what this node is.
     held: BTreeMap<LinkId, Hello>,
     /// Hellos that wait until it is clear whether an earlier process of the same node lives.
@@ -158,6 +162,7 @@ pub struct Node {
     linearizing: Linearizing,
     counters: Counters,
     flags: Flags,
+    room: Room,
     seen: Seen,
     shown: State,
     /// The heartbeat interval of a master, other than the own, that was told last.
@@ -190,6 +195,7 @@ enum Role {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Flags {
     disk_full: bool,
+    disk_short: bool,
     disk_hangs: bool,
     snapshot_hangs: bool,
     stopping: bool,
@@ -220,6 +226,7 @@ impl Node {
         if log.last().index < start.index || base == start && log.last() == base {
             log = Log::new(start, history, membership, log_time);
         }
+        let logged = log.bytes_between(start.index, log.last().index);
         let shadow = Shadow::new(hard_state.promised, log.last().index, config.planted);
         let committed = committed.min(log.last().index).max(start.index);
         let me = hello::myself(&config, hard_state.node, None);
@@ -254,13 +261,14 @@ impl Node {
             switching: Switching::default(),
             held_writes: HeldWrites::default(),
             links: Links::default(),
+            dials: dials::Dials::default(),
             held: BTreeMap::new(),
             contests: BTreeMap::new(),
             looks_for_first: None,
             repair: None,
             tainted: hard_state.needs_snapshot && !config.planted.quarantine_forgotten(),
             saved_beyond: hard_state.rolled_back_after,
-            snapshots: Snapshots::new(snapshots, now.mono),
+            snapshots: Snapshots::new(snapshots, logged, now.mono),
             timekeeping,
             sweeping: Sweeping::default(),
             marks: Marks::default(),
@@ -271,6 +279,7 @@ impl Node {
             linearizing: Linearizing::default(),
             counters: Counters::default(),
             flags: Flags::default(),
+            room: Room::new(),
             seen: Seen::default(),
             shown: State::Connecting,
             told_heartbeat: None,
@@ -335,6 +344,8 @@ impl Node {
             Input::Link { link, change: LinkChange::Progress } => self.on_link_progress(link),
             Input::Link { link, change: LinkChange::Down(loss) } => self.on_link_down(link, loss, out),
             Input::DiskRoom(room) => self.on_disk_room(room, out),
+            Input::DiskFree(free) => self.on_disk_free(free),
+            Input::GivenUp(receipt) => self.on_given_up(&receipt, out),
             Input::Shutdown => self.on_shutdown(),
         }
     }
@@ -369,6 +380,7 @@ impl Node {
     /// What follows from all inputs together; the order matters only within one turn.
     fn settle(&mut self, out: &mut Output) {
         self.watch_links(out);
+        self.watch_room(out);
         self.watch_disk(out);
         self.tend_contests(out);
         self.look_for_first(out);
@@ -388,7 +400,7 @@ impl Node {
         self.tend_clocks(out);
         if !self.config.planted.unbounded_tail() {
             let upto = self.applied.index.min(self.shadow.durable());
-            self.log.evict(upto, self.config.tail_bytes_max, self.config.planted);
+            self.log.evict(upto, self.tail_bytes_max(), self.config.planted);
         }
         self.write(out);
         self.show(out);
@@ -411,17 +423,6 @@ impl Node {
     fn replay(&mut self) {
         while self.applied.index < self.committed {
             self.apply_next();
-        }
-    }
-
-    fn on_disk_room(&mut self, room: bool, out: &mut Output) {
-        if self.flags.disk_full == room {
-            self.flags.disk_full = !room;
-            out.events.push(Event::Alarm { alarm: crate::status::Alarm::DiskFull, on: !room });
-        }
-        self.hands.spoke(self.now.mono);
-        if !room {
-            self.refuse_snapshots(out);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::time::Time;
 /// A refusal that has not come again for so long is over, and a new one when it does.
 const LASTS: Duration = Duration::from_secs(600);
 
-/// How long a line that lacks what was answered counts as one that is there: attempts are rarer while a node campaigns in vain.
+/// How long a refusal counts as one that is there: attempts are rarer while a node campaigns in vain.
 const BEHIND_FOR: Duration = Duration::from_secs(60);
 
 /// INV-12: so many are remembered, the newest; one that is forgotten is told once more.
@@ -59,6 +59,13 @@ impl Node {
         if news || self.config.planted.refusals_told_again() {
             out.events.push(Event::Refused { node, by_peer, reason });
         }
+    }
+
+    /// Whether a node of another cluster has called or been called lately: one of the two was founded by mistake, or an address is wrong.
+    pub(super) fn meets_another_cluster(&self) -> bool {
+        let lasts = BEHIND_FOR.max(self.election_timeout() * 16);
+        let foreign = code(Reason::ForeignCluster);
+        self.refusals.0.iter().any(|((_, _, why), at)| *why == foreign && self.now.mono < *at + lasts)
     }
 
     /// Whether a replica refused this master lately, since it knows more to be committed; on a replica, whether it refused such a

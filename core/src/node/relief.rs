@@ -12,7 +12,8 @@ impl Node {
     /// Hands over if another should lead and can. A mastership that cannot even begin for want of room ends.
     pub(super) fn tend_relief(&mut self, out: &mut Output) {
         let may = self.armed().is_some() && self.paused().is_none();
-        if may && self.flags.disk_full {
+        let full = self.flags.disk_full && (self.room.is_stuck() || self.is_open());
+        if may && full {
             self.relieve_full(out);
         } else if may && self.flags.disk_hangs && !self.config.planted.lease_kept_with_hanging_disk() {
             self.relieve_hanging(out);
@@ -27,12 +28,12 @@ impl Node {
     /// Whether a handover goes on without what waits for the own disk: that may never get there.
     pub(super) fn does_without_own_disk(&self) -> bool {
         let hangs = self.flags.disk_hangs && !self.config.planted.handover_waits_for_own_disk();
-        self.flags.disk_full || hangs
+        self.room.is_stuck() || hangs
     }
 
     /// Whether the own disk takes nothing now, so that nothing is begun that would wait for it.
     pub(super) fn disk_is_out(&self) -> bool {
-        self.flags.disk_full || self.flags.disk_hangs
+        self.room.is_stuck() || self.flags.disk_hangs
     }
 
     fn relieve_full(&mut self, out: &mut Output) {

@@ -39,6 +39,7 @@ impl Node {
             failover: self.failover(),
             lease_remaining: self.lease_until().map(|until| until.since(now)),
             link: self.link_status(now),
+            dials: self.failed_dials(),
             lag_operations: self.lag_operations(),
             lag: self.lag(now),
             staleness: self
@@ -60,6 +61,7 @@ impl Node {
             tail_bytes: self.log.bytes(),
             waiting: (self.waiters.len() + self.reads.len()) as u64,
             uncommitted_bytes: self.unsettled_bytes(),
+            disk_space: self.disk_space(),
             held_writes: self.held_writes.len() as u64,
             held_bytes: self.held_writes.bytes(),
             disk_waits: self.disk_silence(now),

@@ -91,8 +91,8 @@ impl Rollback {
                 self.named.name(&command);
                 let version = |index| Some(log.version_base_at(index, applied, store.version_base())?.at(index));
                 let (version, shared) = (version(self.next), version(self.common.index));
-                let lines = Lines { out: &mut lines, slot, prior, ticket: &ticket, version, shared };
-                self.operations += lines.write(command.plain());
+                let lines = Lines { out: &mut lines, slot, prior, more: &ticket, version, shared };
+                self.operations += lines.write(command.untied());
             }
             self.next = self.next.next();
         }
@@ -123,7 +123,7 @@ struct Lines<'a> {
     /// What the entry's keys held before it.
     prior: Prior,
     /// Further fields of each line.
-    ticket: &'a str,
+    more: &'a str,
     /// What the entry writes has this version; none if that is not known.
     version: Option<Version>,
     /// What both lines hold has this version at most, likewise.
@@ -161,6 +161,10 @@ impl Lines<'_> {
                     self.line("set", &format!("{}{place}", pair_fields(pair)), nth);
                 }
                 pairs.len() as u64
+            }
+            Command::If { condition, command } => {
+                let more = format!("{}{}", condition_field(*condition), self.more);
+                Lines { more: &more, ..self }.write(command)
             }
             Command::Once { .. } => panic!("INV-14: a ticket within a ticket came past the codec"),
             Command::EpochStart { kind, .. } => {
@@ -219,7 +223,7 @@ impl Lines<'_> {
             self.out,
             "{{\"epoch\":{epoch},\"leader\":\"{}\",\"index\":{index},\"at_ms\":{},\"operation\":\"{operation}\"\
              {fields}{},{versions},\"concern\":{concern},\"answered\":\"{answered}\"}}",
-            epoch.leader, entry.at.0, self.ticket,
+            epoch.leader, entry.at.0, self.more,
         );
     }
 }

@@ -12,6 +12,9 @@ use crate::position::Index;
 use crate::status::MemberStatus;
 use crate::time::Time;
 
+/// What a node that does not lead says of whether another could.
+const ONLY_THE_MASTER_KNOWS: &str = "only the master knows";
+
 impl Node {
     pub(super) fn members(&self, now: Time) -> Vec<MemberStatus> {
         let (_, membership) = self.log.membership();
@@ -20,6 +23,7 @@ impl Node {
 
     fn member_status(&self, member: &Member, now: Time) -> MemberStatus {
         let why_not = self.why_not_eligible(member, now);
+        let eligible = (why_not != Some(ONLY_THE_MASTER_KNOWS)).then_some(why_not.is_none());
         let mut status = MemberStatus {
             node: member.id,
             name: member.name.clone(),
@@ -27,7 +31,7 @@ impl Node {
             replication: member.replication.clone(),
             voter: member.voter,
             priority: member.rank(),
-            connected: false,
+            connected: None,
             durable: None,
             applied: None,
             lag_operations: None,
@@ -35,7 +39,7 @@ impl Node {
             bytes_behind: None,
             last_contact: None,
             wall_ahead_ms: None,
-            eligible: why_not.is_none(),
+            eligible,
             why_not,
         };
         match &self.role {
@@ -71,7 +75,7 @@ impl Node {
 
     fn tell_of_itself(&self, status: &mut MemberStatus, now: Time) {
         let (durable, applied) = (self.shadow.durable(), self.applied.index);
-        status.connected = true;
+        status.connected = Some(true);
         (status.durable, status.applied) = (Some(durable), Some(applied));
         (status.lag_operations, status.lag) = (Some(self.lag_operations()), Some(self.lag(now)));
         status.bytes_behind = Some(self.log.bytes_between(durable, self.log.last().index));
@@ -85,13 +89,14 @@ impl Node {
             master.progress.get(&status.node).copied().unwrap_or_default();
         let said = |index: Index| heard.map(|_| index);
         let feed = master.feeds.values().find(|feed| feed.node == status.node);
-        status.connected = feed.is_some_and(|feed| !matches!(feed.mode, FeedMode::Probe));
+        let connected = feed.is_some_and(|feed| !matches!(feed.mode, FeedMode::Probe));
+        status.connected = Some(connected);
         (status.durable, status.applied) = (said(durable), said(applied));
         let reached = if self.config.planted.lag_of_durable() { durable } else { applied };
         status.lag_operations = Some(last.ahead_of(reached));
         status.lag = Some(self.marks.lag(applied, now));
         status.bytes_behind = Some(self.log.offset_of(last).saturating_sub(offset));
-        let heard = if self.config.planted.contact_by_link() && status.connected { Some(now) } else { heard };
+        let heard = if self.config.planted.contact_by_link() && connected { Some(now) } else { heard };
         status.last_contact = heard.map(|at| now.since(at));
         status.wall_ahead_ms = wall_ahead_ms;
     }
@@ -107,11 +112,12 @@ impl Node {
         }
         match &self.role {
             Role::Master(master) if member.id != self.id => self.why_no_heir(master, member, armed, now),
-            Role::Replica(_) | Role::Candidate(_) if member.id != self.id => Some("only the master knows"),
-            Role::Replica(_) | Role::Candidate(_) if armed => self.why_not_lead(),
-            Role::Founding(_) | Role::Asking(_) if member.id != self.id => {
-                Some("it is not connected to this node")
+            Role::Founding(_) | Role::Asking(_) | Role::Replica(_) | Role::Candidate(_)
+                if member.id != self.id =>
+            {
+                Some(ONLY_THE_MASTER_KNOWS)
             }
+            Role::Replica(_) | Role::Candidate(_) if armed => self.why_not_lead(),
             Role::Founding(_) | Role::Asking(_) | Role::Master(_) | Role::Candidate(_) | Role::Replica(_) => {
                 self.disk_state().why_not()
             }

@@ -53,7 +53,7 @@ enum Seek {
     /// The next dial is due then; none if no more dials are wanted.
     Waiting { until: Option<Time> },
     /// Dialled, and not answered yet.
-    Dialling { link: LinkId },
+    Dialling { link: LinkId, since: Time },
     /// Found.
     Following(Following),
 }
@@ -106,14 +106,19 @@ impl Replica {
     pub(super) fn link(&self) -> Option<LinkId> {
         match &self.seek {
             Seek::Waiting { .. } => None,
-            Seek::Dialling { link } => Some(*link),
+            Seek::Dialling { link, .. } => Some(*link),
             Seek::Following(following) => Some(following.link),
         }
     }
 
     /// Whether who was dialled on this link has not said yet whether it leads.
     pub(super) fn waits_on(&self, link: LinkId) -> bool {
-        matches!(&self.seek, Seek::Dialling { link: dialled } if *dialled == link)
+        matches!(&self.seek, Seek::Dialling { link: dialled, .. } if *dialled == link)
+    }
+
+    /// Whether a dial has had no answer for so long.
+    fn has_dialled_for(&self, patience: Duration, now: Time) -> bool {
+        matches!(self.seek, Seek::Dialling { since, .. } if since + patience <= now)
     }
 
     /// The node at the other end of `link`.
@@ -128,6 +133,12 @@ impl Replica {
             Seek::Waiting { .. } | Seek::Dialling { .. } => None,
         };
         [self.broken, running]
+    }
+
+    /// As [`Replica::into_syncings`].
+    pub(super) fn syncings(&self) -> impl Iterator<Item = &Syncing> {
+        let running = self.following().and_then(|following| following.mode.syncing());
+        self.broken.iter().chain(running)
     }
 
     /// Where a broken snapshot transfer may go on.
@@ -161,7 +172,7 @@ impl Node {
         if let Role::Replica(replica) = &mut self.role {
             match link {
                 Some(link) => {
-                    replica.seek = Seek::Dialling { link };
+                    replica.seek = Seek::Dialling { link, since: now };
                     if let Some(suspect) = &mut replica.suspect {
                         suspect.dialled(&address, link);
                     }
@@ -260,15 +271,18 @@ impl Node {
     }
 
     /// A master calls. It is dialled; where that has failed, where nobody or another node answers, or where it says to be
-    /// nowhere, it is followed on the link that it has made: one way to connect two nodes is enough.
+    /// nowhere, it is followed on the link that it has made: one way to connect two nodes is enough. So it is while a dial has had no
+    /// answer for a quarter of an election timeout: the master has no longer than one, and silence ends a link later than that.
     pub(super) fn called_by(&mut self, link: LinkId, leader: &Standing, out: &mut Output) -> bool {
         let address = leader.replication.as_ref().map(address_text).filter(|address| is_dialable(address));
+        let (now, patience) = (self.now.mono, self.election_timeout() / 4);
         let Role::Replica(replica) = &mut self.role else { return false };
         if replica.waits_on(link) {
             // It has this node's question, and answers that.
             return false;
         }
-        let in_vain = address.as_ref().is_none_or(|address| replica.in_vain.contains(address));
+        let in_vain = replica.has_dialled_for(patience, now)
+            || address.as_ref().is_none_or(|address| replica.in_vain.contains(address));
         if replica.callers.len() < IN_VAIN_MAX {
             replica.callers.extend(address.map(|address| (address, leader.node)));
         }
@@ -279,7 +293,7 @@ impl Node {
         }
         self.leave_master(out);
         if let Role::Replica(replica) = &mut self.role {
-            replica.seek = Seek::Dialling { link };
+            replica.seek = Seek::Dialling { link, since: now };
         }
         self.say_hello(link, Intent::Follow, out);
         true
@@ -435,6 +449,7 @@ impl Node {
         replica.last_contact = Some(now);
         replica.attempts = 0;
         replica.refused = None;
+        self.dials.clear();
         replica.callers.clear();
         replica.in_vain.clear();
         let counts = (mode.is_streaming(), mode.is_syncing());
@@ -528,7 +543,11 @@ impl Node {
     fn mode_after(&mut self, verdict: &Verdict) -> Mode {
         let Role::Replica(replica) = &mut self.role else { return Mode::Repairing };
         match verdict {
-            Verdict::Continue { .. } => Mode::Streaming,
+            Verdict::Continue { .. } => {
+                // It needs none any more.
+                self.discarded.syncing(replica.broken.take());
+                Mode::Streaming
+            }
             Verdict::Snapshot { position, next_chunk } => {
                 let (syncing, useless) = Syncing::go_on(replica.broken.take(), *position, *next_chunk);
                 self.discarded.syncing(useless);

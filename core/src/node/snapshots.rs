@@ -13,9 +13,10 @@ use crate::event::Event;
 use crate::ids::RequestId;
 use crate::output::{Output, Refusal, Reply};
 use crate::position::{Index, Position};
+use crate::seen::Mark;
 use crate::snapshot::{SnapshotMeta, SnapshotWriter};
 use crate::time::Time;
-use crate::wal::{FileWrite, Lane, WriteBatch};
+use crate::wal::{FileWrite, GivenUp, Lane, WriteBatch};
 
 /// Most chunks of an own snapshot on their way to the disk.
 const CHUNKS_IN_FLIGHT_MAX: usize = 4;
@@ -36,6 +37,8 @@ pub(super) struct Snapshots {
     /// Bytes logged since the last one began.
     logged: u64,
     transfer: Option<Transfer>,
+    /// A master's that have begun to come in and are not whole: each has an unfinished file.
+    incoming: Vec<Position>,
     files: Vec<FileWrite>,
     parts: Vec<Part>,
     flying: VecDeque<(u64, Vec<Part>)>,
@@ -48,6 +51,8 @@ struct Taking {
     writer: SnapshotWriter,
     for_requests: Vec<RequestId>,
     cut_whole: bool,
+    /// How much of it has been cut.
+    cut_bytes: u64,
 }
 
 /// A snapshot that replicas get.
@@ -62,19 +67,26 @@ struct Transfer {
 enum Part {
     OwnChunk,
     OwnDone(Position),
-    MastersChunk { position: Position, next: u32 },
+    /// Of an own snapshot that was given up.
+    Void,
+    MastersChunk {
+        position: Position,
+        next: u32,
+    },
     MastersDone(Position),
 }
 
 impl Snapshots {
-    pub(super) fn new(durable: Vec<Position>, now: Time) -> Self {
+    /// `logged` bytes of log go on from the newest of those on disk.
+    pub(super) fn new(durable: Vec<Position>, logged: u64, now: Time) -> Self {
         Self {
             durable,
             taking: None,
             wanted: Vec::new(),
             last_at: now,
-            logged: 0,
+            logged,
             transfer: None,
+            incoming: Vec::new(),
             files: Vec::new(),
             parts: Vec::new(),
             flying: VecDeque::new(),
@@ -85,6 +97,17 @@ impl Snapshots {
     /// The newest one on disk.
     pub(super) fn newest(&self) -> Option<Position> {
         self.durable.last().copied()
+    }
+
+    /// Of those on disk the newest alone is kept.
+    pub(super) fn keep_newest(&mut self) {
+        let older = self.durable.len().saturating_sub(1);
+        self.durable.drain(..older);
+    }
+
+    /// Whether one of the own state is being written.
+    pub(super) fn is_taking(&self) -> bool {
+        self.taking.is_some()
     }
 
     /// Bytes were logged.
@@ -120,12 +143,16 @@ impl Snapshots {
 
     /// A chunk of the master's goes into our file.
     pub(super) fn take_in(&mut self, position: Position, number: u32, bytes: Bytes) {
-        self.files.push(FileWrite::SnapshotChunk { position, number, bytes });
+        if !self.incoming.contains(&position) {
+            self.incoming.push(position);
+        }
+        self.files.push(FileWrite::SnapshotChunk { position, number, bytes, own: false });
         self.parts.push(Part::MastersChunk { position, next: number.saturating_add(1) });
     }
 
     /// The master's snapshot is whole.
     pub(super) fn take_in_done(&mut self, position: Position, keep: u32) {
+        self.incoming.retain(|known| *known != position);
         self.files.push(FileWrite::SnapshotDone { position, keep });
         self.parts.push(Part::MastersDone(position));
     }
@@ -145,9 +172,8 @@ impl Snapshots {
     }
 
     /// When the policy wants the next one; none while one is being taken.
-    pub(super) fn due(&self, policy: Option<crate::config::SnapshotPolicy>) -> Option<Time> {
-        let policy = policy.filter(|_| self.taking.is_none() && self.logged > 0)?;
-        Some(self.last_at + policy.interval)
+    fn due(&self, interval: Duration) -> Option<Time> {
+        (self.taking.is_none() && self.logged > 0).then(|| self.last_at + interval)
     }
 
     fn own_in_flight(&self) -> usize {
@@ -158,11 +184,13 @@ impl Snapshots {
 
 impl Node {
     pub(super) fn snapshots_kept(&self) -> u32 {
-        self.config.snapshot.map_or(KEPT, |policy| policy.max_snapshots)
+        let kept = self.config.snapshot.map_or(KEPT, |policy| policy.max_snapshots);
+        if self.room.is_short() { 1 } else { kept }
     }
 
     pub(super) fn tend_snapshots(&mut self, out: &mut Output) {
         self.forget_transfer();
+        self.abandon_incoming();
         self.begin_snapshot(out);
         self.cut_chunks();
         self.write_snapshots(out);
@@ -171,7 +199,8 @@ impl Node {
     /// Whether the state is whole and at rest, so that a snapshot of it may begin. The deadline asks this too: an
     /// alarm for a snapshot that cannot begin would ring again at once, for ever.
     fn may_take_snapshot(&self) -> bool {
-        self.snapshots.taking.is_none() && self.repair.is_none() && !self.tainted && !self.is_syncing()
+        let is_free = !self.snapshots.incoming.contains(&self.applied);
+        self.snapshots.taking.is_none() && self.repair.is_none() && !self.tainted && !self.is_syncing() && is_free
     }
 
     /// Whether there is anything to take a snapshot of.
@@ -179,10 +208,18 @@ impl Node {
         self.cluster.is_some() && self.applied != Position::ZERO
     }
 
+    /// About how many bytes the next snapshot will take on disk, or the rest of the one that is being written.
+    pub(super) fn next_snapshot_bytes(&self) -> u64 {
+        let cut = self.snapshots.taking.as_ref().map_or(0, |taking| taking.cut_bytes);
+        let wanted = self.config.snapshot.is_some() || self.snapshots.taking.is_some();
+        if wanted { self.store.memory_bytes().saturating_sub(cut) } else { 0 }
+    }
+
     /// When the next snapshot is due, if it could begin.
     pub(super) fn snapshot_due(&self) -> Option<Time> {
-        let may = self.may_take_snapshot() && self.has_state();
-        self.snapshots.due(self.config.snapshot).filter(|_| may)
+        let may = self.may_take_snapshot() && self.has_state() && self.has_room_for_snapshot();
+        let (_, interval) = self.snapshot_after(self.config.snapshot?);
+        self.snapshots.due(interval).filter(|_| may)
     }
 
     fn begin_snapshot(&mut self, out: &mut Output) {
@@ -190,8 +227,10 @@ impl Node {
             return;
         }
         let due = self.config.snapshot.is_some_and(|policy| {
-            let old = self.snapshots.last_at + policy.interval <= self.now.mono && self.snapshots.logged > 0;
-            old || self.snapshots.logged >= policy.wal_bytes
+            let (wal_bytes, interval) = self.snapshot_after(policy);
+            let old = self.snapshots.last_at + interval <= self.now.mono && self.snapshots.logged > 0;
+            let due = old || self.snapshots.logged >= wal_bytes;
+            due && self.has_room_for_snapshot()
         });
         let wanted = core::mem::take(&mut self.snapshots.wanted);
         if wanted.is_empty() && !due {
@@ -213,7 +252,7 @@ impl Node {
         }
         self.snapshots.last_at = self.now.mono;
         self.snapshots.logged = 0;
-        self.snapshots.taking = Some(Taking { writer, for_requests: wanted, cut_whole: false });
+        self.snapshots.taking = Some(Taking { writer, for_requests: wanted, cut_whole: false, cut_bytes: 0 });
     }
 
     fn cut_chunks(&mut self) {
@@ -225,7 +264,8 @@ impl Node {
             }
             let (position, number) = (taking.writer.position(), taking.writer.next_chunk());
             if let Some(bytes) = taking.writer.chunk(self.config.chunk_bytes) {
-                self.snapshots.files.push(FileWrite::SnapshotChunk { position, number, bytes });
+                taking.cut_bytes += bytes.len() as u64;
+                self.snapshots.files.push(FileWrite::SnapshotChunk { position, number, bytes, own: true });
                 self.snapshots.parts.push(Part::OwnChunk);
             } else {
                 taking.cut_whole = true;
@@ -257,7 +297,7 @@ impl Node {
         self.hands.moved(Lane::Snapshot, self.now.mono, self.snapshots.flying.is_empty());
         for part in parts {
             match part {
-                Part::OwnChunk => {}
+                Part::OwnChunk | Part::Void => {}
                 Part::OwnDone(position) => self.own_snapshot_durable(position, out),
                 Part::MastersChunk { position, next } => self.on_chunk_stored(position, next, out),
                 Part::MastersDone(position) => {
@@ -266,6 +306,30 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// There is no room for an own snapshot: it is as if it had never been begun. What is under way of it is dropped there.
+    pub(super) fn on_given_up(&mut self, receipt: &GivenUp, out: &mut Output) {
+        let Some((id, _)) = self.snapshots.flying.pop_front() else {
+            panic!("batch {} was given up, and nothing is in flight", receipt.id())
+        };
+        assert_eq!(id, receipt.id(), "receipts come in the order of the batches of a lane");
+        self.hands.moved(Lane::Snapshot, self.now.mono, self.snapshots.flying.is_empty());
+        let Some(taking) = self.snapshots.taking.take() else { return };
+        let refused = taking.for_requests.into_iter().map(|id| (id, Err(Refusal::DiskFull)));
+        out.replies.extend(refused);
+        let position = taking.writer.position();
+        self.discarded.writer(taking.writer);
+        let snapshots = &mut self.snapshots;
+        let under_way = snapshots.flying.iter_mut().flat_map(|(_, parts)| parts);
+        for part in under_way.chain(&mut snapshots.parts) {
+            if matches!(part, Part::OwnChunk | Part::OwnDone(_)) {
+                *part = Part::Void;
+            }
+        }
+        self.rest_from_snapshots();
+        self.seen.mark(Mark::SnapshotGivenUp);
+        out.events.push(Event::SnapshotGivenUp { position });
     }
 
     fn own_snapshot_durable(&mut self, position: Position, out: &mut Output) {
@@ -304,6 +368,30 @@ impl Node {
         let why = "the disk hangs: the snapshot goes on once it does, see the field snapshot of the status";
         let doubted = self.snapshots.waiting().into_iter().map(|id| (id, Err(Refusal::Undecided { why })));
         out.replies.extend(doubted);
+    }
+
+    /// The unfinished file of a master's snapshot goes with the transfer: once that can neither go on nor be resumed.
+    fn abandon_incoming(&mut self) {
+        let incoming = core::mem::take(&mut self.snapshots.incoming);
+        let (kept, gone): (Vec<_>, Vec<_>) = incoming.into_iter().partition(|position| self.takes_in(*position));
+        self.snapshots.incoming = kept;
+        let gone = gone.into_iter().map(|position| FileWrite::SnapshotAbandoned { position });
+        self.snapshots.files.extend(gone);
+    }
+
+    /// Whether this snapshot of a master's is coming in, or has broken off and may go on.
+    fn takes_in(&self, position: Position) -> bool {
+        let replica = match &self.role {
+            Role::Candidate(candidate) => candidate.replica(),
+            Role::Replica(replica) => replica,
+            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => return false,
+        };
+        replica.syncings().any(|syncing| syncing.position == position)
+    }
+
+    /// Whether every unfinished file of a master's snapshot belongs to a transfer.
+    pub(super) fn takes_in_all(&self) -> bool {
+        self.snapshots.incoming.iter().all(|position| self.takes_in(*position))
     }
 
     /// A master's snapshot is about to replace the state: one of our own in the making is of no use.

@@ -17,7 +17,7 @@ use crate::event::Event;
 use crate::ids::{ClusterId, LinkId, NodeId, RequestId};
 use crate::input::Promotion;
 use crate::log::Answered;
-use crate::message::{Hello, Message, Pull, Pulled, Reason, Standing};
+use crate::message::{Hello, Message, Pull, Pulled, Reason, Standing, Welcome};
 use crate::output::{Output, Refusal, Reply};
 use crate::position::{Epoch, Full, Index, Position};
 use crate::seen::Mark;
@@ -28,6 +28,8 @@ use crate::wal::{HardState, Record};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Founding {
     pub(super) until: Time,
+    /// It has asked at the configured address of a master.
+    asked: bool,
 }
 
 /// Members are being asked what they hold.
@@ -132,8 +134,9 @@ impl Node {
             self.record_hard_state();
         }
         // Who promised an epoch of its own and has no entry of one was not master yet: a promotion that broke off, or a
-        // candidacy, is nothing to go on with.
-        let opened = self.log.history().last().is_none_or(|reign| reign.epoch.leader == self.id);
+        // candidacy, is nothing to go on with. Neither is a mastership that went with all that it held, its cluster too.
+        let founded = self.cluster.is_some();
+        let opened = self.log.history().last().map_or(founded, |reign| reign.epoch.leader == self.id);
         let led = self.promised.leader == self.id && opened;
         let edited = before.role == RoleHint::Replica && self.config.role == RoleHint::Master;
         let armed = self.armed().is_some();
@@ -142,7 +145,7 @@ impl Node {
         self.role = match self.config.role {
             RoleHint::Standalone => Role::Asking(Asking::new(Purpose::Restart, now)),
             RoleHint::Master if self.cluster.is_none() => {
-                Role::Founding(Founding { until: now + self.config.election_timeout })
+                Role::Founding(Founding { until: now + self.config.election_timeout, asked: false })
             }
             // An armed cluster has voters for that: this node comes back as one of them.
             RoleHint::Master | RoleHint::Replica if armed => Role::Replica(Replica::new(None)),
@@ -186,9 +189,21 @@ impl Node {
     }
 
     pub(super) fn tend_founding(&mut self, out: &mut Output) {
-        let Role::Founding(founding) = &self.role else { return };
+        let Role::Founding(founding) = &mut self.role else { return };
+        let asked = core::mem::replace(&mut founding.asked, true);
         if self.now.mono >= founding.until {
             self.found(out);
+        } else if !asked && let Some(address) = self.config.master_address.clone().filter(|it| is_dialable(it)) {
+            self.dial(address, out);
+        }
+    }
+
+    /// Who answers at the configured address of a master belongs to a running cluster, or not.
+    pub(super) fn answered_while_founding(&mut self, link: LinkId, welcome: &Welcome, out: &mut Output) {
+        let address = self.links.asked_for(link);
+        self.close(link, out);
+        if welcome.standing.cluster.is_some() {
+            self.join_instead(address, "a member of a running cluster answers this empty master", out);
         }
     }
 
@@ -198,14 +213,18 @@ impl Node {
             self.hold_or_note(link, hello, out);
             return;
         }
-        self.seen.mark(Mark::EmptyMasterJoined);
         self.decline(link, &hello.standing, Reason::NoMaster, out);
         let hint = hello.standing.replication.as_ref().map(address_text);
+        self.join_instead(hint, "members of a running cluster dial this empty master", out);
+    }
+
+    fn join_instead(&mut self, hint: Option<String>, why: &'static str, out: &mut Output) {
+        self.seen.mark(Mark::EmptyMasterJoined);
         self.flags.config_role_ignored = true;
         out.events.push(Event::ConfigRoleIgnored {
-            hint: "members of a running cluster dial this empty node: it joins them as a replica",
+            hint: "a cluster runs already, and this node is empty: it joins as a replica",
         });
-        self.become_replica(hint, "members of a running cluster dial this empty master", out);
+        self.become_replica(hint, why, out);
     }
 
     fn found(&mut self, out: &mut Output) {
@@ -453,6 +472,7 @@ impl Node {
         // By that word its state is the cluster's from here on.
         self.tainted = false;
         self.saved_beyond = None;
+        self.dials.clear();
         self.record_hard_state();
         self.flags.config_role_ignored = self.config.role == RoleHint::Replica;
         self.role = Role::Master(Master::new(self.promised, kind, promoting, self.now.mono));

@@ -85,7 +85,7 @@ impl Node {
 
     /// Everything that this turn wants in the log leaves as one batch.
     pub(super) fn write(&mut self, out: &mut Output) {
-        if self.draft.is_empty() && !self.hint_is_due() {
+        if self.draft.is_empty() && !self.hint_is_due() && !self.room.has_news() {
             return;
         }
         if self.draft.committed < self.committed {
@@ -102,6 +102,7 @@ impl Node {
         batch.files = core::mem::take(&mut self.draft.files);
         batch.cut = self.draft.cut.take();
         batch.discards = core::mem::take(&mut self.draft.discards);
+        batch.short = self.room.tell();
         out.write = Some(batch);
     }
 
@@ -172,7 +173,7 @@ impl Node {
         let before = self.store.version_base();
         let at = if self.config.planted.expiry_by_local_clock() { self.now.wall } else { slot.entry.at };
         let applied = if self.config.planted.retry_applied_twice() {
-            self.store.apply(index, at, command.plain())
+            self.store.apply(index, at, command.untied())
         } else {
             self.store.apply(index, at, &command)
         };
@@ -225,6 +226,7 @@ impl Node {
         };
         let all = [
             (Alarm::DiskFull, self.flags.disk_full),
+            (Alarm::DiskShort, self.flags.disk_short),
             (Alarm::DiskHangs, self.flags.disk_hangs),
             (Alarm::SnapshotHangs, self.flags.snapshot_hangs),
             (Alarm::OutOfMemory, memory_max > 0 && self.store.memory_bytes() >= memory_max),
@@ -238,6 +240,7 @@ impl Node {
             (Alarm::ClockSkew, self.clock_alarm()),
             (Alarm::LinesAtOdds, self.odds.are_known(self.now.mono)),
             (Alarm::MasterBehind, self.knows_a_line_behind()),
+            (Alarm::ForeignCluster, self.meets_another_cluster()),
         ];
         all.into_iter().filter_map(|(alarm, on)| on.then_some(alarm)).collect()
     }
@@ -253,6 +256,7 @@ fn keys_of(command: &Command) -> u64 {
         | Command::Incr { .. }
         | Command::Expire { .. }
         | Command::Persist { .. }
+        | Command::If { .. }
         | Command::Once { .. }
         | Command::EpochStart { .. }
         | Command::Config(_) => 1,

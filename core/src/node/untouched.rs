@@ -72,6 +72,10 @@ fn each_key(command: &Command, mut each: impl FnMut(&Bytes)) {
         | Command::Expire { key, .. }
         | Command::Persist { key } => each(key),
         // What a sweep removes had expired: absent before and after.
-        Command::Once { .. } | Command::EpochStart { .. } | Command::Config(_) | Command::Sweep { .. } => {}
+        Command::If { .. }
+        | Command::Once { .. }
+        | Command::EpochStart { .. }
+        | Command::Config(_)
+        | Command::Sweep { .. } => {}
     }
 }

@@ -116,7 +116,7 @@ impl Node {
         if !self.is_serving() {
             return Err(self.not_master());
         }
-        if self.flags.disk_full {
+        if self.room.is_stuck() || self.outgrows_disk(command) {
             return Err(Refusal::DiskFull);
         }
         if self.flags.disk_hangs {
@@ -166,9 +166,11 @@ impl Node {
             Command::Delete { key } | Command::Expire { key, .. } | Command::Persist { key } => {
                 check_len("key", key.len(), u32::from(u16::MAX))
             }
-            Command::Once { .. } | Command::EpochStart { .. } | Command::Config(_) | Command::Sweep { .. } => {
-                Ok(())
-            }
+            Command::If { .. }
+            | Command::Once { .. }
+            | Command::EpochStart { .. }
+            | Command::Config(_)
+            | Command::Sweep { .. } => Ok(()),
         }
     }
 
@@ -206,7 +208,7 @@ impl Node {
         if !self.config.persistent {
             let why = "persistence is off: there is no place for a snapshot".into();
             out.replies.push((id, Err(Refusal::Conflict { why })));
-        } else if self.flags.disk_full {
+        } else if self.room.is_stuck() {
             out.replies.push((id, Err(Refusal::DiskFull)));
         } else if self.flags.snapshot_hangs {
             out.replies.push((id, Err(Refusal::DiskHangs { retry_after: RETRY_AFTER })));
@@ -218,10 +220,9 @@ impl Node {
     /// What became of a write. History tells whose entry holds a committed place.
     pub fn fate(&self, named: &Named) -> Fate {
         let index = named.index;
-        if index == Index::ZERO || index > self.committed {
-            return Fate::Pending;
-        }
         match self.log.history().holds(named, self.config.planted) {
+            Holding::Foreign => Fate::Foreign,
+            _ if index == Index::ZERO || index > self.committed => Fate::Pending,
             // What an unarmed master had committed and a promotion left behind is on its way out.
             Holding::This if self.saved_beyond.is_some_and(|common| index > common) => Fate::RolledBack,
             Holding::This if self.is_repairing() && index > self.agreed() => Fate::Pending,
@@ -281,6 +282,7 @@ fn is_plain_set(command: &Command) -> bool {
         | Command::Expire { .. }
         | Command::Persist { .. }
         | Command::Batch { .. }
+        | Command::If { .. }
         | Command::Once { .. }
         | Command::EpochStart { .. }
         | Command::Config(_)
@@ -291,6 +293,7 @@ fn is_plain_set(command: &Command) -> bool {
 fn grows(command: &Command) -> bool {
     match command {
         Command::Set { .. } | Command::Batch { .. } | Command::Incr { .. } => true,
+        Command::If { command, .. } => grows(command),
         Command::Delete { .. }
         | Command::Expire { .. }
         | Command::Persist { .. }

@@ -8,6 +8,7 @@ mod chunk;
 mod cuts;
 mod meta;
 mod reader;
+pub mod restore;
 mod writer;
 
 use crate::command::Membership;

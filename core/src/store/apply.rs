@@ -72,6 +72,7 @@ impl Store {
             Command::Persist { key } => self.persist(version, key),
             Command::Batch { pairs } => self.batch(version, pairs),
             Command::Sweep { keys } => self.sweep(keys),
+            Command::If { condition, command } => self.where_it_holds(index, *condition, command),
             Command::EpochStart { .. } | Command::Config(_) => internal(),
             Command::Once { .. } => panic!("INV-14: a ticket within a ticket came past the codec"),
         }
@@ -85,18 +86,26 @@ impl Store {
         }
         let old = self.live(&pair.key);
         let actual = version_of(old.as_ref());
-        let admitted = match condition {
-            Condition::Always => true,
-            Condition::Absent => old.is_none(),
-            Condition::Present => old.is_some(),
-            Condition::Version(wanted) if wanted == actual => true,
-            Condition::Version(_) => return one(old.as_ref(), Outcome::VersionMismatch { actual }),
-        };
+        let admitted = holds(condition, actual);
         if admitted {
             self.write(version, pair);
+        } else if let Condition::Version(_) = condition {
+            return one(old.as_ref(), Outcome::VersionMismatch { actual });
         }
         let version = if admitted { version } else { actual };
         one(old.as_ref(), Outcome::Set { written: admitted, version, old: old.clone() })
+    }
+
+    /// A command on one key that is not as it must be does nothing.
+    fn where_it_holds(&mut self, index: Index, condition: Condition, command: &Command) -> Applied {
+        let Some(key) = command.single_key() else { panic!("a condition for {command:?} came past the codec") };
+        let old = self.live(key);
+        let actual = version_of(old.as_ref());
+        if holds(condition, actual) {
+            self.carry_out(index, command)
+        } else {
+            one(old.as_ref(), Outcome::VersionMismatch { actual })
+        }
     }
 
     fn delete(&mut self, key: &Bytes) -> Applied {
@@ -189,6 +198,16 @@ fn one(old: Option<&Item>, outcome: Outcome) -> Applied {
 
 const fn internal() -> Applied {
     Applied { outcome: Outcome::Internal, prior: Prior::Unknown }
+}
+
+/// Whether a key of this version is as the condition asks.
+fn holds(condition: Condition, actual: Version) -> bool {
+    match condition {
+        Condition::Always => true,
+        Condition::Absent => actual == Version::ABSENT,
+        Condition::Present => actual != Version::ABSENT,
+        Condition::Version(wanted) => wanted == actual,
+    }
 }
 
 fn version_of(item: Option<&Item>) -> Version {

@@ -40,6 +40,8 @@ pub struct WriteBatch {
     /// Snapshots of what this batch takes out of the log. Said by who decides it: when the batch is carried out, a snapshot
     /// of what comes in its place may have been written already, by the other lane.
     pub discards: Vec<Index>,
+    /// Whether space is short: of snapshots the newest alone is kept, nothing is written out ahead, segments are short.
+    pub short: bool,
 }
 
 /// A write beside the log.
@@ -53,6 +55,8 @@ pub enum FileWrite {
         number: u32,
         /// Its bytes.
         bytes: Bytes,
+        /// Whether it is of this node's own state, which is on disk in another way too: where it does not fit it is given up.
+        own: bool,
     },
     /// The snapshot is complete: sync it, give it its name, sync the directory, remove all but the newest `keep`.
     SnapshotDone {
@@ -92,9 +96,29 @@ pub struct Durable {
     lane: Lane,
 }
 
+/// Says that a [`WriteBatch`] was not carried out, and never will be: there is no room for it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    id: u64,
+}
+
 impl WriteBatch {
     pub(crate) fn new(id: u64, lane: Lane, head: Bytes, last: Position) -> Self {
-        Self { id, lane, files: Vec::new(), records: Vec::new(), head, last, cut: None, discards: Vec::new() }
+        let (files, records, discards) = (Vec::new(), Vec::new(), Vec::new());
+        Self { id, lane, files, records, head, last, cut: None, discards, short: false }
+    }
+
+    /// Whether a group can be given up where there is no room for it: it is about snapshots of this node's own state alone.
+    pub fn may_give_up(group: &[Self]) -> bool {
+        let mut files = group.iter().flat_map(|batch| &batch.files).peekable();
+        files.peek().is_some()
+            && files.all(|file| match file {
+                FileWrite::SnapshotChunk { own, .. } => *own,
+                FileWrite::SnapshotDone { position, .. } => own_positions(group).any(|own| own == *position),
+                FileWrite::SnapshotAbandoned { .. }
+                | FileWrite::Rollback { .. }
+                | FileWrite::RollbackKeepFiles { .. } => false,
+            })
     }
 
     /// The queue that it belongs to.
@@ -112,7 +136,7 @@ impl WriteBatch {
     #[cfg(feature = "planted-bugs")]
     #[must_use]
     pub fn again(&self) -> Self {
-        let Self { id, lane, files, records, head, last, cut, discards } = self;
+        let Self { id, lane, files, records, head, last, cut, discards, short } = self;
         Self {
             id: *id,
             lane: *lane,
@@ -122,12 +146,37 @@ impl WriteBatch {
             last: *last,
             cut: *cut,
             discards: discards.clone(),
+            short: *short,
         }
     }
 
     /// Says that all of it is on disk. To be called by what wrote it, and only then.
     pub fn durable(self) -> Durable {
         Durable { id: self.id, lane: self.lane }
+    }
+
+    /// Says that none of it will be, for want of room. Only of a group that [`WriteBatch::may_give_up`] allows.
+    pub fn given_up(self) -> GivenUp {
+        GivenUp { id: self.id }
+    }
+}
+
+/// The snapshots of the own state that chunks in this group belong to.
+pub(super) fn own_positions(group: &[WriteBatch]) -> impl Iterator<Item = Position> {
+    group.iter().flat_map(|batch| &batch.files).filter_map(|file| match file {
+        FileWrite::SnapshotChunk { position, own: true, .. } => Some(*position),
+        FileWrite::SnapshotChunk { .. }
+        | FileWrite::SnapshotDone { .. }
+        | FileWrite::SnapshotAbandoned { .. }
+        | FileWrite::Rollback { .. }
+        | FileWrite::RollbackKeepFiles { .. } => None,
+    })
+}
+
+impl GivenUp {
+    /// The number of the batch of the snapshot lane.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 }
 

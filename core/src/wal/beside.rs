@@ -10,8 +10,10 @@ use bytes::Bytes;
 
 use crate::planted::Planted;
 use crate::position::{Index, Position};
-use crate::wal::batch::{FileWrite, RollbackId};
+use crate::snapshot::index_of_file_name;
+use crate::wal::batch::{FileWrite, RollbackId, WriteBatch, own_positions};
 use crate::wal::ops::FileOp;
+use crate::wal::segment;
 
 /// Where rollback files are.
 const ROLLBACK: &str = "rollback";
@@ -28,6 +30,8 @@ pub(super) struct Beside {
     grown: BTreeSet<Index>,
     /// Snapshots that a newer one makes superfluous, each with that one: once it is on disk, and the log goes on from it.
     superfluous: BTreeMap<Index, Index>,
+    /// Snapshots that there was no room for: what still comes of them is dropped.
+    given_up: BTreeSet<Index>,
     /// Numbers of rollback files that exist.
     taken: BTreeSet<u64>,
     /// Under which number each rollback file of this process goes.
@@ -52,11 +56,12 @@ impl Beside {
         ops: &mut Vec<FileOp>,
     ) {
         match file {
-            FileWrite::SnapshotChunk { position, number, bytes } => {
+            FileWrite::SnapshotChunk { position, number, bytes, own: _ } => {
                 self.chunk(position.index, *number == 0, bytes, ops);
             }
             FileWrite::SnapshotDone { position, keep } => self.done(*position, *keep, last, ops),
             FileWrite::SnapshotAbandoned { position } => {
+                self.given_up.remove(&position.index);
                 self.grown.remove(&position.index);
                 if self.open.remove(&position.index).is_some() {
                     ops.push(FileOp::Remove { file: snapshot_temporary_name(position.index) });
@@ -72,6 +77,36 @@ impl Beside {
     pub(super) fn sync_grown(&mut self, ops: &mut Vec<FileOp>) {
         let grown = core::mem::take(&mut self.grown);
         ops.extend(grown.into_iter().map(|index| FileOp::Sync { file: snapshot_temporary_name(index) }));
+    }
+
+    /// There was no room for what this group has of own snapshots, and `undone` was not carried out. What is on disk of them goes, and
+    /// the older ones stay.
+    pub(super) fn give_up(&mut self, group: &[WriteBatch], undone: &[FileOp]) -> Vec<FileOp> {
+        let indices: BTreeSet<Index> = own_positions(group).map(|position| position.index).collect();
+        for index in indices.iter().copied() {
+            self.grown.remove(&index);
+            let more_to_come = self.open.remove(&index).is_some();
+            if more_to_come {
+                self.given_up.insert(index);
+            }
+            self.snapshots.remove(&index);
+            self.superfluous.retain(|_, newer| *newer != index);
+        }
+        let removals = undone.iter().filter_map(|op| match op {
+            FileOp::Remove { file } => index_of_file_name(file),
+            _ => None,
+        });
+        self.snapshots.extend(removals);
+        indices.into_iter().map(|index| FileOp::Remove { file: snapshot_temporary_name(index) }).collect()
+    }
+
+    /// Space is short: of the snapshots up to `upto`, from which the log goes on, the newest alone stays.
+    pub(super) fn thin(&mut self, upto: Index, ops: &mut Vec<FileOp>) {
+        let Some(newest) = self.snapshots.range(..=upto).next_back().copied() else { return };
+        let older: Vec<Index> = self.snapshots.range(..newest).copied().collect();
+        for index in older {
+            self.discard(index, ops);
+        }
     }
 
     /// What this snapshot holds was taken out of the log, and that is durable.
@@ -97,6 +132,11 @@ impl Beside {
     fn chunk(&mut self, index: Index, first: bool, bytes: &Bytes, ops: &mut Vec<FileOp>) {
         let file = snapshot_temporary_name(index);
         if first {
+            self.given_up.remove(&index);
+        } else if self.given_up.contains(&index) {
+            return;
+        }
+        if first {
             ops.push(FileOp::Create { file: file.clone() });
             self.open.insert(index, 0);
         }
@@ -112,6 +152,9 @@ impl Beside {
     /// before the log says that it goes on from there: until then the older ones stay.
     fn done(&mut self, position: Position, keep: u32, last: Option<Position>, ops: &mut Vec<FileOp>) {
         let index = position.index;
+        if self.given_up.remove(&index) {
+            return;
+        }
         assert!(self.open.remove(&index).is_some(), "the snapshot at {index} ends, which was never begun");
         self.grown.remove(&index);
         let from = snapshot_temporary_name(index);
@@ -189,8 +232,14 @@ pub(super) fn snapshot_name(index: Index) -> String {
     format!("snapshot-{:016x}.snap", index.0)
 }
 
-fn snapshot_temporary_name(index: Index) -> String {
+/// The name under which it is made.
+pub(super) fn snapshot_temporary_name(index: Index) -> String {
     format!("snapshot-{:016x}.tmp", index.0)
+}
+
+/// Whether a snapshot was being made under this name.
+pub(super) fn is_unfinished_snapshot(name: &str) -> bool {
+    segment::number_in(name, "snapshot-", ".tmp").is_some()
 }
 
 fn rollback_temporary_name(number: u64) -> String {
@@ -201,4 +250,12 @@ fn rollback_temporary_name(number: u64) -> String {
 pub(super) fn rollback_of(path: &str) -> Option<u64> {
     let name = path.strip_prefix(ROLLBACK)?.strip_prefix('/')?;
     name.split(['.', '/']).next()?.parse().ok()
+}
+
+/// Whether files of a node may lie in this subdirectory of its data directory (relative, `/` in between). What is in any other is not
+/// the node's, and need not be looked at.
+pub fn is_own_directory(path: &str) -> bool {
+    let kept_files =
+        || path.strip_prefix(ROLLBACK)?.strip_prefix('/')?.strip_suffix(".files")?.parse::<u64>().ok();
+    path == ROLLBACK || kept_files().is_some()
 }

@@ -30,6 +30,7 @@ const EPOCH_START: u8 = 7;
 const CONFIG: u8 = 8;
 const SWEEP: u8 = 9;
 const ONCE: u8 = 10;
+const IF: u8 = 11;
 
 // A pair's flags. The condition of a set stands above them.
 const FLAG_JSON: u8 = 1;
@@ -44,16 +45,11 @@ const PAUSE_BYTES: usize = 8 + 4;
 /// How many bytes [`encode`] writes.
 pub(super) fn encoded_len(command: &Command) -> usize {
     let body = match command {
-        Command::Set { pair, condition } => {
-            let version = match condition {
-                Condition::Version(_) => 8,
-                Condition::Always | Condition::Absent | Condition::Present => 0,
-            };
-            pair_len(pair) + version
-        }
+        Command::Set { pair, condition } => pair_len(pair) + version_len(*condition),
         Command::Delete { key } | Command::Persist { key } => 2 + key.len(),
         Command::Incr { key, .. } | Command::Expire { key, .. } => 2 + key.len() + 8,
         Command::Batch { pairs } => 4 + pairs.iter().map(pair_len).sum::<usize>(),
+        Command::If { condition, command } => 1 + version_len(*condition) + encoded_len(command),
         Command::Once { ticket, command } => ticket_len(ticket) + encoded_len(command),
         Command::EpochStart { spread, .. } => 1 + if *spread > 0 { 4 } else { 0 },
         Command::Config(membership) => {
@@ -71,9 +67,7 @@ pub(super) fn encode(out: &mut Vec<u8>, command: &Command) {
         Command::Set { pair, condition } => {
             out.put_u8(SET);
             put_pair(out, pair, condition_code(*condition));
-            if let Condition::Version(version) = condition {
-                out.put_u64_le(version.0);
-            }
+            put_version(out, *condition);
         }
         Command::Delete { key } => {
             out.put_u8(DELETE);
@@ -98,6 +92,14 @@ pub(super) fn encode(out: &mut Vec<u8>, command: &Command) {
             out.put_u8(BATCH);
             out.put_u32_le(count_u32(pairs.len()));
             pairs.iter().for_each(|pair| put_pair(out, pair, 0));
+        }
+        Command::If { condition, command } => {
+            assert!(*condition != Condition::Always, "a condition that always holds was let in");
+            assert!(command.takes_condition(), "a condition for {command:?} was let in");
+            out.put_u8(IF);
+            out.put_u8(condition_code(*condition));
+            put_version(out, *condition);
+            encode(out, command);
         }
         Command::Once { ticket, command } => {
             assert!(command.is_plain_client(), "a ticket for {command:?} was let in");
@@ -140,14 +142,28 @@ fn take_command(reader: &mut Reader<'_>, share: &impl Fn(&[u8]) -> Bytes) -> Res
             let ticket = take_ticket(reader, share)?;
             let code = reader.u8()?;
             // Not by calling ourselves: what comes from elsewhere cannot nest any deeper.
-            let command = take_plain(reader, code, share)?;
+            let command = take_untied(reader, code, share)?;
             if !command.is_plain_client() {
                 return Err(Malformed("a ticket for the log's own command"));
             }
             Ok(Command::Once { ticket, command: Box::new(command) })
         }
-        code => take_plain(reader, code, share),
+        code => take_untied(reader, code, share),
     }
+}
+
+fn take_untied(reader: &mut Reader<'_>, code: u8, share: &impl Fn(&[u8]) -> Bytes) -> Result<Command, Malformed> {
+    if code != IF {
+        return take_plain(reader, code, share);
+    }
+    let code = reader.u8()?;
+    let condition = take_condition(reader, code)?;
+    let code = reader.u8()?;
+    let command = take_plain(reader, code, share)?;
+    if condition == Condition::Always || !command.takes_condition() {
+        return Err(Malformed("a condition that is none, or for what takes none"));
+    }
+    Ok(Command::If { condition, command: Box::new(command) })
 }
 
 fn take_plain(reader: &mut Reader<'_>, code: u8, share: &impl Fn(&[u8]) -> Bytes) -> Result<Command, Malformed> {
@@ -242,6 +258,19 @@ fn take_count(reader: &mut Reader<'_>, max: usize, each: usize) -> Result<usize,
         return Err(Malformed("too many"));
     }
     Ok(count)
+}
+
+const fn version_len(condition: Condition) -> usize {
+    match condition {
+        Condition::Version(_) => 8,
+        Condition::Always | Condition::Absent | Condition::Present => 0,
+    }
+}
+
+fn put_version(out: &mut Vec<u8>, condition: Condition) {
+    if let Condition::Version(version) = condition {
+        out.put_u64_le(version.0);
+    }
 }
 
 const fn condition_code(condition: Condition) -> u8 {

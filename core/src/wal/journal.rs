@@ -17,11 +17,12 @@ use crate::config::FsyncMode;
 use crate::planted::Planted;
 use crate::position::{Index, Position};
 use crate::time::Time;
-use crate::wal::batch::{FileWrite, WriteBatch};
+use crate::wal::batch::{FileWrite, Lane, WriteBatch};
 use crate::wal::beside::{Beside, sync_data_dir};
 use crate::wal::frame::{self, FrameHead, Kind, Tag, whole_sectors};
 use crate::wal::ops::FileOp;
 use crate::wal::record;
+use crate::wal::reserve::Reserve;
 use crate::wal::segment::{self, SegmentHead};
 use crate::wal::spares::Spares;
 use crate::wal::statefile;
@@ -34,8 +35,11 @@ const FRAME_RECORDS_BYTES_MAX: usize = 32 << 20;
 pub struct JournalConfig {
     /// Whether a log is kept at all; without one only snapshots and rollback files are written.
     pub wal: bool,
-    /// Length of a segment file.
+    /// Length of a segment file. The first one after a start, and those begun while space is short, are a 64th of it; each after that
+    /// is twice as long as the one before. So neither a log that is written little is long, nor one of a process that often starts.
     pub segment_bytes_max: u64,
+    /// Length of the [reserve](super::reserve); 0: none.
+    pub reserve_bytes: u64,
     /// When a batch counts as durable.
     pub fsync: FsyncMode,
     /// How much log is to be handed to the node at a restart, at least.
@@ -44,12 +48,38 @@ pub struct JournalConfig {
     pub planted: Planted,
 }
 
+impl JournalConfig {
+    /// Length of the shortest segments.
+    fn segment_bytes_min(&self) -> u64 {
+        let longest = whole_sectors(self.segment_bytes_max);
+        whole_sectors(self.segment_bytes_max / 64).max(2 * segment::HEAD_BYTES as u64).min(longest)
+    }
+
+    /// Whether segments that are written out ahead have this length.
+    pub(super) fn is_segment_length(&self, bytes: u64) -> bool {
+        let longest = whole_sectors(self.segment_bytes_max);
+        let doubled = core::iter::successors(Some(self.segment_bytes_min()), |bytes| bytes.checked_mul(2));
+        bytes == longest || doubled.take_while(|length| *length < longest).any(|length| length == bytes)
+    }
+}
+
 /// Turns batches into file operations.
 #[derive(Clone, Debug)]
 pub struct Journal {
     config: JournalConfig,
     beside: Beside,
     spares: Spares,
+    reserve: Reserve,
+    /// What is being written ahead.
+    ahead: Option<Ahead>,
+    /// There was no room for what is written ahead: nothing is, before another segment is begun.
+    ahead_rests: bool,
+    /// Length of the next segment.
+    segment_bytes: u64,
+    /// Space is short.
+    short: bool,
+    /// How much is free, as told last.
+    free: u64,
     /// Segments that are no longer written to, oldest first.
     frozen: VecDeque<Segment>,
     current: Option<Current>,
@@ -62,6 +92,13 @@ pub struct Journal {
     nonces: ChaCha8Rng,
     /// Without a log: the hard state in the file of that name.
     kept_state: Bytes,
+}
+
+/// What is written ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ahead {
+    Spare,
+    Reserve,
 }
 
 /// What the next frame and segment are to say.
@@ -85,8 +122,10 @@ pub(super) struct Segment {
     pub(super) nonce: Option<u64>,
     /// No entry in it has a higher index.
     pub(super) highest: Index,
-    /// Whether it has exactly the configured length, written out, so that it is worth using again.
-    pub(super) reusable: bool,
+    /// Its length; frames that are longer make it longer.
+    pub(super) bytes: u64,
+    /// Whether it is that long, and written out.
+    pub(super) whole: bool,
     /// Whether a rollback directory holds it too: it must not be overwritten then.
     pub(super) linked: bool,
 }
@@ -121,6 +160,12 @@ impl Journal {
             config,
             beside,
             spares,
+            reserve: Reserve::new(config.reserve_bytes),
+            ahead: None,
+            ahead_rests: false,
+            segment_bytes: config.segment_bytes_min(),
+            short: false,
+            free: u64::MAX,
             frozen: VecDeque::new(),
             current: None,
             next,
@@ -158,6 +203,9 @@ impl Journal {
     pub fn plan(&mut self, now: Time, group: &[WriteBatch]) -> Vec<FileOp> {
         let mut ops = Vec::new();
         let mut drafts = Drafts::default();
+        if let Some(batch) = group.iter().rev().find(|batch| batch.lane() == Lane::Log) {
+            self.short = batch.short;
+        }
         let founding = self.current.is_none();
         for batch in group {
             for file in &batch.files {
@@ -201,18 +249,53 @@ impl Journal {
         ops
     }
 
-    /// Operations that write out the next segment ahead, if one is wanted; they touch no file that
-    /// [`Journal::plan`] touches and may run beside it. Call [`Journal::spare_ready`] when they are carried out.
-    /// Asked again before that, it answers none.
+    /// Operations that write out the next segment ahead, or the reserve, if one is wanted; they touch no file that
+    /// [`Journal::plan`] touches and may run beside it. Call [`Journal::spare_ready`] when they are carried out, or
+    /// [`Journal::spare_given_up`] if there is no room for them. Asked again before that, it answers none.
     pub fn spare(&mut self) -> Option<Vec<FileOp>> {
-        let half = self.config.segment_bytes_max / 2;
-        let wanted = self.current.as_ref().is_none_or(|current| !current.segment.reusable || current.end > half);
-        if self.config.wal && wanted { self.spares.make(self.config.segment_bytes_max) } else { None }
+        if !self.config.wal || self.short || self.ahead_rests || self.ahead.is_some() {
+            return None;
+        }
+        let half_full = |current: &Current| !current.segment.whole || current.end > current.segment.bytes / 2;
+        let wanted = self.current.as_ref().is_none_or(half_full);
+        let spare = if wanted { self.spares.make(self.next_bytes()) } else { None };
+        let (ahead, ops) = match spare {
+            Some(ops) => (Ahead::Spare, ops),
+            None => (Ahead::Reserve, self.reserve.make()?),
+        };
+        self.ahead = Some(ahead);
+        Some(ops)
     }
 
     /// The operations of [`Journal::spare`] are carried out.
     pub fn spare_ready(&mut self) {
-        self.spares.made();
+        match self.ahead.take() {
+            Some(Ahead::Spare) => self.spares.made(),
+            Some(Ahead::Reserve) => self.reserve.made(),
+            None => {}
+        }
+    }
+
+    /// There is no room for the operations of [`Journal::spare`]. Gives those that remove what is there of it.
+    pub fn spare_given_up(&mut self) -> Vec<FileOp> {
+        self.ahead_rests = true;
+        match self.ahead.take() {
+            Some(Ahead::Spare) => self.spares.give_up(),
+            Some(Ahead::Reserve) => self.reserve.give_up(),
+            None => Vec::new(),
+        }
+    }
+
+    /// There is no room for a group of the snapshot lane that [`WriteBatch::may_give_up`] allows to be given up; `undone` are those
+    /// of its operations that were not carried out. Gives those that remove what is there of it.
+    pub fn snapshot_given_up(&mut self, group: &[WriteBatch], undone: &[FileOp]) -> Vec<FileOp> {
+        self.beside.give_up(group, undone)
+    }
+
+    /// There is no room for an operation of the log: gives the one that makes some, if there is a reserve. Asked again, it answers none.
+    pub fn give_reserve(&mut self) -> Option<FileOp> {
+        self.ahead_rests = true;
+        self.reserve.give()
     }
 
     /// The operations that end the log cleanly, so that the next start knows that nothing is torn.
@@ -224,6 +307,16 @@ impl Journal {
             self.sync(&mut ops);
         }
         ops
+    }
+
+    /// So much is free on the disk.
+    pub fn note_free(&mut self, bytes: u64) {
+        self.free = bytes;
+    }
+
+    /// Length of the next segment.
+    pub(super) fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
     }
 
     /// Bytes of log written since the start.
@@ -298,8 +391,11 @@ impl Journal {
         };
         let whole = whole_sectors((frame::HEAD_BYTES + record_bytes) as u64);
         let begun = current.end > segment::HEAD_BYTES as u64;
-        let full = current.end + whole > self.config.segment_bytes_max && begun;
-        full || current.segment.linked || (!current.segment.reusable && self.spares.any())
+        // What is written while space is short is to be cut soon.
+        let short = self.config.segment_bytes_min();
+        let bytes = if self.short { current.segment.bytes.min(short) } else { current.segment.bytes };
+        let full = current.end + whole > bytes && begun;
+        full || current.segment.linked || (!current.segment.whole && self.spares.any())
     }
 
     /// Goes on in a new segment. Its head and its name are on disk before its first frame is written, so that a
@@ -308,16 +404,18 @@ impl Journal {
         let seq = self.next.seq;
         self.next.seq += 1;
         let file = segment::file_name(seq);
-        let reusable = match self.spares.take() {
-            Some(from) => {
+        let (bytes, whole) = match self.spares.take() {
+            Some((from, bytes)) => {
                 ops.push(FileOp::Rename { from, to: file.clone() });
-                true
+                (bytes, true)
             }
             None => {
                 ops.push(FileOp::Create { file: file.clone() });
-                false
+                (self.next_bytes(), false)
             }
         };
+        self.segment_bytes = (bytes * 2).min(whole_sectors(self.config.segment_bytes_max));
+        self.ahead_rests = false;
         let nonce = Some(self.draw_nonce());
         let head = SegmentHead {
             seq,
@@ -331,8 +429,19 @@ impl Journal {
         ops.push(FileOp::Sync { file });
         ops.push(sync_data_dir());
         self.frozen.extend(self.current.map(|current| current.segment));
-        let segment = Segment { seq, nonce, highest: self.next.last.index, reusable, linked: false };
+        let segment = Segment { seq, nonce, highest: self.next.last.index, bytes, whole, linked: false };
         self.current = Some(Current { segment, end: segment::HEAD_BYTES as u64 });
+    }
+
+    /// Length of the next segment: no more than a quarter of what is free, which it would keep until it is full.
+    fn next_bytes(&self) -> u64 {
+        let shortest = self.config.segment_bytes_min();
+        let most = if self.short { shortest } else { self.free / 4 };
+        let mut bytes = self.segment_bytes;
+        while bytes > most && bytes > shortest {
+            bytes = whole_sectors(bytes / 2).max(shortest);
+        }
+        bytes
     }
 
     /// Adds a frame to the current segment; one that is too long makes the file longer.
@@ -347,7 +456,7 @@ impl Journal {
         let parts = frame::encode(head, records);
         let at = current.end;
         current.end += parts.iter().map(|part| part.len() as u64).sum::<u64>();
-        current.segment.reusable &= current.end <= self.config.segment_bytes_max;
+        current.segment.whole &= current.end <= current.segment.bytes;
         self.bytes_written += current.end - at;
         self.next.frame += 1;
         self.unsynced.insert(seq);
@@ -373,6 +482,10 @@ impl Journal {
         if let Some(upto) = marks.map(|position| position.index).chain(cut).max() {
             self.beside.remove_superfluous(upto, &mut removals);
         }
+        if self.short {
+            self.beside.thin(cut.unwrap_or_default(), &mut removals);
+            self.spares.drop_all(&mut removals);
+        }
         self.drop_segments(cut.unwrap_or_default(), &mut removals);
         if !removals.is_empty() {
             self.sync(ops);
@@ -387,8 +500,9 @@ impl Journal {
             self.frozen.pop_front();
             self.unsynced.remove(&segment.seq);
             let file = segment::file_name(segment.seq);
-            ops.push(if segment.reusable && !segment.linked && self.spares.has_room() {
-                FileOp::Rename { from: file, to: self.spares.add() }
+            let fits = segment.whole && segment.bytes == self.next_bytes() && !self.short;
+            ops.push(if fits && !segment.linked && self.spares.has_room() {
+                FileOp::Rename { from: file, to: self.spares.add(segment.bytes) }
             } else {
                 FileOp::Remove { file }
             });

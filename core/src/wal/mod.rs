@@ -14,6 +14,8 @@ mod log;
 pub mod ops;
 pub mod record;
 pub mod recover;
+mod reserve;
+pub mod restore;
 mod segment;
 mod snapshots;
 mod spares;
@@ -21,9 +23,10 @@ mod statefile;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use batch::{Durable, FileWrite, Lane, RollbackId, WriteBatch};
+pub use batch::{Durable, FileWrite, GivenUp, Lane, RollbackId, WriteBatch};
+pub use beside::is_own_directory;
 pub use command::{BATCH_PAIRS_MAX, SWEEP_KEYS_MAX};
 pub use journal::{Journal, JournalConfig};
 pub use ops::FileOp;
 pub use record::{Entry, HardState, RECORD_BYTES_MAX, Record};
-pub use recover::{Draw, Recovery, RecoveryError, recover};
+pub use recover::{Draw, Recovery, RecoveryError, recover, tells_of_use};

@@ -15,13 +15,15 @@ use crate::ids::NodeId;
 use crate::position::{Epoch, Index, Position};
 use crate::recovered::Recovered;
 use crate::snapshot::{SnapshotMeta, index_of_file_name};
-use crate::wal::beside::{Beside, rollback_of, snapshot_name, sync_data_dir};
+use crate::wal::beside::{Beside, is_unfinished_snapshot, rollback_of, snapshot_name, sync_data_dir};
 use crate::wal::chain::{self, Chain, Fault, Resolution, SegmentFile};
-use crate::wal::frame::{self, FrameHead, Kind, whole_sectors};
+use crate::wal::frame::{self, FrameHead, Kind};
 use crate::wal::journal::{Current, Journal, JournalConfig, Next, Segment};
 use crate::wal::log::Log;
 use crate::wal::ops::FileOp;
 use crate::wal::record::{HardState, Record};
+use crate::wal::reserve;
+use crate::wal::restore;
 use crate::wal::segment::{self, SegmentHead};
 use crate::wal::snapshots::{self, Choice};
 use crate::wal::spares::Spares;
@@ -69,6 +71,9 @@ pub enum RecoveryError<E> {
         /// The snapshot's index.
         snapshot: Index,
     },
+    /// A restore into the directory broke off.
+    #[error("a restore into it was begun and is not finished: run `synap restore` again, or empty the directory")]
+    UnfinishedRestore,
     /// Another format version.
     #[error(
         "{file} has format version {version}, which is not known here: start the version of synap that wrote it"
@@ -102,6 +107,9 @@ pub fn recover<E>(
     mut read: impl FnMut(&str) -> Result<Bytes, E>,
 ) -> Result<Recovery, RecoveryError<E>> {
     let directory = Directory::of(names);
+    if directory.is_being_restored {
+        return Err(RecoveryError::UnfinishedRestore);
+    }
     let kept_state = if directory.keeps_state { Some(kept_state(&mut read)?) } else { None };
     let mut files = Vec::with_capacity(directory.segments.len());
     for seq in directory.segments.iter().copied() {
@@ -114,7 +122,17 @@ pub fn recover<E>(
     let snapshots: Vec<Index> = directory.snapshots.iter().copied().collect();
     let choice = snapshots::choose(&chain.log, &snapshots, &mut read)?;
     let state = hard_state(kept_state, &chain.log, &choice, drawn(config, draw));
+    if let (None, Some(index)) = (state, choice.damaged.first()) {
+        let what = "the snapshot does not load, and nothing else is here that the node could start from".into();
+        return Err(RecoveryError::Damaged { file: snapshot_name(*index), at: 0, what });
+    }
     Ok(Restart { config, directory, chain, choice, draw, kept_state, state }.finish())
+}
+
+/// Whether this file is one of those that a node leaves beside its log: where there is no log, it was taken away.
+pub fn tells_of_use(name: &str) -> bool {
+    let damaged = name.strip_suffix(".damaged").is_some_and(|file| index_of_file_name(file).is_some());
+    damaged || rollback_of(name).is_some()
 }
 
 /// Who the node is if the directory does not say so.
@@ -184,6 +202,8 @@ struct Directory {
     leftovers: Vec<String>,
     /// The hard state has a file of its own.
     keeps_state: bool,
+    /// A restore has begun here and is not finished.
+    is_being_restored: bool,
     /// No segment has this number or a higher one.
     next_segment: u64,
     /// No spare has this number or a higher one.
@@ -215,7 +235,9 @@ impl Directory {
             self.next_spare = self.next_spare.max(number.saturating_add(1));
         } else if name == statefile::FILE {
             self.keeps_state = true;
-        } else if name == statefile::TEMPORARY || is_unfinished(name) {
+        } else if name == restore::MARK {
+            self.is_being_restored = true;
+        } else if name == statefile::TEMPORARY || name == reserve::FILE || is_unfinished(name) {
             self.leftovers.push(name.into());
         }
     }
@@ -223,7 +245,8 @@ impl Directory {
 
 /// Whether a file was being made under this name.
 fn is_unfinished(name: &str) -> bool {
-    ["wal-", "spare-", "snapshot-"].iter().any(|kind| segment::number_in(name, kind, ".tmp").is_some())
+    is_unfinished_snapshot(name)
+        || ["wal-", "spare-"].iter().any(|kind| segment::number_in(name, kind, ".tmp").is_some())
 }
 
 /// All that was found, from which the node and its journal are to be made.
@@ -316,7 +339,14 @@ impl Restart {
         parts.extend(frame::encode(frame, records));
         let end = parts.iter().map(|part| part.len() as u64).sum();
         repairs.extend(make_whole(next.seq, parts));
-        let segment = Segment { seq: next.seq, nonce, highest: next.last.index, reusable: false, linked: false };
+        let segment = Segment {
+            seq: next.seq,
+            nonce,
+            highest: next.last.index,
+            bytes: journal.segment_bytes(),
+            whole: false,
+            linked: false,
+        };
         let next = Next { seq: next.seq + 1, frame: first + 1, synced: first + 1, last: next.last };
         journal.with_segments(self.frozen(), Current { segment, end }, next)
     }
@@ -329,12 +359,12 @@ impl Restart {
     }
 
     fn frozen(&self) -> VecDeque<Segment> {
-        let length = whole_sectors(self.config.segment_bytes_max);
         let segment = |segment: &chain::Linked| Segment {
             seq: segment.seq,
             nonce: segment.head.nonce,
             highest: segment.highest,
-            reusable: segment.length == length,
+            bytes: segment.length,
+            whole: self.config.is_segment_length(segment.length),
             linked: self.directory.linked.contains(&segment.seq),
         };
         self.chain.segments.iter().map(segment).collect()

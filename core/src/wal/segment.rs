@@ -12,7 +12,10 @@ use crate::position::Position;
 use crate::wal::frame::Tag;
 
 /// Version of all that stands in a segment that is begun now.
-pub(super) const FORMAT_VERSION: u16 = 3;
+pub(super) const FORMAT_VERSION: u16 = 4;
+
+/// Read, too: its commands have no conditions but those of sets.
+const FORMAT_VERSION_3: u16 = 3;
 
 /// Read, too: its reigns have no spread.
 const FORMAT_VERSION_2: u16 = 2;
@@ -88,7 +91,7 @@ impl SegmentHead {
         }
         let mut reader = Reader::new(front.get(MAGIC.len()..).unwrap_or_default());
         match reader.u16() {
-            Ok(version @ (FORMAT_VERSION | FORMAT_VERSION_2 | FORMAT_VERSION_1)) => {
+            Ok(version @ (FORMAT_VERSION | FORMAT_VERSION_3 | FORMAT_VERSION_2 | FORMAT_VERSION_1)) => {
                 Self::fields(fields, version != FORMAT_VERSION_1).ok_or(HeadFault::Broken)
             }
             Ok(version) => Err(HeadFault::Version(version)),

@@ -22,10 +22,18 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// The spares.
 #[derive(Clone, Debug)]
 pub(super) struct Spares {
-    /// Numbers of those that are ready.
-    ready: Vec<u64>,
-    making: Option<u64>,
+    /// Those that are ready.
+    ready: Vec<Spare>,
+    making: Option<Spare>,
     next: u64,
+}
+
+/// A file that can become a segment.
+#[derive(Clone, Copy, Debug)]
+struct Spare {
+    number: u64,
+    /// Its length, all of it written.
+    bytes: u64,
 }
 
 impl Spares {
@@ -42,15 +50,15 @@ impl Spares {
         self.ready.len() < SPARES_MAX
     }
 
-    /// Takes one: the name of its file.
-    pub(super) fn take(&mut self) -> Option<String> {
-        self.ready.pop().map(spare_name)
+    /// Takes one: the name of its file, and its length.
+    pub(super) fn take(&mut self) -> Option<(String, u64)> {
+        self.ready.pop().map(|spare| (spare_name(spare.number), spare.bytes))
     }
 
-    /// Takes in an old segment: the name that it is to have.
-    pub(super) fn add(&mut self) -> String {
+    /// Takes in an old segment of this length: the name that it is to have.
+    pub(super) fn add(&mut self, bytes: u64) -> String {
         let number = self.number();
-        self.ready.push(number);
+        self.ready.push(Spare { number, bytes });
         spare_name(number)
     }
 
@@ -59,14 +67,25 @@ impl Spares {
         if self.any() || self.making.is_some() {
             return None;
         }
-        let number = self.number();
-        self.making = Some(number);
-        Some(write_out(number, whole_sectors(bytes)))
+        let spare = Spare { number: self.number(), bytes: whole_sectors(bytes) };
+        self.making = Some(spare);
+        Some(write_out(spare))
     }
 
     /// The operations of [`Spares::make`] are carried out.
     pub(super) fn made(&mut self) {
         self.ready.extend(self.making.take());
+    }
+
+    /// There was no room for those operations: what is there of it goes.
+    pub(super) fn give_up(&mut self) -> Vec<FileOp> {
+        let half = self.making.take().map(|spare| FileOp::Remove { file: spare_temporary_name(spare.number) });
+        half.into_iter().collect()
+    }
+
+    /// Space is short: those that are ready go.
+    pub(super) fn drop_all(&mut self, ops: &mut Vec<FileOp>) {
+        ops.extend(self.ready.drain(..).map(|spare| FileOp::Remove { file: spare_name(spare.number) }));
     }
 
     fn number(&mut self) -> u64 {
@@ -75,15 +94,21 @@ impl Spares {
     }
 }
 
-fn write_out(number: u64, bytes: u64) -> Vec<FileOp> {
-    let file = spare_temporary_name(number);
-    let mut ops = Vec::from([FileOp::Create { file: file.clone() }]);
-    for at in (0..bytes).step_by(STEP_BYTES) {
-        ops.push(FileOp::Write { file: file.clone(), at, parts: zeros(bytes - at) });
-        ops.push(FileOp::Sync { file: file.clone() });
-    }
-    ops.push(FileOp::Rename { from: file, to: spare_name(number) });
+fn write_out(spare: Spare) -> Vec<FileOp> {
+    let file = spare_temporary_name(spare.number);
+    let mut ops = fill(&file, spare.bytes);
+    ops.push(FileOp::Rename { from: file, to: spare_name(spare.number) });
     ops.push(sync_data_dir());
+    ops
+}
+
+/// Makes a file of so many bytes that take their room on the disk.
+pub(super) fn fill(file: &str, bytes: u64) -> Vec<FileOp> {
+    let mut ops = Vec::from([FileOp::Create { file: file.into() }]);
+    for at in (0..bytes).step_by(STEP_BYTES) {
+        ops.push(FileOp::Write { file: file.into(), at, parts: zeros(bytes - at) });
+        ops.push(FileOp::Sync { file: file.into() });
+    }
     ops
 }
 

@@ -161,12 +161,12 @@ fn messages() -> Vec<Message> {
 }
 
 #[test]
-fn messages_are_those_of_version_3() {
-    assert_eq!(PROTOCOL_VERSION, 3, "another version has golden files of its own");
+fn messages_are_those_of_version_4() {
+    assert_eq!(PROTOCOL_VERSION, 4, "another version has golden files of its own");
     let messages = messages();
     let lines: Vec<(String, Vec<u8>)> =
         messages.iter().map(|message| (name(message).into(), encode(message).concat())).collect();
-    let golden = golden::compare("wire-v3.hex", "Every message as one frame: its name, its bytes.", &lines);
+    let golden = golden::compare("wire-v4.hex", "Every message as one frame: its name, its bytes.", &lines);
     for (bytes, message) in golden.into_iter().zip(&messages) {
         let decoded = decode(&mut BytesMut::from(&bytes[..]), FRAME_BYTES_MAX);
         assert_eq!(decoded.as_ref(), Ok(&Some(message.clone())), "{}", name(message));

@@ -13,15 +13,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use synap_core::command::Outcome;
 use synap_core::config::{FailoverMode, FsyncMode, RoleHint, SnapshotPolicy};
-use synap_core::ids::{LinkId, NodeId};
+use synap_core::ids::{ClusterId, LinkId, NodeId};
 use synap_core::input::{Input, LinkChange, LinkLoss};
 use synap_core::message::Message;
 use synap_core::node::Node;
 use synap_core::output::{LinkAction, Output, Reply, Written};
 use synap_core::planted::Planted;
 use synap_core::recovered::Recovered;
+use synap_core::snapshot::SnapshotReader;
+use synap_core::snapshot::restore::{Order, restore};
 use synap_core::time::{Now, Time, WallMs};
 use synap_core::version::Version;
+use synap_core::wal::restore::files as restored_files;
 use synap_core::wal::{Draw, JournalConfig, Lane, recover};
 
 use asking::set;
@@ -105,6 +108,7 @@ impl Cluster {
         let journal_config = JournalConfig {
             wal: !server.logless,
             segment_bytes_max: 64 << 10,
+            reserve_bytes: 0,
             fsync: FsyncMode::Always,
             tail_bytes_max,
             planted: self.planted,
@@ -126,6 +130,9 @@ impl Cluster {
         let mut config = config(number, server.role, tail_bytes_max, mode, self.addresses);
         if server.never_syncs {
             config.fsync = FsyncMode::Never;
+        }
+        if let Some(master) = server.follows {
+            config.master_address = Some(format!("n{master}:{}", network::PORT));
         }
         config.priority = server.priority;
         config.heartbeat_interval = server.heartbeat;
@@ -263,11 +270,32 @@ impl Cluster {
         }
     }
 
+    /// A restore of another node's newest snapshot: into a cluster of this id, or into the snapshot's own.
+    pub(crate) fn restore_as(&mut self, number: u32, from: u32, cluster: Option<u128>) {
+        self.restore(number, from);
+        let now = self.now(number).wall;
+        let Some(server) = self.servers.get_mut(&number) else { return };
+        let node = NodeId(u128::from(number + 100 * server.wiped));
+        let Some((_, file)) = server.files.pop_first() else { return };
+        let (meta, store) = SnapshotReader::read(Bytes::from(file)).expect("a good snapshot");
+        let order = Order { node, cluster: cluster.map(ClusterId), spread: 0x1234_5678, now };
+        for op in restored_files(restore(&meta, store, order), 1 << 18) {
+            server.apply(&op);
+        }
+    }
+
     /// Its data directory is a copy of another node's.
     pub(crate) fn copy(&mut self, number: u32, from: u32) {
         let files = self.servers.get(&from).map(|server| server.files.clone()).unwrap_or_default();
         if let Some(server) = self.servers.get_mut(&number) {
             server.files = files;
+        }
+    }
+
+    /// Where it looks for a master, from its next start on.
+    pub(crate) fn configure_master(&mut self, number: u32, master: Option<u32>) {
+        if let Some(server) = self.servers.get_mut(&number) {
+            server.follows = master.or(server.follows);
         }
     }
 

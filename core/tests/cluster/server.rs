@@ -41,6 +41,8 @@ pub(super) struct Server {
     pub(super) logless: bool,
     pub(super) priority: u32,
     pub(super) heartbeat: Duration,
+    /// Where it is configured to look for a master, if not at the first node.
+    pub(super) follows: Option<u32>,
     /// Is configured with `failover.mode: manual`, whatever the others are.
     pub(super) manual: bool,
     /// Snapshots it keeps, from its next start on; none: as many as a node without a policy.
@@ -81,6 +83,7 @@ impl Server {
             logless: false,
             priority: 100,
             heartbeat: Duration::from_secs(1),
+            follows: None,
             manual: false,
             max_snapshots: None,
             spoilt: None,
@@ -160,6 +163,7 @@ pub(super) fn config(
         write_concern: Concern::Quorum,
         tail_bytes_max,
         uncommitted_bytes_max: 64 << 20,
+        disk_margin: 0,
         failover_mode,
         election_timeout: Duration::from_secs(2),
         disk_timeout: None,

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, LOCATION};
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use hyper::{Method, Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::exit::{Exit, Failed};
 use crate::config::address::{self, HostPort};
+use crate::exchange::exchange;
 
 /// Redirects followed for one request.
 const REDIRECTS_MAX: usize = 5;
@@ -23,12 +24,53 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_PORT: u16 = 15500;
 
+/// How long each of several servers may take to answer at all, before the next is asked.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Which server a command talks to.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Target {
-    /// A server of the cluster: http://HOST:PORT
-    #[arg(long, env = "SYNAP_URL", default_value = "http://127.0.0.1:15500", global = true)]
-    pub(super) url: String,
+    /// Servers of the cluster, http://HOST:PORT[,..]: the first one that answers is asked
+    #[arg(
+        long = "url",
+        value_name = "URL",
+        env = "SYNAP_URL",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:15500",
+        global = true
+    )]
+    pub(super) urls: Vec<String>,
+}
+
+impl Target {
+    /// The first server that answers, in the order given. One alone is not asked beforehand: it answers the command, or does not.
+    pub(super) async fn any(&self) -> Result<Client, Failed> {
+        let clients: Vec<Client> =
+            self.urls.iter().map(|url| Client::new(url.trim())).collect::<Result<_, _>>()?;
+        if let [only] = &clients[..] {
+            return Ok(only.clone());
+        }
+        let mut why = Vec::new();
+        for client in clients {
+            match tokio::time::timeout(PROBE_TIMEOUT, client.send(&Asked::get("/livez"))).await {
+                Ok(Ok(_)) => return Ok(client),
+                Ok(Err(failed)) => why.push(failed.message),
+                Err(_) => why.push(format!("{client}: no answer within {} s", PROBE_TIMEOUT.as_secs())),
+            }
+        }
+        Err(Failed::running(format!("no server answers:\n{}", why.join("\n"))))
+    }
+
+    /// The one server that is named, for what concerns that node and no other.
+    pub(super) fn one(&self) -> Result<Client, Failed> {
+        match &self.urls[..] {
+            [url] => Client::new(url.trim()),
+            urls => {
+                let message = format!("this concerns one node, and {} are named: give one --url", urls.len());
+                Err(Failed::new(Exit::Usage, message))
+            }
+        }
+    }
 }
 
 /// Talks to one server.
@@ -45,6 +87,9 @@ pub(super) struct Asked {
     /// Path and query.
     path: String,
     body: Option<(&'static str, Bytes)>,
+    condition: Option<(HeaderName, String)>,
+    /// How long the answer may take.
+    patience: Duration,
 }
 
 /// What a server said.
@@ -59,25 +104,40 @@ pub(super) struct Answer {
 
 impl Asked {
     pub(super) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: None }
+        Self { method: Method::GET, path: path.into(), body: None, condition: None, patience: ANSWER_TIMEOUT }
     }
 
     pub(super) fn head(path: impl Into<String>) -> Self {
-        Self { method: Method::HEAD, path: path.into(), body: None }
+        Self { method: Method::HEAD, ..Self::get(path) }
     }
 
     pub(super) fn delete(path: impl Into<String>) -> Self {
-        Self { method: Method::DELETE, path: path.into(), body: None }
+        Self { method: Method::DELETE, ..Self::get(path) }
     }
 
-    pub(super) fn post(path: impl Into<String>, body: &Value) -> Self {
-        let body = Some(("application/json", Bytes::from(body.to_string())));
-        Self { method: Method::POST, path: path.into(), body }
+    /// With a JSON body; one that JSON cannot say is empty, which the server refuses.
+    pub(super) fn post(path: impl Into<String>, body: &impl Serialize) -> Self {
+        let body = Some(("application/json", Bytes::from(serde_json::to_vec(body).unwrap_or_default())));
+        Self { method: Method::POST, body, ..Self::get(path) }
+    }
+
+    /// The server may take this long for what is asked, and a little for the way.
+    pub(super) fn taking(self, time: Duration) -> Self {
+        Self { patience: ANSWER_TIMEOUT + time, ..self }
     }
 
     pub(super) fn put(path: impl Into<String>, bytes: Bytes) -> Self {
         let body = Some(("application/octet-stream", bytes));
-        Self { method: Method::PUT, path: path.into(), body }
+        Self { method: Method::PUT, body, ..Self::get(path) }
+    }
+
+    /// The same, to be done only where the key has this version; 0: where it is absent.
+    pub(super) fn if_version(mut self, version: u64) -> Self {
+        self.condition = Some(match version {
+            0 => (IF_NONE_MATCH, "*".to_owned()),
+            version => (IF_MATCH, format!("\"{version}\"")),
+        });
+        self
     }
 }
 
@@ -122,6 +182,9 @@ impl Client {
         if let Some((content_type, _)) = &asked.body {
             request = request.header(CONTENT_TYPE, *content_type);
         }
+        if let Some((name, value)) = &asked.condition {
+            request = request.header(name, value);
+        }
         let body = asked.body.as_ref().map(|(_, bytes)| bytes.clone()).unwrap_or_default();
         let request = request.body(Full::new(body)).map_err(|error| wrong(&error))?;
 
@@ -131,10 +194,13 @@ impl Client {
             Ok(Err(error)) => return Err(wrong(&error)),
             Err(_) => return Err(wrong(&format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()))),
         };
-        match tokio::time::timeout(ANSWER_TIMEOUT, over(stream, request)).await {
-            Ok(Ok((status, headers, body))) => Ok(Answer { status, headers, body, from: self.clone() }),
+        match tokio::time::timeout(asked.patience, exchange(stream, request, ANSWER_BYTES_MAX)).await {
+            Ok(Ok(response)) => {
+                let (head, body) = response.into_parts();
+                Ok(Answer { status: head.status, headers: head.headers, body, from: self.clone() })
+            }
             Ok(Err(error)) => Err(wrong(&error)),
-            Err(_) => Err(wrong(&format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))),
+            Err(_) => Err(wrong(&format!("no answer within {} s", asked.patience.as_secs()))),
         }
     }
 
@@ -148,7 +214,8 @@ impl Client {
         }
     }
 
-    fn authority(&self) -> String {
+    /// `HOST:PORT`.
+    pub(super) fn authority(&self) -> String {
         address::join(&self.host, self.port)
     }
 }
@@ -218,25 +285,6 @@ pub(super) fn escape(key: &[u8]) -> String {
 /// All but RFC 3986's unreserved characters.
 const PATH_ESCAPES: &percent_encoding::AsciiSet =
     &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-type Parts = (StatusCode, HeaderMap, Bytes);
-
-async fn over(
-    stream: TcpStream,
-    request: Request<Full<Bytes>>,
-) -> Result<Parts, Box<dyn std::error::Error + Send + Sync>> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // The connection ends with the exchange; what goes wrong with it is told by the exchange.
-    let connection = tokio::spawn(connection);
-    let exchange = async {
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
-        Ok((head.status, head.headers, body))
-    };
-    let outcome = exchange.await;
-    connection.abort();
-    outcome
-}
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,10 @@ pub enum Exit {
     Usage,
     /// 4: what was asked for is not there.
     NotFound,
+    /// 65: the data is of another version of the program.
+    Version,
+    /// 66: a data directory that was used holds no data any more.
+    Emptied,
     /// 74: corruption, or the disk failed.
     Data,
     /// 75: another process is in the way; trying again later can help.
@@ -44,6 +48,8 @@ impl Exit {
             Self::Failure => 1,
             Self::Usage => 2,
             Self::NotFound => 4,
+            Self::Version => 65,
+            Self::Emptied => 66,
             Self::Data => 74,
             Self::Temporary => 75,
             Self::Configuration => 78,

@@ -1,10 +1,12 @@
 //! `synap switchover`, `synap pause` and `synap resume`: what an operator does to a cluster that replaces its master by
 //! itself.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::{Asked, Client, Target};
+use super::client::{Asked, Target};
 use super::cluster::{number, status_of, text};
 use super::confirm::confirm;
 use super::exit::{Exit, Outcome};
@@ -17,7 +19,7 @@ pub(super) struct Switchover {
     #[arg(long, value_name = "NODE")]
     to: Option<String>,
     /// How long new writes may wait before it is given up
-    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=20_000))]
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     timeout_ms: u64,
     /// Do not ask for confirmation
     #[arg(long, short)]
@@ -48,7 +50,7 @@ pub(super) struct Resume {
 
 /// Hands the mastership over.
 pub(super) async fn switchover(asked: Switchover) -> Outcome {
-    let client = Client::new(&asked.target.url)?;
+    let client = asked.target.any().await?;
     if !asked.yes {
         let status = status_of(&client).await?;
         confirm(&switchover_consequences(&status, &asked), "Switch over?")?;
@@ -57,7 +59,8 @@ pub(super) async fn switchover(asked: Switchover) -> Outcome {
     if let Some(to) = &asked.to {
         body["to"] = json!(to);
     }
-    let done = client.json(&Asked::post("/replication/switchover", &body)).await?;
+    let asked_for = Asked::post("/replication/switchover", &body).taking(Duration::from_millis(asked.timeout_ms));
+    let done = client.json(&asked_for).await?;
     let leader = text(&done, "/leader/http").unwrap_or("another node");
     let epoch = number(&done, "/epoch").unwrap_or_default();
     out::line(format!("the master is at {leader} now, in epoch {epoch}; nothing was lost"))?;
@@ -66,7 +69,7 @@ pub(super) async fn switchover(asked: Switchover) -> Outcome {
 
 /// Keeps replicas from campaigning by themselves.
 pub(super) async fn pause(asked: Pause) -> Outcome {
-    let client = Client::new(&asked.target.url)?;
+    let client = asked.target.any().await?;
     if !asked.yes {
         confirm(&pause_consequences(asked.ttl_secs), "Pause?")?;
     }
@@ -77,7 +80,7 @@ pub(super) async fn pause(asked: Pause) -> Outcome {
 
 /// Ends a pause.
 pub(super) async fn resume(asked: Resume) -> Outcome {
-    let client = Client::new(&asked.target.url)?;
+    let client = asked.target.any().await?;
     client.json(&Asked::post("/replication/resume", &json!({}))).await?;
     out::line("replicas campaign by themselves again")?;
     Ok(Exit::Good)
@@ -107,8 +110,12 @@ mod tests {
 
     #[test]
     fn the_consequences_are_named() {
-        let asked =
-            Switchover { to: Some("n2".into()), timeout_ms: 900, yes: false, target: Target { url: "a".into() } };
+        let asked = Switchover {
+            to: Some("n2".into()),
+            timeout_ms: 900,
+            yes: false,
+            target: Target { urls: vec!["a".into()] },
+        };
         let said = switchover_consequences(&json!({ "leader": { "http": "n1:15500" } }), &asked);
         assert!(said.starts_with("n1:15500 hands the mastership over to n2"), "{said}");
         assert!(said.contains("at most 900 ms") && said.contains("Nothing is lost"), "{said}");

@@ -3,9 +3,11 @@
 use std::io::{IsTerminal, Read};
 
 use clap::Args;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::client::{Answer, Asked, Client, Target, escape};
+use super::client::{Answer, Asked, Target, escape};
 use super::exit::{Exit, Failed, Outcome};
 use super::out;
 
@@ -13,6 +15,7 @@ use super::out;
 #[derive(Args, Debug)]
 pub(super) struct Get {
     /// The key
+    #[arg(allow_negative_numbers = true)]
     key: String,
     /// Print the value's bytes alone, without quotes and without a line's end
     #[arg(long)]
@@ -25,8 +28,10 @@ pub(super) struct Get {
 #[derive(Args, Debug)]
 pub(super) struct Set {
     /// The key
+    #[arg(allow_negative_numbers = true)]
     key: String,
     /// The value; `-` reads it from standard input
+    #[arg(allow_negative_numbers = true)]
     value: String,
     /// Store the value as JSON rather than as text
     #[arg(long)]
@@ -44,10 +49,24 @@ pub(super) struct Set {
     write: Write,
 }
 
+/// What is added to.
+#[derive(Args, Debug)]
+pub(super) struct Incr {
+    /// The key; an absent one counts as 0
+    #[arg(allow_negative_numbers = true)]
+    key: String,
+    /// What to add; may be negative
+    #[arg(default_value_t = 1, allow_negative_numbers = true)]
+    amount: i64,
+    #[command(flatten)]
+    write: Write,
+}
+
 /// What is removed.
 #[derive(Args, Debug)]
 pub(super) struct Del {
     /// The key
+    #[arg(allow_negative_numbers = true)]
     key: String,
     #[command(flatten)]
     write: Write,
@@ -65,7 +84,7 @@ struct Write {
 
 /// Prints the value as JSON; exit code 4 if the key is absent.
 pub(super) async fn get(asked: Get) -> Outcome {
-    let client = Client::new(&asked.target.url)?;
+    let client = asked.target.any().await?;
     let route = if asked.raw { "raw" } else { "get" };
     let answer =
         client.send(&Asked::get(format!("/kv/{route}/{}", escape(asked.key.as_bytes())))).await?.good()?;
@@ -84,18 +103,26 @@ pub(super) async fn get(asked: Get) -> Outcome {
     Ok(Exit::Good)
 }
 
+/// What goes out; only what was asked for is named.
+#[derive(Serialize)]
+struct SetBody<'a> {
+    key: &'a str,
+    value: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    nx: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    xx: bool,
+}
+
 /// Prints where the write stands and on how many disks it is known to be.
 pub(super) async fn set(asked: Set) -> Outcome {
-    let client = Client::new(&asked.write.target.url)?;
+    let client = asked.write.target.any().await?;
     let path = asked.write.path("/kv/set".to_owned());
-    let body = json!({
-        "key": asked.key,
-        "value": value(&asked)?,
-        "ttl": asked.ttl,
-        "nx": asked.nx,
-        "xx": asked.xx,
-    });
-    let answer = client.json(&Asked::post(path, &without_nothing(body))).await?;
+    let value = value(&asked)?;
+    let body = SetBody { key: &asked.key, value: &value, ttl: asked.ttl, nx: asked.nx, xx: asked.xx };
+    let answer = client.json(&Asked::post(path, &body)).await?;
     if answer.get("written") == Some(&Value::Bool(false)) {
         let why = if asked.nx { "the key is there already" } else { "the key is absent" };
         return Err(Failed::running(format!("not written: {why}")));
@@ -104,9 +131,19 @@ pub(super) async fn set(asked: Set) -> Outcome {
     Ok(Exit::Good)
 }
 
+/// Prints the number that the key holds now.
+pub(super) async fn incr(asked: Incr) -> Outcome {
+    let client = asked.write.target.any().await?;
+    let path = asked.write.path(format!("/kv/incr/{}", escape(asked.key.as_bytes())));
+    let answer = client.json(&Asked::post(path, &json!({ "amount": asked.amount }))).await?;
+    let number = answer.get("value").and_then(Value::as_i64);
+    out::line(number.ok_or_else(|| Failed::running(format!("{client} tells no number")))?)?;
+    Ok(Exit::Good)
+}
+
 /// Exit code 4 if there was nothing to remove.
 pub(super) async fn del(asked: Del) -> Outcome {
-    let client = Client::new(&asked.write.target.url)?;
+    let client = asked.write.target.any().await?;
     let path = asked.write.path(format!("/kv/del/{}", escape(asked.key.as_bytes())));
     let answer = client.json(&Asked::delete(path)).await?;
     if answer.get("deleted") == Some(&Value::Bool(false)) {
@@ -125,7 +162,7 @@ impl Write {
     }
 }
 
-fn value(asked: &Set) -> Result<Value, Failed> {
+fn value(asked: &Set) -> Result<Box<RawValue>, Failed> {
     let text = match asked.value.as_str() {
         "-" => {
             let mut text = String::new();
@@ -135,23 +172,9 @@ fn value(asked: &Set) -> Result<Value, Failed> {
         }
         text => text.to_owned(),
     };
-    if !asked.json {
-        return Ok(Value::String(text));
-    }
-    serde_json::from_str(&text).map_err(|error| Failed::new(Exit::Usage, format!("VALUE is no JSON: {error}")))
-}
-
-/// A request names only what was asked for.
-fn without_nothing(body: Value) -> Value {
-    match body {
-        Value::Object(fields) => {
-            // A value that is stored may well be null or false.
-            let said =
-                |name: &str, value: &Value| name == "value" || !matches!(value, Value::Null | Value::Bool(false));
-            Value::Object(fields.into_iter().filter(|(name, value)| said(name, value)).collect())
-        }
-        other => other,
-    }
+    // JSON goes out as it was given: to read its numbers would round them.
+    let json = if asked.json { text } else { Value::String(text).to_string() };
+    RawValue::from_string(json).map_err(|error| Failed::new(Exit::Usage, format!("VALUE is no JSON: {error}")))
 }
 
 fn written(answer: &Value) -> String {

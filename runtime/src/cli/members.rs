@@ -1,5 +1,7 @@
 //! `synap members`: who belongs to the cluster, who votes, and how much each is wanted as master.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -7,7 +9,8 @@ use super::client::{Asked, Client, Target};
 use super::cluster::{number, status_of, text};
 use super::confirm::confirm;
 use super::exit::{Exit, Failed, Outcome};
-use super::{out, table};
+use super::table::{Cell, Tone};
+use super::{out, table, words};
 
 /// What is shown or changed.
 #[derive(Args, Debug)]
@@ -70,19 +73,24 @@ enum Wish {
 
 const HEAD: [&str; 7] = ["NODE", "ID", "VOTER", "PRIORITY", "CONNECTED", "LAG", "MAY LEAD"];
 
+/// Of an id as tables show it. As many are enough to name a node.
+const ID_DIGITS: usize = 8;
+
 /// Shows the members, after the change if one is asked for.
 pub(super) async fn run(asked: Members) -> Outcome {
-    let client = Client::new(&asked.target.url)?;
+    let client = asked.target.any().await?;
     if let Some(change) = &asked.change {
+        let (members, _) = ask_who_knows(&client).await?;
+        change.nodes().into_iter().try_for_each(|name| names_one(&members, name))?;
         if let Some(consequences) = change.consequences() {
             confirm(&consequences, "Go on?")?;
         }
         client.json(&Asked::post("/replication/members", &change.body())).await?;
     }
     let (members, known_by) = ask_who_knows(&client).await?;
-    let mut rows: Vec<Vec<String>> =
-        members.pointer("/members").and_then(Value::as_array).into_iter().flatten().map(row).collect();
-    rows.sort();
+    let mut listed: Vec<&Value> = all(&members).collect();
+    listed.sort_by_key(|member| (text(member, "/node_name"), text(member, "/node_id")));
+    let rows: Vec<Vec<Cell>> = listed.into_iter().map(row).collect();
     out::text(table::layout(&HEAD, &rows))?;
     if let Some(only) = known_by {
         out::line(format!("no master answers: this is what {only} knows of the others"))?;
@@ -108,6 +116,47 @@ async fn ask_who_knows(client: &Client) -> Result<(Value, Option<String>), Faile
     Ok((client.json(&asked).await?, Some(name)))
 }
 
+fn all(members: &Value) -> impl Iterator<Item = &Value> {
+    members.pointer("/members").and_then(Value::as_array).into_iter().flatten()
+}
+
+/// Refuses a name that several members have, with what tells them apart.
+fn names_one(members: &Value, name: &str) -> Result<(), Failed> {
+    let called: Vec<&Value> = all(members).filter(|member| text(member, "/node_name") == Some(name)).collect();
+    let is_id = all(members).any(|member| text(member, "/node_id") == Some(name));
+    if called.len() < 2 || is_id {
+        return Ok(());
+    }
+    let lines = called.iter().map(|member| {
+        let vote = if is_true(member, "/voter") { "voter" } else { "no voter" };
+        let lives = match member.pointer("/connected") {
+            Some(Value::Bool(true)) => ", connected",
+            Some(Value::Bool(false)) => ", not connected",
+            _ => "",
+        };
+        let since = silence(member).map(|since| format!(" for {since}")).unwrap_or_default();
+        let at = text(member, "/http").filter(|at| !at.is_empty()).unwrap_or("no known address");
+        format!("\n  {}  {vote}{lives}{since}, {at}", text(member, "/node_id").unwrap_or("-"))
+    });
+    let message = format!(
+        "{} members are called {name}: use an id, or its first {ID_DIGITS} digits. Nothing was changed.{}",
+        called.len(),
+        lines.collect::<String>()
+    );
+    Err(Failed::running(message))
+}
+
+fn is_true(member: &Value, pointer: &str) -> bool {
+    member.pointer(pointer) == Some(&Value::Bool(true))
+}
+
+/// For how long a member that is not connected has not been heard from, if that is known.
+fn silence(member: &Value) -> Option<String> {
+    let ms = number(member, "/last_contact_ms")
+        .filter(|_| member.pointer("/connected") == Some(&Value::Bool(false)))?;
+    Some(words::length(Duration::from_millis(ms)))
+}
+
 fn armed_line(members: &Value) -> String {
     let armed = members.pointer("/armed") == Some(&Value::Bool(true));
     let state = if armed { "armed" } else { "not armed" };
@@ -118,6 +167,14 @@ fn armed_line(members: &Value) -> String {
 }
 
 impl Change {
+    /// Whom it names.
+    fn nodes(&self) -> Vec<&str> {
+        match self {
+            Self::Add { node, .. } | Self::Remove { node, .. } | Self::Priority { node, .. } => vec![node],
+            Self::Replace { node, by, .. } => vec![node, by],
+        }
+    }
+
     fn body(&self) -> Value {
         match self {
             Self::Add { node, yes: _ } => json!({ "action": "add", "node": node }),
@@ -172,20 +229,30 @@ impl Wish {
     }
 }
 
-fn row(member: &Value) -> Vec<String> {
-    let yes = |name: &str| if member.pointer(name) == Some(&Value::Bool(true)) { "yes" } else { "no" }.to_owned();
-    let may_lead = match text(member, "/why_not") {
-        Some(why) => format!("no: {why}"),
-        None => yes("/eligible"),
+fn row(member: &Value) -> Vec<Cell> {
+    let yes = |pointer: &str| match member.pointer(pointer) {
+        Some(Value::Bool(true)) => "yes",
+        Some(Value::Bool(false)) => "no",
+        _ => "-",
     };
+    let may_lead = match (member.pointer("/eligible"), text(member, "/why_not")) {
+        (Some(Value::Bool(false)), Some(why)) => format!("no: {why}"),
+        _ => yes("/eligible").to_owned(),
+    };
+    let connected = match (yes("/connected"), silence(member)) {
+        ("yes", _) => Cell::new("yes", Tone::Good),
+        ("no", Some(since)) => Cell::new(format!("no, for {since}"), Tone::Bad),
+        (word, _) => Cell::new(word, if word == "no" { Tone::Bad } else { Tone::Plain }),
+    };
+    let id = text(member, "/node_id").unwrap_or("-");
     vec![
-        text(member, "/node_name").unwrap_or("-").to_owned(),
-        text(member, "/node_id").unwrap_or("-").to_owned(),
-        yes("/voter"),
-        number(member, "/priority").map_or_else(|| "-".to_owned(), |priority| priority.to_string()),
-        yes("/connected"),
-        lag(member).unwrap_or_else(|| "-".to_owned()),
-        may_lead,
+        text(member, "/node_name").unwrap_or("-").into(),
+        id.get(..ID_DIGITS).unwrap_or(id).into(),
+        yes("/voter").into(),
+        number(member, "/priority").map_or_else(|| "-".to_owned(), |priority| priority.to_string()).into(),
+        connected,
+        lag(member).unwrap_or_else(|| "-".to_owned()).into(),
+        may_lead.into(),
     ]
 }
 
@@ -216,6 +283,30 @@ mod tests {
         });
         let expected = ["n3", "0c", "yes", "0", "yes", "2 ops", "no: its failover.priority is 0"];
         assert_eq!(row(&member), expected);
+    }
+
+    #[test]
+    fn what_a_replica_does_not_know_is_a_dash() {
+        let member = json!({
+            "node_name": "n3", "node_id": "0c", "voter": true, "priority": 1, "connected": null, "lag_operations": null,
+            "last_contact_ms": 4, "eligible": null, "why_not": "only the master knows",
+        });
+        assert_eq!(row(&member), ["n3", "0c", "yes", "1", "-", "-", "-"]);
+    }
+
+    #[test]
+    fn a_name_that_two_have_is_refused_with_both_ids() {
+        let member = |id: &str, connected, ms| json!({ "node_name": "n3", "node_id": id, "voter": true, "connected": connected, "last_contact_ms": ms });
+        let (one, two) = ("0c0c3c3d30610f934c501171320d5776", "1a8d9f96555e97ee4a36cfc66309d79b");
+        let members = json!({ "members": [member(one, true, 5), member(two, false, 12_000)] });
+        let refused = names_one(&members, "n3").expect_err("two are called so").message;
+        assert!(refused.contains(&format!("{one}  voter, connected,")), "{refused}");
+        assert!(refused.contains(&format!("{two}  voter, not connected for 12 s,")), "{refused}");
+        assert_eq!((names_one(&members, one), names_one(&members, "n9")), (Ok(()), Ok(())));
+        assert_eq!(
+            row(&json!({ "node_id": two, "connected": false, "last_contact_ms": 12_000 }))[1..5],
+            ["1a8d9f96", "-", "-", "no, for 12 s"]
+        );
     }
 
     #[test]

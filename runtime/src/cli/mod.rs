@@ -23,12 +23,14 @@ mod offline;
 mod out;
 mod promote;
 mod reload;
+mod restore;
 mod rollback;
 mod serve;
 mod settings_args;
 mod signals;
 mod status;
 mod table;
+mod words;
 
 use exit::{Exit, Failed, Outcome};
 
@@ -69,6 +71,8 @@ enum Command {
     Get(kv::Get),
     /// Set a key
     Set(kv::Set),
+    /// Add to the integer that a key holds, and print the sum
+    Incr(kv::Incr),
     /// Delete a key; exit code 4 if it was absent
     Del(kv::Del),
     /// List, show and replay what failovers discarded
@@ -80,6 +84,8 @@ enum Command {
     /// Look at the snapshots of a data directory, offline
     #[command(subcommand)]
     Snapshot(offline::Look),
+    /// Make a data directory from a backup: a node of a new cluster
+    Restore(restore::Restore),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -114,10 +120,12 @@ fn dispatch(command: Command) -> Outcome {
         Command::Members(asked) => block_on(members::run(asked)),
         Command::Get(asked) => block_on(kv::get(asked)),
         Command::Set(asked) => block_on(kv::set(asked)),
+        Command::Incr(asked) => block_on(kv::incr(asked)),
         Command::Del(asked) => block_on(kv::del(asked)),
         Command::Rollback(asked) => block_on(rollback::run(asked)),
         Command::Wal(look) => offline::wal(look),
         Command::Snapshot(look) => offline::snapshot(look),
+        Command::Restore(asked) => block_on(restore::run(asked)),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "synap", &mut script);

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use synap_core::position::Named;
 
-use super::client::{Asked, Client, Target};
+use super::client::{Asked, Target};
 use super::cluster::{last_position, number, status_of, text};
 use super::confirm::confirm;
 use super::exit::{Exit, Outcome};
@@ -31,7 +31,7 @@ pub(super) struct Promote {
 
 /// Promotes the node at the URL.
 pub(super) async fn run(asked: Promote) -> Outcome {
-    let client = Client::new(&asked.target.url)?;
+    let client = asked.target.one()?;
     let status = status_of(&client).await?;
     if !asked.yes {
         confirm(&consequences(&status, &asked), "Promote it?")?;
@@ -115,7 +115,7 @@ mod tests {
             accept_data_loss: false,
             expect_last: None,
             yes: true,
-            target: Target { url: "a".into() },
+            target: Target { urls: vec!["a".into()] },
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sd_notify::NotifyState;
+use synap_core::wal::RecoveryError;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
@@ -22,8 +23,8 @@ use crate::server::{Running, Server, StartError};
 /// What is served.
 #[derive(Args, Debug)]
 pub(super) struct Serve {
-    /// YAML file; may be left out when --role is given
-    #[arg(long, value_name = "FILE", required_unless_present = "role")]
+    /// YAML file; may be left out when --role or SYNAP__REPLICATION__ROLE is given
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,
@@ -127,8 +128,10 @@ fn came_to_an_end(ended: Ended) -> Outcome {
 fn refused(error: StartError) -> Failed {
     let exit = match &error {
         StartError::Open(OpenError::Locked(_)) => Exit::Temporary,
-        StartError::Open(OpenError::Io { .. }) | StartError::Recovery(_) | StartError::Disk(_) => Exit::Data,
-        StartError::Bind { address: _, error } => bind_exit(error.kind()),
+        StartError::Recovery { error: RecoveryError::Version { .. }, .. } => Exit::Version,
+        StartError::Emptied { .. } => Exit::Emptied,
+        StartError::Open(OpenError::Io(_)) | StartError::Recovery { .. } | StartError::Disk(_) => Exit::Data,
+        StartError::Bind { error, .. } => bind_exit(error.kind()),
         StartError::Thread(_) => Exit::Failure,
     };
     tracing::error!("{error}");

@@ -1,5 +1,7 @@
 //! `synap status`: the cluster as a table.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -7,7 +9,8 @@ use super::advice::Followed;
 use super::client::{Client, Target};
 use super::cluster::{Seen, last_position, look_around, number, text};
 use super::exit::{Exit, Outcome};
-use super::{advice, out, table};
+use super::table::{Cell, Tone};
+use super::{advice, out, table, words};
 
 /// What is shown.
 #[derive(Args, Debug)]
@@ -19,18 +22,18 @@ pub(super) struct Status {
     target: Target,
 }
 
-const HEAD: [&str; 8] = ["NODE", "ROLE", "EPOCH", "POSITION", "LAG", "LINK", "HEALTH", "URL"];
+const HEAD: [&str; 6] = ["NODE", "ROLE", "POSITION", "LAG", "HEALTH", "ADDRESS"];
 
 /// Prints a row for each node of the cluster, then what deserves a look.
 pub(super) async fn run(asked: Status) -> Outcome {
-    let client = Client::new(&asked.target.url)?;
+    let client = asked.target.any().await?;
     let seen = look_around(&client).await?;
     if asked.json {
         let all: Vec<Value> = seen.iter().map(as_json).collect();
         out::line(serde_json::to_string_pretty(&all).unwrap_or_default())?;
     } else {
         let followed = advice::followed(&seen);
-        let rows: Vec<Vec<String>> = seen.iter().map(|node| row(node, followed.as_ref())).collect();
+        let rows: Vec<Vec<Cell>> = seen.iter().map(|node| row(node, followed.as_ref())).collect();
         out::text(table::layout(&HEAD, &rows))?;
         for remark in remarks(&seen) {
             out::line(remark)?;
@@ -39,25 +42,28 @@ pub(super) async fn run(asked: Status) -> Outcome {
     Ok(Exit::Good)
 }
 
-fn row(seen: &Seen, followed: Option<&Followed>) -> Vec<String> {
-    let cell = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+fn row(seen: &Seen, followed: Option<&Followed>) -> Vec<Cell> {
+    let cell = |text: Option<String>| Cell::from(text.unwrap_or_else(|| "-".to_owned()));
     match seen {
-        Seen::Answered { client, status, ready } => vec![
-            seen.name(),
-            role(status),
-            cell(number(status, "/epoch").map(|epoch| epoch.to_string())),
-            cell(last_position(status)),
-            lag(status),
-            cell(text(status, "/link/state").map(str::to_owned)),
-            if *ready { "ready" } else { "not ready" }.to_owned(),
-            client.to_string(),
-        ],
+        Seen::Answered { client, status, ready } => {
+            let tone = if is_leading(status) { Tone::Strong } else { Tone::Plain };
+            let health =
+                if *ready { Cell::new("ready", Tone::Good) } else { Cell::new("not ready", Tone::Warning) };
+            vec![
+                Cell::new(seen.name(), tone),
+                Cell::new(role(status), tone),
+                cell(last_position(status)),
+                lag(status).into(),
+                health,
+                client.authority().into(),
+            ]
+        }
         Seen::Silent { name, node, client, why: _, health } => {
-            let blank = || "-".to_owned();
-            let url = cell(client.as_ref().map(Client::to_string));
+            let address = cell(client.as_ref().map(Client::authority));
             // Those that follow it know better than this command, which does not reach it.
             let role = if followed.is_some_and(|master| master.node == *node) { "master" } else { "-" };
-            vec![name.clone(), role.to_owned(), blank(), blank(), blank(), blank(), (*health).to_owned(), url]
+            let health = Cell::new(*health, Tone::Bad);
+            vec![name.as_str().into(), role.into(), "-".into(), "-".into(), health, address]
         }
     }
 }
@@ -91,12 +97,13 @@ fn remarks(seen: &[Seen]) -> Vec<String> {
                 for alarm in alarms.into_iter().flatten().filter_map(Value::as_str) {
                     remarks.push(format!("{}: {alarm}: {}", node.name(), in_words(alarm, client)));
                 }
+                remarks.extend(dials(status).map(|dial| format!("{}: {dial}", node.name())));
                 if status.pointer("/config_role_ignored") == Some(&Value::Bool(true)) {
                     let usual = "its configured role is ignored, what is on disk wins (usual after a failover)";
                     remarks.push(format!("{}: {usual}", node.name()));
                 }
             }
-            Seen::Silent { name, why, .. } => remarks.push(format!("{name}: {why}")),
+            Seen::Silent { name, node, why, .. } => remarks.push(silent(seen, name, node, why)),
         }
     }
     remarks.extend(seen.iter().find_map(failover));
@@ -105,6 +112,37 @@ fn remarks(seen: &[Seen]) -> Vec<String> {
         remarks.push(advice::next_step(seen));
     }
     remarks
+}
+
+/// Where a node has looked for its master in vain, and why.
+fn dials(status: &Value) -> impl Iterator<Item = String> {
+    let dials = status.pointer("/dials").and_then(Value::as_array).into_iter().flatten();
+    dials.filter_map(|dial| Some(format!("{}: {}", text(dial, "/address")?, text(dial, "/detail")?)))
+}
+
+/// Who does not answer, and since when those who do have heard nothing of it.
+fn silent(seen: &[Seen], name: &str, node: &str, why: &str) -> String {
+    let mut told = Vec::new();
+    for other in seen {
+        let Seen::Answered { status, .. } = other else { continue };
+        let members = status.pointer("/members").and_then(Value::as_array).into_iter().flatten();
+        let of_it = members.filter(|member| text(member, "/node_id") == Some(node));
+        told.extend(of_it.map(|member| (number(member, "/last_contact_ms"), other.name(), is_voter(member))));
+    }
+    let votes = told.iter().any(|(_, _, voter)| *voter);
+    let latest = told.iter().filter_map(|(ms, by, _)| Some(((*ms)?, by))).min();
+    let since = match latest {
+        Some((ms, by)) => {
+            format!("; last heard from {} ago, by {by}", words::length(Duration::from_millis(ms)))
+        }
+        None if votes => "; no node that answers has heard from it".to_owned(),
+        None => String::new(),
+    };
+    format!("{}{name}: {why}{since}", if votes { "voter " } else { "" })
+}
+
+fn is_voter(member: &Value) -> bool {
+    member.pointer("/voter") == Some(&Value::Bool(true))
 }
 
 /// What an alarm means, and what to do.
@@ -134,6 +172,9 @@ fn in_words(alarm: &str, node: &Client) -> String {
         }
         "lines_at_odds" => {
             "another node went on apart, and both logs may hold what a majority has: see docs/failover.md, \"Two lines at odds\""
+        }
+        "foreign_cluster" => {
+            "it has met a node of another cluster: either an address is wrong, or one of the two was founded anew on an emptied directory: see docs/operations.md, \"Two clusters\""
         }
         "master_behind" => {
             "a replica knows more to be committed than its master's log holds, and refuses it: see docs/failover.md, \"A master that lacks what was answered\""
@@ -198,13 +239,12 @@ mod tests {
         let master = answered(json!({
             "node_name": "n1", "role": "master", "state": "serving", "epoch": 2, "positions": { "epoch": 2, "last": 17 },
         }));
-        assert_eq!(row(&master, None), ["n1", "master", "2", "2:17", "-", "-", "ready", "http://a:1"]);
+        assert_eq!(row(&master, None), ["n1", "master", "2:17", "-", "ready", "a:1"]);
         let replica = answered(json!({
             "node_name": "n2", "role": "replica", "state": "syncing", "epoch": 2, "positions": { "epoch": 2, "last": 15 },
             "lag_operations": 2, "lag_ms": 40, "link": { "state": "connected" },
         }));
-        let expected =
-            ["n2", "replica (syncing)", "2", "2:15", "2 ops, 40 ms", "connected", "ready", "http://a:1"];
+        let expected = ["n2", "replica (syncing)", "2:15", "2 ops, 40 ms", "ready", "a:1"];
         assert_eq!(row(&replica, None), expected);
     }
 
@@ -227,6 +267,19 @@ mod tests {
         assert_eq!(said.first().map(String::as_str), Some("n2 does not campaign: its disk is full"), "{said:?}");
         let unarmed = json!({ "mode": "auto", "armed": false, "why_not": "automatic failover is not armed" });
         assert_eq!(why_not(&answered(json!({ "role": "replica", "failover": unarmed }))), None);
+    }
+
+    #[test]
+    fn a_voter_that_does_not_answer_is_named_with_since_when() {
+        let member = |id: &str, ms: Option<u64>| json!({ "node_id": id, "voter": true, "last_contact_ms": ms });
+        let by = |name: &str, ms| {
+            answered(json!({ "node_name": name, "node_id": name, "role": "master", "members": [member("3", ms)] }))
+        };
+        let said = |ms| silent(&[by("n1", ms), by("n2", Some(200_000))], "n3", "3", "n3:1: refused");
+        assert_eq!(said(Some(125_000)), "voter n3: n3:1: refused; last heard from 2 min 5 s ago, by n1");
+        assert_eq!(said(None), "voter n3: n3:1: refused; last heard from 3 min 20 s ago, by n2");
+        let never = silent(&[by("n1", None)], "n3", "3", "refused");
+        assert_eq!(never, "voter n3: refused; no node that answers has heard from it");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Which values make sense, alone and together. Pure: a schema goes in, complaints come out.
 
+use std::ops::RangeInclusive;
+
 use synap_core::wal::record::RECORD_BYTES_MAX;
 
 use super::address::{self, HostPort};
@@ -36,6 +38,11 @@ pub(super) fn complaints(schema: &Schema) -> Vec<Complaint> {
     found
 }
 
+/// Shorter and longer heartbeats work, and are hardly ever meant.
+const HEARTBEAT_MS_WISE: RangeInclusive<u64> = 20..=10_000;
+/// Votes and rounds have to be on their way and on disks within it.
+const ELECTION_TIMEOUT_MS_WISE_MIN: u64 = 130;
+
 /// What is allowed but deserves a second look.
 pub(super) fn warnings(schema: &Schema, mode_was_said: bool) -> Vec<Complaint> {
     let mut found = Vec::new();
@@ -64,7 +71,60 @@ pub(super) fn warnings(schema: &Schema, mode_was_said: bool) -> Vec<Complaint> {
     {
         warn("replication.replica_listen_address", "no replica can connect to a master that does not listen");
     }
+    if is_replicated(schema) {
+        found.extend(unwise_times(schema));
+        found.extend(unlikely_master(schema));
+    }
     found
+}
+
+fn unwise_times(schema: &Schema) -> Vec<Complaint> {
+    let heartbeat = schema.replication.heartbeat_interval_ms;
+    let mut found = Vec::new();
+    if !HEARTBEAT_MS_WISE.contains(&heartbeat) {
+        let silence = heartbeat.saturating_mul(3);
+        let what = if heartbeat < *HEARTBEAT_MS_WISE.start() {
+            format!(
+                "a connection ends after three heartbeats without a message, {silence} ms here: a busy machine makes replicas reconnect again and again"
+            )
+        } else {
+            format!("a replica notices a dead connection only after three heartbeats, {silence} ms here")
+        };
+        found.push(Complaint { key: "replication.heartbeat_interval_ms", what });
+    }
+    if let Some(timeout) = schema.replication.failover.election_timeout_ms {
+        let key = "replication.failover.election_timeout_ms";
+        if timeout < ELECTION_TIMEOUT_MS_WISE_MIN {
+            let what = format!(
+                "{timeout} ms is less than a busy disk or network takes: healthy masters will be replaced"
+            );
+            found.push(Complaint { key, what });
+        } else if timeout < heartbeat.saturating_mul(2) {
+            let what = format!(
+                "{timeout} ms is less than two heartbeats of {heartbeat} ms: one that is late replaces a healthy master"
+            );
+            found.push(Complaint { key, what });
+        }
+    }
+    found
+}
+
+/// A `master_address` that names this node itself, or the port at which clients are served here and so most likely on the master.
+fn unlikely_master(schema: &Schema) -> Option<Complaint> {
+    let Schema { server, replication, .. } = schema;
+    let parsed = |text: &Option<String>| text.as_deref().and_then(|text| HostPort::parse_with_port(text).ok());
+    let (host, port) = parsed(&replication.master_address).filter(|_| replication.role == Role::Replica)?;
+    let own = parsed(&replication.advertise_address).or_else(|| parsed(&replication.replica_listen_address));
+    let complain = |what: String| Some(Complaint { key: "replication.master_address", what });
+    if own.as_ref().is_some_and(|own| *own == (host, port)) {
+        return complain("this is the address of this node itself: name another member".to_owned());
+    }
+    if port == server.port && own.is_some_and(|(_, own)| own != port) {
+        return complain(format!(
+            "port {port} is server.port, for clients, on this node: a master is reached at its replica_listen_address, port 15501 by default"
+        ));
+    }
+    None
 }
 
 /// Whether the node takes part in replication at all.
@@ -88,6 +148,7 @@ fn ranges(schema: &Schema) -> Vec<Complaint> {
         ("replication.failover.voters_max", u64::from(failover.voters_max), 1, 64),
         ("persistence.wal.fsync_interval_ms", wal.fsync_interval_ms, 1, HOUR_MS),
         ("persistence.wal.segment_bytes_max", wal.segment_bytes_max, SEGMENT_BYTES_MIN, BYTES_MAX),
+        ("persistence.reserve_bytes", persistence.reserve_bytes, 0, BYTES_MAX),
         ("persistence.snapshot.interval_secs", snapshot.interval_secs, 1, YEAR_SECS),
         ("persistence.snapshot.wal_bytes", snapshot.wal_bytes, 1, BYTES_MAX),
         ("persistence.snapshot.max_snapshots", u64::from(snapshot.max_snapshots), 1, 1000),

@@ -97,6 +97,8 @@ pub struct Persistence {
     pub wal: Wal,
     /// Snapshots.
     pub snapshot: Snapshot,
+    /// Room that is kept for making room; 0: none is, and room is not watched.
+    pub reserve_bytes: u64,
 }
 
 /// `persistence.wal`
@@ -277,7 +279,13 @@ impl Default for Failover {
 
 impl Default for Persistence {
     fn default() -> Self {
-        Self { enabled: true, data_dir: "./data".to_owned(), wal: Wal::default(), snapshot: Snapshot::default() }
+        Self {
+            enabled: true,
+            data_dir: "./data".to_owned(),
+            wal: Wal::default(),
+            snapshot: Snapshot::default(),
+            reserve_bytes: 4 << 20,
+        }
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) fn settings(schema: &Schema) -> Settings {
             data_dir: PathBuf::from(&persistence.data_dir),
             wal: persistence.wal.enabled,
             segment_bytes_max: persistence.wal.segment_bytes_max,
+            reserve_bytes: persistence.reserve_bytes,
         }),
         http_bind: address::join(&bare(&server.host), server.port),
         replication_bind: listen.map(|(host, port)| address::join(&host, port)),
@@ -83,6 +84,7 @@ fn core_config(schema: &Schema, listen: Option<&(String, u16)>) -> Config {
             WriteConcern::Replicas(replicas) => core::Concern::Replicas(replicas),
         },
         tail_bytes_max: replication.tail_bytes_max,
+        disk_margin: persistence.reserve_bytes,
         uncommitted_bytes_max: replication.uncommitted_bytes_max,
         failover_mode: match replication.failover.mode {
             FailoverMode::Auto => core::FailoverMode::Auto,

@@ -11,12 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use synap_core::wal::FileOp;
+use synap_core::wal::{FileOp, is_own_directory};
 
+use super::failure::{at, attempt};
 use super::{Disk, is_out_of_files};
 
-/// Name of the lock file.
-const LOCK: &str = "lock";
+/// Name of the lock file. It is empty until a node is durable in the directory.
+pub(crate) const LOCK: &str = "lock";
+
+/// What it holds then.
+const USED: &[u8] =
+    b"A synap node lives in this directory. Its log and its snapshots are one node: remove all of them or none.\n";
 
 /// Files kept open at once: the segment in use, the snapshot and the rollback file being written, and one to spare.
 const OPEN_MAX: usize = 4;
@@ -45,27 +50,22 @@ pub enum OpenError {
     /// Another process has it.
     #[error("data directory {} is in use by another process", .0.display())]
     Locked(PathBuf),
-    /// It cannot be made, read or locked.
-    #[error("data directory {}: {error}", dir.display())]
-    Io {
-        /// Which.
-        dir: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
+    /// It cannot be made, read or locked; the error says what of it.
+    #[error("data directory: {0}")]
+    Io(#[from] io::Error),
 }
 
 impl FileDisk {
     /// Opens the directory for this process alone, making it if it is missing.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        let failed = |error| OpenError::Io { dir: dir.to_owned(), error };
-        fs::create_dir_all(dir).map_err(failed)?;
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK)).map_err(failed)?;
+        let file = dir.join(LOCK);
+        fs::create_dir_all(dir).map_err(|error| at("create", dir, error))?;
+        let lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&file);
+        let lock = lock.map_err(|error| at("open", &file, error))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self::at(dir, Some(lock))),
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
-            Err(TryLockError::Error(error)) => Err(failed(error)),
+            Err(TryLockError::Error(error)) => Err(at("lock", &file, error).into()),
         }
     }
 
@@ -75,7 +75,7 @@ impl FileDisk {
     }
 
     fn at(dir: &Path, lock: Option<File>) -> Self {
-        let root = Arc::new(Root { dir: dir.to_owned(), _lock: lock });
+        let root = Arc::new(Root { dir: dir.to_owned(), lock });
         Self { root, open: OpenFiles::default(), gathered: Vec::new() }
     }
 
@@ -127,18 +127,38 @@ impl FileDisk {
 impl Disk for FileDisk {
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        list_into(&self.root.dir, "", &mut names)?;
+        list_into(&self.root, "", &mut names)?;
         names.retain(|name| name != LOCK);
         names.sort_unstable();
         Ok(names)
     }
 
     fn read(&self, name: &str) -> io::Result<Bytes> {
-        fs::read(self.root.path(name)).map(Bytes::from)
+        let path = self.root.path(name);
+        fs::read(&path).map(Bytes::from).map_err(|error| at("read", &path, error))
+    }
+
+    fn was_used(&self) -> bool {
+        let length = self.root.lock.as_ref().and_then(|lock| lock.metadata().ok()).map(|lock| lock.len());
+        length.is_some_and(|length| length > 0)
+    }
+
+    fn note_use(&mut self) {
+        let Some(lock) = self.root.lock.as_ref().filter(|_| !self.was_used()) else { return };
+        if let Err(error) = lock.write_all_at(USED, 0).and_then(|()| lock.sync_data()) {
+            tracing::warn!(%error, "the lock file cannot say that a node lives here: an emptied directory will look like a new one");
+        }
+    }
+
+    fn free(&self) -> io::Result<Option<u64>> {
+        super::free_at(&self.root.dir).map(Some)
     }
 
     async fn apply(&mut self, op: &FileOp) -> io::Result<()> {
-        self.carry_out(op)
+        self.carry_out(op).map_err(|error| {
+            let (attempt, name) = attempt(op);
+            at(attempt, &self.root.path(name), error)
+        })
     }
 
     fn second(&self) -> Self {
@@ -156,7 +176,7 @@ impl Disk for FileDisk {
 #[derive(Debug)]
 struct Root {
     dir: PathBuf,
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl Root {
@@ -253,17 +273,21 @@ impl Gather<'_> {
     }
 }
 
-fn list_into(dir: &Path, prefix: &str, names: &mut Vec<String>) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
+/// Adds the files of one directory, and of those in it that are the core's: what else stands there, a file system's
+/// `lost+found` for one, may not even be readable.
+fn list_into(root: &Root, prefix: &str, names: &mut Vec<String>) -> io::Result<()> {
+    let dir = root.path(prefix);
+    let failed = |error| at("list", &dir, error);
+    for entry in fs::read_dir(&dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
         let Ok(name) = entry.file_name().into_string() else {
             continue; // Not ours: every name of ours is ASCII.
         };
         let name = format!("{prefix}{name}");
-        if entry.file_type()?.is_dir() {
-            list_into(&entry.path(), &format!("{name}/"), names)?;
-        } else {
+        if !entry.file_type().map_err(failed)?.is_dir() {
             names.push(name);
+        } else if is_own_directory(&name) {
+            list_into(root, &format!("{name}/"), names)?;
         }
     }
     Ok(())
@@ -304,6 +328,37 @@ mod tests {
         create(&mut disk, "a.log", b"y");
         assert_eq!(disk.list().unwrap(), ["a.log", "rollback/1.ndjson"]);
         assert_eq!(disk.read("a.log").unwrap(), "y");
+    }
+
+    #[test]
+    fn what_others_put_there_is_not_entered() {
+        let (dir, mut disk) = disk();
+        for foreign in ["lost+found", "rollback/mine", "wal-0000000000000001.log"] {
+            fs::create_dir_all(dir.path().join(foreign)).unwrap();
+            fs::write(dir.path().join(foreign).join("wal-0000000000000001.log"), "x").unwrap();
+        }
+        disk.carry_out(&FileOp::CreateDir { dir: "rollback/7.files".into() }).unwrap();
+        create(&mut disk, "rollback/7.files/a.log", b"x");
+        assert_eq!(disk.list().unwrap(), ["rollback/7.files/a.log"]);
+    }
+
+    #[test]
+    fn a_directory_remembers_that_it_was_used() {
+        let (dir, mut disk) = disk();
+        assert!(!disk.was_used());
+        disk.note_use();
+        drop(disk);
+        assert!(FileDisk::open(dir.path()).unwrap().was_used());
+    }
+
+    #[tokio::test]
+    async fn errors_name_the_file() {
+        let (dir, mut disk) = disk();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let error = disk.apply(&FileOp::Sync { file: "a.log".into() }).await.unwrap_err();
+        assert!(error.to_string().contains(&path("a.log")), "{error}");
+        let error = disk.read("b.log").unwrap_err();
+        assert!(error.to_string().contains(&path("b.log")) && error.kind() == io::ErrorKind::NotFound, "{error}");
     }
 
     #[test]

@@ -21,6 +21,10 @@ impl Disk for NullDisk {
         Err(io::ErrorKind::NotFound.into())
     }
 
+    fn free(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
     async fn apply(&mut self, _op: &FileOp) -> io::Result<()> {
         Ok(())
     }

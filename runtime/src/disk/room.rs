@@ -46,6 +46,14 @@ impl Room {
     }
 }
 
+/// Carries out one operation, if there is room for it: false where there is none. An error is final.
+pub(super) async fn fits<D: Disk>(disk: &mut D, op: &FileOp, planted: Planted) -> io::Result<bool> {
+    match try_once(disk, op, planted).await {
+        Err(error) if may_pass(op, &error) => Ok(false),
+        done => done.map(|()| true),
+    }
+}
+
 /// Carries out one operation, waiting for room as long as it takes. An error is final.
 pub(super) async fn carry_out<D: Disk>(
     disk: &mut D,
@@ -53,16 +61,15 @@ pub(super) async fn carry_out<D: Disk>(
     planted: Planted,
     room: &Room,
 ) -> io::Result<()> {
-    match try_once(disk, op, planted).await {
-        Err(error) if may_pass(op, &error) => {}
-        done => return done,
+    if fits(disk, op, planted).await? {
+        return Ok(());
     }
     room.full();
     let done = loop {
         tokio::time::sleep(RETRY_EVERY).await;
-        match try_once(disk, op, planted).await {
-            Err(error) if may_pass(op, &error) => {}
-            done => break done,
+        match fits(disk, op, planted).await {
+            Ok(false) => {}
+            done => break done.map(drop),
         }
     };
     room.found();

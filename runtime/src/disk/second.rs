@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Disk;
-use super::room::{Room, carry_out};
+use super::room::{Room, carry_out, fits};
 
 /// What the second hand is to do.
 #[derive(Debug)]
@@ -18,6 +18,17 @@ pub(super) struct Job {
     pub(super) purpose: Purpose,
     /// The operations.
     pub(super) ops: Vec<FileOp>,
+    /// Whether it is given up where there is no room for it; otherwise it waits for some.
+    pub(super) gives_up: bool,
+}
+
+/// A job that has come to its end.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// What it was for.
+    pub(super) purpose: Purpose,
+    /// What was not carried out of one that was given up.
+    pub(super) given_up: Option<Vec<FileOp>>,
 }
 
 /// What a job is for.
@@ -29,7 +40,7 @@ pub(super) enum Purpose {
     Snapshot(Vec<WriteBatch>),
 }
 
-/// Carries out jobs, in order, until `stop`. Gives back the purpose of each that is done; ends with the first that
+/// Carries out jobs, in order, until `stop`. Gives back each that is done; ends with the first that
 /// fails. What is broken off is no loss: nobody was told of it, and the next start removes it.
 pub(super) async fn run<D: Disk>(disk: D, planted: Planted, room: Room, mut ends: Ends, stop: CancellationToken) {
     // The `done` end goes last: when it is gone, so is the hand on the disk.
@@ -40,17 +51,36 @@ pub(super) async fn run<D: Disk>(disk: D, planted: Planted, room: Room, mut ends
 #[derive(Debug)]
 pub(super) struct Ends {
     pub(super) jobs: mpsc::UnboundedReceiver<Job>,
-    pub(super) done: mpsc::UnboundedSender<io::Result<Purpose>>,
+    pub(super) done: mpsc::UnboundedSender<io::Result<Done>>,
 }
 
 async fn carry_out_jobs<D: Disk>(disk: D, planted: Planted, room: Room, ends: &mut Ends) {
-    while let Some(Job { purpose, ops }) = ends.jobs.recv().await {
+    while let Some(Job { purpose, ops, gives_up }) = ends.jobs.recv().await {
         // A fresh hand for each: the writer renames what this one wrote, so files must not stay open by name.
-        let result = carry_out_all(&mut disk.second(), &ops, planted, &room).await;
-        if ends.done.send(result.map(|()| purpose)).is_err() {
+        let hand = &mut disk.second();
+        let result = if gives_up {
+            carry_out_what_fits(hand, ops, planted).await
+        } else {
+            carry_out_all(hand, &ops, planted, &room).await.map(|()| None)
+        };
+        if ends.done.send(result.map(|given_up| Done { purpose, given_up })).is_err() {
             return;
         }
     }
+}
+
+/// Gives what was not carried out for want of room, if anything was not.
+async fn carry_out_what_fits<D: Disk>(
+    disk: &mut D,
+    mut ops: Vec<FileOp>,
+    planted: Planted,
+) -> io::Result<Option<Vec<FileOp>>> {
+    for done in 0..ops.len() {
+        if !fits(disk, &ops[done], planted).await? {
+            return Ok(Some(ops.split_off(done)));
+        }
+    }
+    Ok(None)
 }
 
 async fn carry_out_all<D: Disk>(disk: &mut D, ops: &[FileOp], planted: Planted, room: &Room) -> io::Result<()> {

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use synap_core::planted::Planted;
 use synap_core::position::Position;
-use synap_core::wal::{Durable, FileOp, FileWrite, Journal, Lane, WriteBatch};
+use synap_core::wal::{Durable, FileOp, FileWrite, GivenUp, Journal, Lane, WriteBatch};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Disk;
-use super::room::{Room, carry_out, is_sync};
-use super::second::{self, Ends, Job, Purpose};
+use super::room::{Room, carry_out, fits, is_sync};
+use super::second::{self, Done, Ends, Job, Purpose};
 use crate::clock::Clock;
 use crate::observe::Observer;
 
@@ -26,8 +26,12 @@ use crate::observe::Observer;
 pub enum Report {
     /// These batches of one lane are on disk, in the order in which they were queued.
     Durable(Lane, Vec<Durable>),
+    /// These batches of the snapshot lane were given up for want of room.
+    GivenUp(Vec<GivenUp>),
     /// The disk is full, or has room again.
     Room(bool),
+    /// So many bytes are free.
+    Free(u64),
     /// The disk failed for good: no further promise may be made.
     Failed(io::Error),
     /// Everything that was queued for the log is on disk and the log is closed; nothing follows.
@@ -70,7 +74,8 @@ impl<D: Disk> Writer<D> {
         let second = second::run(self.disk.second(), self.planted, room.clone(), ends, stop.clone());
         D::spawn("synap-second", second)?;
         let second = Second { jobs, done: jobs_done, stop: stop.drop_guard() };
-        let running = Running { writer: self, room, inbox, outbox, second, snapshots: Snapshots::default() };
+        let (snapshots, gauge) = (Snapshots::default(), Gauge::default());
+        let running = Running { writer: self, room, inbox, outbox, second, snapshots, gauge, use_noted: false };
         D::spawn("synap-writer", running.run())?;
         Ok(WriterLink { batches, reports })
     }
@@ -83,13 +88,32 @@ struct Running<D> {
     outbox: mpsc::UnboundedSender<Report>,
     second: Second,
     snapshots: Snapshots,
+    /// The directory says that a node is durable in it.
+    use_noted: bool,
+    gauge: Gauge,
 }
 
 /// The writer's ends of its second hand, which ends with them.
 struct Second {
     jobs: mpsc::UnboundedSender<Job>,
-    done: mpsc::UnboundedReceiver<io::Result<Purpose>>,
+    done: mpsc::UnboundedReceiver<io::Result<Done>>,
     stop: DropGuard,
+}
+
+/// How often it is looked how much is free, and after how much log in any case.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOK_AFTER_BYTES: u64 = 1 << 20;
+
+/// What is known of how much is free.
+#[derive(Default)]
+struct Gauge {
+    /// What was told last.
+    told: Option<u64>,
+    /// When it is looked at next; none if there is no bound, or if it is to be looked at at once.
+    looks_at: Option<Instant>,
+    /// How much had been written when it was looked at last.
+    looked_after: u64,
+    begun: bool,
 }
 
 /// The snapshot lane: one group at a time is in the second hand, the rest waits.
@@ -105,13 +129,15 @@ enum Wake {
     Batches,
     Closed,
     Alarm,
-    Done(io::Result<Purpose>),
+    Done(io::Result<Done>),
+    /// It is time to measure how much is free.
+    Look,
 }
 
 impl<D: Disk> Running<D> {
     async fn run(mut self) {
         let result = self.work().await;
-        let Self { writer, room: _, inbox: _, outbox, second, snapshots: _ } = self;
+        let Self { writer, outbox, second, .. } = self;
         let last = match result {
             Ok(()) => {
                 // Who hears of the end may open the directory again at once.
@@ -127,6 +153,7 @@ impl<D: Disk> Running<D> {
 
     async fn work(&mut self) -> io::Result<()> {
         let mut group = Vec::new();
+        self.tell_free();
         self.order_spare();
         loop {
             match self.wait(&mut group).await {
@@ -138,12 +165,14 @@ impl<D: Disk> Running<D> {
                     let ops = self.writer.journal.alarm(self.writer.clock.mono());
                     self.carry_out_all(&ops).await?;
                 }
-                Wake::Done(done) => self.job_done(done?),
+                Wake::Done(done) => self.job_done(done?).await?,
+                Wake::Look => {}
                 Wake::Closed => {
                     let ops = self.writer.journal.close();
                     return self.carry_out_all(&ops).await;
                 }
             }
+            self.tell_free();
             self.order_spare();
             self.order_snapshots();
         }
@@ -158,11 +187,18 @@ impl<D: Disk> Running<D> {
                 None => std::future::pending().await,
             }
         };
+        let look = async {
+            match self.gauge.looks_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             // First, so that a busy log is synced on time all the same.
             () = alarm => Wake::Alarm,
             Some(done) = self.second.done.recv() => Wake::Done(done),
+            () = look => Wake::Look,
             taken = self.inbox.recv_many(group, usize::MAX) => if taken == 0 { Wake::Closed } else { Wake::Batches },
         }
     }
@@ -179,6 +215,9 @@ impl<D: Disk> Running<D> {
         }
         let ops = self.writer.journal.plan(self.writer.clock.mono(), group);
         self.carry_out_all(&ops).await?;
+        if !std::mem::replace(&mut self.use_noted, true) {
+            self.writer.disk.note_use();
+        }
         self.writer.observer.wal_bytes(self.writer.journal.bytes_written());
         self.report_durable(Lane::Log, group.drain(..));
         Ok(())
@@ -187,12 +226,46 @@ impl<D: Disk> Running<D> {
     async fn carry_out_all(&mut self, ops: &[FileOp]) -> io::Result<()> {
         for op in ops {
             let began = is_sync(op).then(Instant::now);
-            carry_out(&mut self.writer.disk, op, self.writer.planted, &self.room).await?;
+            if !fits(&mut self.writer.disk, op, self.writer.planted).await? {
+                self.give_reserve().await?;
+                carry_out(&mut self.writer.disk, op, self.writer.planted, &self.room).await?;
+            }
             if let Some(began) = began {
                 self.writer.observer.wal_synced(began.elapsed());
             }
         }
         Ok(())
+    }
+
+    /// The log has no room: it takes what was kept for that.
+    async fn give_reserve(&mut self) -> io::Result<()> {
+        match self.writer.journal.give_reserve() {
+            Some(op) => self.writer.disk.apply(&op).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Measures how much is free, now and then, and says so if that has changed.
+    fn tell_free(&mut self) {
+        let now = Instant::now();
+        let written = self.writer.journal.bytes_written();
+        let little = written < self.gauge.looked_after + LOOK_AFTER_BYTES;
+        if self.gauge.begun && self.gauge.looks_at.is_none_or(|at| now < at && little) {
+            return;
+        }
+        self.gauge.begun = true;
+        self.gauge.looked_after = written;
+        let free = self.writer.disk.free().unwrap_or_else(|error| {
+            tracing::warn!(%error, "how much is free on the disk cannot be found out");
+            None
+        });
+        self.gauge.looks_at = free.map(|_| now + LOOK_EVERY);
+        if let Some(free) = free.filter(|free| self.gauge.told != Some(*free)) {
+            self.gauge.told = Some(free);
+            self.writer.journal.note_free(free);
+            // A driver that is gone needs no word of it.
+            let _ = self.outbox.send(Report::Free(free));
+        }
     }
 
     fn report_durable(&self, lane: Lane, batches: impl Iterator<Item = WriteBatch>) {
@@ -202,7 +275,7 @@ impl<D: Disk> Running<D> {
 
     fn order_spare(&mut self) {
         if let Some(ops) = self.writer.journal.spare() {
-            self.order(Job { purpose: Purpose::Spare, ops });
+            self.order(Job { purpose: Purpose::Spare, ops, gives_up: true });
         }
     }
 
@@ -211,10 +284,11 @@ impl<D: Disk> Running<D> {
             return;
         }
         let batches = std::mem::take(&mut self.snapshots.waiting);
+        let gives_up = WriteBatch::may_give_up(&batches);
         let ops = self.writer.journal.plan(self.writer.clock.mono(), &batches);
         self.snapshots.in_hand = true;
         self.snapshots.note_begin(&batches);
-        self.order(Job { purpose: Purpose::Snapshot(batches), ops });
+        self.order(Job { purpose: Purpose::Snapshot(batches), ops, gives_up });
     }
 
     fn order(&self, job: Job) {
@@ -222,10 +296,24 @@ impl<D: Disk> Running<D> {
         let _ = self.second.jobs.send(job);
     }
 
-    fn job_done(&mut self, purpose: Purpose) {
-        match purpose {
-            Purpose::Spare => self.writer.journal.spare_ready(),
-            Purpose::Snapshot(batches) => {
+    async fn job_done(&mut self, done: Done) -> io::Result<()> {
+        self.gauge.looks_at = None;
+        self.gauge.begun = false;
+        match done {
+            Done { purpose: Purpose::Spare, given_up: None } => self.writer.journal.spare_ready(),
+            Done { purpose: Purpose::Spare, given_up: Some(_) } => {
+                let ops = self.writer.journal.spare_given_up();
+                self.carry_out_all(&ops).await?;
+            }
+            Done { purpose: Purpose::Snapshot(batches), given_up: Some(undone) } => {
+                self.snapshots.in_hand = false;
+                self.snapshots.began = None;
+                let ops = self.writer.journal.snapshot_given_up(&batches, &undone);
+                self.carry_out_all(&ops).await?;
+                // A driver that is gone needs no word of it.
+                let _ = self.outbox.send(Report::GivenUp(batches.into_iter().map(WriteBatch::given_up).collect()));
+            }
+            Done { purpose: Purpose::Snapshot(batches), given_up: None } => {
                 self.snapshots.in_hand = false;
                 if let Some(took) = self.snapshots.note_end(&batches) {
                     self.writer.observer.snapshot_taken(took);
@@ -233,6 +321,7 @@ impl<D: Disk> Running<D> {
                 self.report_durable(Lane::Snapshot, batches.into_iter());
             }
         }
+        Ok(())
     }
 }
 

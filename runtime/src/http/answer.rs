@@ -15,7 +15,7 @@ use synap_core::status::Role;
 use synap_core::version::Version;
 use synap_core::view::Outline;
 
-use super::problem::{Problem, millis};
+use super::problem::{Code, Problem, millis};
 
 /// `EPOCH:INDEX-LEADER`: a write's own position, or how far this node has applied.
 pub(crate) const POSITION: HeaderName = HeaderName::from_static("synap-position");
@@ -168,6 +168,9 @@ impl Problem {
         if let Some(after) = parts.retry_after {
             let secs = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(secs.max(1)));
+        }
+        if parts.code == Code::UnsupportedEncoding {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if let Some(methods) = parts.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(methods));

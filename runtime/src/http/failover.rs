@@ -13,7 +13,7 @@ use synap_core::position::{Full, Position};
 
 use super::Front;
 use super::answer::{Answer, Stamp};
-use super::operator::{BODY_BYTES_MAX, LOOK_FOR_MASTER, ask_status, json_answer, no_query};
+use super::operator::{BODY_BYTES_MAX, LOOK_FOR_MASTER, NoBody, ask_status, json_answer, no_query};
 use super::problem::{Code, Problem};
 use super::status::members_json;
 
@@ -55,11 +55,6 @@ struct PauseBody {
     #[serde(default)]
     ttl_secs: Option<u64>,
 }
-
-/// The body of a resume: nothing can be said.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ResumeBody {}
 
 /// The body of a change of membership. Nodes are named by id or by name.
 #[derive(Deserialize)]
@@ -163,7 +158,7 @@ pub(crate) async fn pause(front: &Front, head: &request::Parts, body: Incoming) 
 pub(crate) async fn resume(front: &Front, head: &request::Parts, body: Incoming) -> Result<Answer, Problem> {
     no_query(head)?;
     let body = super::body::read(body, BODY_BYTES_MAX).await?;
-    let ResumeBody {} = super::body::parse_or_empty(&body)?;
+    let NoBody {} = super::body::parse_or_empty(&body)?;
     configured(front, head, Ask::Pause(Duration::ZERO), json!({})).await
 }
 

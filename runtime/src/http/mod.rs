@@ -9,12 +9,15 @@ mod answer;
 mod body;
 mod connections;
 mod failover;
+mod headers;
 mod inflight;
 mod json;
 #[cfg(test)]
 mod mutations;
 mod operator;
+mod order;
 mod outgoing;
+mod precondition;
 mod probes;
 mod problem;
 mod proxy;
@@ -27,6 +30,7 @@ mod service;
 mod status;
 mod ticket;
 mod writes;
+mod written;
 
 use std::fmt;
 use std::future::Future;

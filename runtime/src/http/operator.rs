@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use synap_core::input::{Promotion, Request as Ask};
 use synap_core::output::{Fate, Reply};
 use synap_core::position::{Full, Index, Named, Position};
-use synap_core::status::Status;
+use synap_core::status::{Alarm, Status};
 
 use super::Front;
 use super::answer::{Answer, Body, Content, Stamp};
@@ -36,10 +36,16 @@ const PIECE_BYTES: usize = 256 * 1024;
 
 /// The node's [`Status`]. Waits for a place among the requests, since an operator asks most when all are taken.
 pub(crate) async fn ask_status(front: &Front) -> Result<Box<Status>, Problem> {
-    match front.handle.ask_patiently(Ask::Status).await? {
-        Reply::Status(status) => Ok(status),
-        other => Err(Problem::mismatched(&other)),
+    let mut status = match front.handle.ask_patiently(Ask::Status).await? {
+        Reply::Status(status) => status,
+        other => return Err(Problem::mismatched(&other)),
+    };
+    // The node knows what it wrote since it started; what is there now only the directory says.
+    if let Some(there) = front.rollbacks.hold_operations().await {
+        status.alarms.retain(|alarm| *alarm != Alarm::RollbackWritten);
+        status.alarms.extend(there.then_some(Alarm::RollbackWritten));
     }
+    Ok(status)
 }
 
 /// `GET /replication/status`.
@@ -50,7 +56,8 @@ pub(crate) async fn status(front: &Front, head: &request::Parts) -> Result<Answe
 }
 
 /// `GET /metrics`.
-pub(crate) async fn metrics(front: &Front, _head: &request::Parts) -> Result<Answer, Problem> {
+pub(crate) async fn metrics(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+    no_query(head)?;
     let status = ask_status(front).await?;
     let text = front.metrics.render(&status);
     Ok(Answer::new(Content::Metrics, Body::Whole(text.into())).stamped(stamp(&status)))
@@ -97,9 +104,16 @@ pub(crate) async fn promote(front: &Front, head: &request::Parts, body: Incoming
     }
 }
 
+/// The body of what needs none: nothing can be said.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NoBody {}
+
 /// `POST /snapshot`.
-pub(crate) async fn snapshot(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+pub(crate) async fn snapshot(front: &Front, head: &request::Parts, body: Incoming) -> Result<Answer, Problem> {
     no_query(head)?;
+    let body = super::body::read(body, BODY_BYTES_MAX).await?;
+    let NoBody {} = super::body::parse_or_empty(&body)?;
     match front.handle.act(Ask::Snapshot, LOOK_FOR_SNAPSHOT).await? {
         Reply::Snapshot(position) => {
             Ok(json_answer(&json!({"success": true, "position": Full(position).to_string()})))
@@ -111,7 +125,7 @@ pub(crate) async fn snapshot(front: &Front, head: &request::Parts) -> Result<Ans
 /// `GET /replication/outcome?position=`, or `?epoch=&index=&leader=`.
 pub(crate) async fn outcome(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
     let (mut epoch, mut index, mut leader, mut whole) = (None, None, None, None);
-    for (name, value) in pairs(head.uri.query()) {
+    for (name, value) in pairs(head.uri.query())? {
         match &*name {
             b"epoch" => epoch = Some(number("epoch", &value)?),
             b"index" => index = Some(number("index", &value)?),
@@ -137,13 +151,20 @@ pub(crate) async fn outcome(front: &Front, head: &request::Parts) -> Result<Answ
         Fate::Committed => "committed",
         Fate::RolledBack => "rolled_back",
         Fate::Pending => "pending",
-        Fate::Unknown => "unknown",
+        Fate::Unknown | Fate::Foreign => "unknown",
+    };
+    let detail = match fate {
+        Fate::Committed | Fate::RolledBack | Fate::Pending => None,
+        Fate::Unknown => Some(
+            "two entries may have that number: ask with the `leader` or the whole `position` that was answered",
+        ),
+        Fate::Foreign => Some(
+            "that position is of the cluster from whose backup this one was restored: look whether what was written is there",
+        ),
     };
     let mut answer = json!({"epoch": named.number, "index": named.index.0, "outcome": outcome});
-    if fate == Fate::Unknown {
-        answer["detail"] = json!(
-            "two entries may have that number: ask with the `leader` or the whole `position` that was answered"
-        );
+    if let Some(detail) = detail {
+        answer["detail"] = json!(detail);
     }
     Ok(json_answer(&answer))
 }
@@ -173,7 +194,7 @@ pub(crate) async fn rollback(front: &Front, head: &request::Parts) -> Result<Ans
 
 /// Refuses any query.
 pub(crate) fn no_query(head: &request::Parts) -> Result<(), Problem> {
-    pairs(head.uri.query()).next().map_or(Ok(()), |(name, _)| Err(unknown(&name)))
+    pairs(head.uri.query())?.first().map_or(Ok(()), |(name, _)| Err(unknown(name)))
 }
 
 /// 200 with a JSON value and a newline, for people.

@@ -12,14 +12,15 @@ use super::query::{pairs, unknown};
 use super::{Front, VERSION};
 
 /// `GET /livez`: whoever can answer is alive. Does not ask the node, so that a loaded one is not killed.
-pub(crate) fn livez() -> Result<Answer, Problem> {
+pub(crate) fn livez(head: &request::Parts) -> Result<Answer, Problem> {
+    no_query(head)?;
     Ok(json_answer(&json!({"status": "alive"})))
 }
 
 /// `GET /readyz`, `?role=master`: fit for reads, or for writes.
 pub(crate) async fn readyz(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
     let mut wants = None;
-    for (name, value) in pairs(head.uri.query()) {
+    for (name, value) in pairs(head.uri.query())? {
         match (&*name, &*value) {
             (b"role", b"master") => wants = Some(Role::Master),
             (b"role", b"replica") => wants = Some(Role::Replica),

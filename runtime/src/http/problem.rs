@@ -22,9 +22,13 @@ pub(crate) enum Code {
     NotAnInteger,
     PositionRolledBack,
     AmbiguousPosition,
+    ForeignPosition,
     Conflict,
     BetterCandidate,
+    PreconditionFailed,
     TooLarge,
+    UnsupportedEncoding,
+    ExpectationFailed,
     IdempotencyKeyReused,
     NotMaster,
     NotMasterSeeOther,
@@ -38,6 +42,7 @@ pub(crate) enum Code {
     DiskFull,
     DiskHangs,
     OutOfMemory,
+    NotImplemented,
     Internal,
 }
 
@@ -86,9 +91,23 @@ impl Code {
             Self::AmbiguousPosition => {
                 (StatusCode::CONFLICT, "ambiguous_position", "That position may name two entries")
             }
+            Self::ForeignPosition => {
+                (StatusCode::CONFLICT, "foreign_position", "That position is of another cluster")
+            }
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "Not in this state"),
             Self::BetterCandidate => (StatusCode::CONFLICT, "better_candidate", "Another node holds more"),
+            Self::PreconditionFailed => {
+                (StatusCode::PRECONDITION_FAILED, "precondition_failed", "The key is not as the precondition asks")
+            }
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Too large"),
+            Self::UnsupportedEncoding => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_encoding",
+                "The body is encoded in a way that is not known here",
+            ),
+            Self::ExpectationFailed => {
+                (StatusCode::EXPECTATION_FAILED, "expectation_failed", "The expectation cannot be met")
+            }
             Self::IdempotencyKeyReused => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency_key_reused",
@@ -111,6 +130,9 @@ impl Code {
             Self::DiskHangs => (StatusCode::SERVICE_UNAVAILABLE, "disk_hangs", "The disk does nothing"),
             Self::OutOfMemory => {
                 (StatusCode::INSUFFICIENT_STORAGE, "out_of_memory", "The memory limit is reached")
+            }
+            Self::NotImplemented => {
+                (StatusCode::NOT_IMPLEMENTED, "not_implemented", "The server does not know how to do that")
             }
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server cannot do that now"),
         }
@@ -216,7 +238,7 @@ impl Problem {
         &self.0
     }
 
-    /// The JSON object.
+    /// The JSON object, and a newline.
     pub(crate) fn body(&self) -> Vec<u8> {
         let (status, code, title) = self.0.code.parts();
         let mut object = json!({
@@ -229,7 +251,7 @@ impl Problem {
         if let Value::Object(object) = &mut object {
             object.extend(self.0.members.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
-        object.to_string().into_bytes()
+        format!("{object}\n").into_bytes()
     }
 }
 
@@ -255,6 +277,9 @@ impl From<Refusal> for Problem {
             }
             Refusal::AmbiguousPosition { index: Index(index) } => {
                 Self::new(Code::AmbiguousPosition, detail).with("index", index)
+            }
+            Refusal::ForeignPosition { index: Index(index) } => {
+                Self::new(Code::ForeignPosition, detail).with("index", index)
             }
             Refusal::Pending { position } => {
                 Self::new(Code::Timeout, detail).with("outcome", "pending").at(position)

@@ -4,18 +4,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
+use http_body_util::Full;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use synap_core::message::Leader;
 
 use super::Front;
 use super::answer::{Body, LEADER, POSITION, REPLAYED, ROLE};
 use super::problem::{Code, Problem};
 use super::ticket::IDEMPOTENCY_KEY;
+use crate::exchange::exchange;
 
 /// Marks a write that has been passed on.
 const PROXIED: HeaderName = HeaderName::from_static("synap-proxied");
@@ -52,30 +51,15 @@ pub(crate) async fn forward(
     let Ok(Ok(io)) = connected else {
         return Err(unreachable("the master cannot be reached"));
     };
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(io)).await.map_err(|_| unreachable("the master cannot be reached"))?;
-    let exchange = async {
-        let response = sender.send_request(request).await.ok()?;
-        relay(response, leader).await
-    };
-    // The connection lives as long as the exchange; from here on the master may have taken the write.
-    let exchanged = tokio::time::timeout(timeout + GRACE, async {
-        tokio::pin!(exchange, connection);
-        let mut broken = false;
-        loop {
-            tokio::select! {
-                biased;
-                answered = &mut exchange => break answered,
-                _ = &mut connection, if !broken => broken = true,
-            }
+    // From here on the master may have taken the write.
+    let exchanged = exchange(io, request, ANSWER_BYTES_MAX);
+    match tokio::time::timeout(timeout + GRACE, exchanged).await {
+        Ok(Ok(response)) => Ok(relay(response, leader)),
+        Ok(Err(_)) | Err(_) => {
+            Err(Problem::new(Code::Timeout, "the master's answer did not come: it is not known")
+                .with("outcome", "pending")
+                .leader(&leader.http))
         }
-    })
-    .await;
-    match exchanged {
-        Ok(Some(response)) => Ok(response),
-        Ok(None) | Err(_) => Err(Problem::new(Code::Timeout, "the master's answer did not come: it is not known")
-            .with("outcome", "pending")
-            .leader(&leader.http)),
     }
 }
 
@@ -86,7 +70,7 @@ fn request(head: &request::Parts, body: Bytes, leader: &Leader) -> Result<Reques
         .uri(path)
         .header(header::HOST, &leader.http)
         .header(PROXIED, HeaderValue::from_static("1"));
-    for name in [header::CONTENT_TYPE, header::ACCEPT, IDEMPOTENCY_KEY] {
+    for name in [header::CONTENT_TYPE, header::ACCEPT, header::IF_MATCH, header::IF_NONE_MATCH, IDEMPOTENCY_KEY] {
         if let Some(value) = head.headers.get(&name) {
             request = request.header(name, value);
         }
@@ -94,10 +78,9 @@ fn request(head: &request::Parts, body: Bytes, leader: &Leader) -> Result<Reques
     request.body(Full::new(body)).map_err(|_| unreachable("the master's address is no host name"))
 }
 
-/// The master's answer as ours; none if it broke off.
-async fn relay(response: Response<hyper::body::Incoming>, leader: &Leader) -> Option<Response<Body>> {
+/// The master's answer as ours.
+fn relay(response: Response<Bytes>, leader: &Leader) -> Response<Body> {
     let (head, body) = response.into_parts();
-    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.ok()?.to_bytes();
     let mut relayed = Response::new(Body::Whole(body));
     *relayed.status_mut() = head.status;
     for name in RELAYED {
@@ -108,7 +91,7 @@ async fn relay(response: Response<hyper::body::Incoming>, leader: &Leader) -> Op
     if let Ok(address) = HeaderValue::from_str(&leader.http) {
         relayed.headers_mut().insert(LEADER, address);
     }
-    Some(relayed)
+    relayed
 }
 
 /// 503: nothing was done.

@@ -18,6 +18,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that a request may ask to wait.
 const TIMEOUT_MAX_MS: u64 = 3_600_000;
 
+/// More than any route knows: with a query of 64 KiB, looking for repeated names must stay cheap.
+const PARAMETERS_MAX: usize = 16;
+
 /// The most keys that a scan gives at once.
 const SCAN_MAX: usize = 1000;
 
@@ -60,9 +63,7 @@ impl WriteQuery {
     /// Reads a write's query; `ttl` is known to raw uploads only.
     pub(crate) fn parse(query: Option<&str>, with_ttl: bool) -> Result<Self, Problem> {
         let mut parsed = Self { concern: None, timeout: TIMEOUT, ttl_ms: None };
-        let mut seen = Seen::of(query)?;
-        for (name, value) in pairs(query) {
-            seen.once(&name)?;
+        for (name, value) in pairs(query)? {
             match &*name {
                 b"concern" => parsed.concern = Some(concern(text("concern", &value)?)?),
                 b"timeout_ms" => parsed.timeout = timeout(&value)?,
@@ -81,9 +82,7 @@ impl ReadQuery {
     /// Reads a read's query; `prefix`, `after` and `limit` are known to scans only.
     pub(crate) fn parse(query: Option<&str>, with_scan: bool) -> Result<Self, Problem> {
         let mut parsed = Self { demand: ReadDemand::default(), timeout: TIMEOUT, scan: ScanQuery::default() };
-        let mut seen = Seen::of(query)?;
-        for (name, value) in pairs(query) {
-            seen.once(&name)?;
+        for (name, value) in pairs(query)? {
             match &*name {
                 b"consistency" => {
                     parsed.demand.linearizable = is_linearizable(text("consistency", &value)?)?;
@@ -111,34 +110,30 @@ impl ReadQuery {
     }
 }
 
-/// The names that a query has given so far. A route refuses those that it does not know, so that they are few.
-struct Seen(Vec<Vec<u8>>);
+/// A query's name and value, decoded.
+type Parameter<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
-impl Seen {
-    /// None yet, of a query that is encoded as it should be.
-    fn of(query: Option<&str>) -> Result<Self, Problem> {
-        check_encoding(query.unwrap_or_default()).map(|()| Self(Vec::new()))
-    }
-
-    /// Refuses a name that was given before: which of the two is meant cannot be known.
-    fn once(&mut self, name: &[u8]) -> Result<(), Problem> {
-        if self.0.iter().any(|seen| seen == name) {
-            return Err(Problem::bad(format!(
-                "query parameter `{}` is given twice",
-                String::from_utf8_lossy(name)
-            )));
-        }
-        self.0.push(name.to_vec());
-        Ok(())
-    }
-}
-
-/// The names and values of a query, decoded (`+` is a space).
-pub(crate) fn pairs(query: Option<&str>) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
-    query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+/// The names and values of a query, decoded (`+` is a space). One that is given twice is refused: which of the two is meant
+/// cannot be known.
+///
+/// By hand, since `form_urlencoded` puts replacement characters in the place of what is not UTF-8, and prefixes are bytes.
+pub(crate) fn pairs(query: Option<&str>) -> Result<Vec<Parameter<'_>>, Problem> {
+    let query = query.unwrap_or_default();
+    check_encoding(query)?;
+    let mut pairs: Vec<Parameter<'_>> = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (form_decode(name), form_decode(value))
-    })
+        let (name, value) = (form_decode(name), form_decode(value));
+        if pairs.iter().any(|(seen, _)| *seen == name) {
+            let name = String::from_utf8_lossy(&name);
+            return Err(Problem::bad(format!("query parameter `{name}` is given twice")));
+        }
+        if pairs.len() == PARAMETERS_MAX {
+            return Err(unknown(&name));
+        }
+        pairs.push((name, value));
+    }
+    Ok(pairs)
 }
 
 /// 400: the query has a key that the route does not know.

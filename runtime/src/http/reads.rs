@@ -16,17 +16,16 @@ use synap_core::output::Reply;
 use synap_core::status::Role;
 use synap_core::store::Item;
 use synap_core::time::WallMs;
-use synap_core::version::Version;
 use synap_core::view::{Outline, View};
 
-use super::Front;
-use super::answer::{Answer, Body, Content, Stamp, etag};
+use super::answer::{Answer, Body, Content, Stamp};
 use super::json::{push_fmt, push_key, push_str, push_u64, push_value};
 use super::outgoing::hold;
 use super::problem::{Code, Problem};
 use super::query::{KEY_BYTES_MAX, ReadQuery, check_key, path_key};
 use super::route::{self, Route};
 use super::service::finish;
+use super::{Front, precondition};
 use crate::metrics::{KvOperation, KvResult};
 use crate::sight::Sight;
 
@@ -78,7 +77,10 @@ pub(crate) async fn when_admitted(front: &Front, route: Route, head: &request::P
             match hold(front, answer(front, route, rest, &query, &head.headers, &view), room.take()) {
                 Ok(response) => return Ok(response),
                 // Nothing is kept while it waits: neither the answer nor the state that it came from.
-                Err(bytes) => drop((view, room.insert(front.answers.enter(bytes, query.timeout).await?))),
+                Err(bytes) => {
+                    drop(view);
+                    room = Some(front.answers.enter(bytes, query.timeout).await?);
+                }
             }
         }
     };
@@ -105,7 +107,10 @@ pub(crate) async fn mget(front: &Front, head: &request::Parts, body: Incoming) -
             let found = Answer::json(values(front, &keys, &view, at)?).stamped(stamp(front, &view));
             match hold(front, finish(front, Ok(found)), room.take()) {
                 Ok(response) => return Ok(response),
-                Err(bytes) => drop((view, room.insert(front.answers.enter(bytes, query.timeout).await?))),
+                Err(bytes) => {
+                    drop(view);
+                    room = Some(front.answers.enter(bytes, query.timeout).await?);
+                }
             }
         }
     };
@@ -178,9 +183,13 @@ fn get(
 ) -> Result<Answer, Problem> {
     let item = find(front, KvOperation::Get, rest, view, at)?.ok_or_else(Problem::no_key)?;
     let version = item.version();
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|tags| names(tags.as_bytes(), version)) {
-        let unchanged = Answer::new(Content::Octets, Body::Whole(Bytes::new()));
-        return Ok(unchanged.status(StatusCode::NOT_MODIFIED).versioned(version));
+    match precondition::of_read(headers, version)? {
+        precondition::Verdict::Whole => {}
+        precondition::Verdict::NotModified => {
+            let unchanged = Answer::new(Content::Octets, Body::Whole(Bytes::new()));
+            return Ok(unchanged.status(StatusCode::NOT_MODIFIED).versioned(version));
+        }
+        precondition::Verdict::Failed => return Err(precondition::failed(version)),
     }
     let (content, body) = match item.kind() {
         _ if octets => (Content::Octets, share(item)),
@@ -199,7 +208,7 @@ fn get(
 
 fn exists(front: &Front, rest: &str, view: &View, at: WallMs) -> Result<Answer, Problem> {
     let found = find(front, KvOperation::Exists, rest, view, at)?.is_some();
-    Ok(Answer::json(if found { &b"{\"exists\":true}"[..] } else { &b"{\"exists\":false}"[..] }))
+    Ok(Answer::json(if found { &b"{\"exists\":true}\n"[..] } else { &b"{\"exists\":false}\n"[..] }))
 }
 
 fn ttl(front: &Front, rest: &str, view: &View, at: WallMs) -> Result<Answer, Problem> {
@@ -207,7 +216,7 @@ fn ttl(front: &Front, rest: &str, view: &View, at: WallMs) -> Result<Answer, Pro
         None => -2,
         Some(item) => item.expires_at().map_or(-1, |expires_at| whole_secs_until(expires_at, at)),
     };
-    Ok(Answer::json(format!("{{\"ttl\":{left}}}")))
+    Ok(Answer::json(format!("{{\"ttl\":{left}}}\n")))
 }
 
 fn scan(query: &ReadQuery, view: &View, at: WallMs) -> Answer {
@@ -227,7 +236,7 @@ fn scan(query: &ReadQuery, view: &View, at: WallMs) -> Answer {
         (Some(_), Some(last)) => push_key(&mut out, last.key()),
         (None, _) | (_, None) => out.extend_from_slice(b"null"),
     }
-    out.push(b'}');
+    out.extend_from_slice(b"}\n");
     Answer::json(out)
 }
 
@@ -245,7 +254,7 @@ fn stats(front: &Front, view: &View) -> Answer {
         &mut out,
         format_args!(
             ",\"operations\":{{\"gets\":{gets},\"sets\":{sets},\"dels\":{dels},\"hits\":{hits},\
-             \"misses\":{misses}}},\"hit_rate\":{hit_rate}}}"
+             \"misses\":{misses}}},\"hit_rate\":{hit_rate}}}\n"
         ),
     );
     Answer::json(out)
@@ -265,7 +274,7 @@ fn values(front: &Front, wanted: &Mget<'_>, view: &View, at: WallMs) -> Result<V
             return Err(Problem::too_large("answer", out.len() as u64, MGET_BYTES_MAX as u64));
         }
     }
-    out.extend_from_slice(b"]}");
+    out.extend_from_slice(b"]}\n");
     Ok(out)
 }
 
@@ -291,15 +300,6 @@ fn wants_octets(headers: &HeaderMap) -> bool {
     let octets = b"application/octet-stream";
     headers.get(header::ACCEPT).is_some_and(|accept| {
         accept.as_bytes().windows(octets.len()).any(|part| part.eq_ignore_ascii_case(octets))
-    })
-}
-
-/// Whether `If-None-Match` names this version: one of its tags, weak or strong, or `*`.
-fn names(tags: &[u8], version: Version) -> bool {
-    let wanted = etag(version);
-    tags.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).any(|tag| {
-        let tag = tag.strip_prefix(b"W/").unwrap_or(tag);
-        tag == b"*" || tag == wanted.as_bytes()
     })
 }
 

@@ -2,11 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::BoxFuture;
+use crate::disk::failure::at;
 
 /// One rollback file: a line for each operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,21 +31,48 @@ pub trait RollbackSource: Send + Sync {
     /// Up to `bytes_max` bytes of one from `offset` on, none at its end. [`io::ErrorKind::NotFound`]: there is no
     /// such file.
     fn read(&self, id: String, offset: u64, bytes_max: usize) -> BoxFuture<io::Result<Bytes>>;
+
+    /// Whether clients' operations lie there, as far as that is known within a moment; none: this source cannot tell.
+    fn hold_operations(&self) -> BoxFuture<Option<bool>> {
+        Box::pin(async { None })
+    }
 }
 
-/// A directory of rollback files, `ID.ndjson` each.
+/// A directory of rollback files, `ID.ndjson` each, where an id is a number. Whatever else lies there is not looked at.
 #[derive(Clone, Debug)]
 pub struct RollbackDir {
     path: PathBuf,
+    seen: Arc<Seen>,
 }
 
+/// What the last look at the directory gave. One look at a time: a disk that hangs holds one thread, and no answer.
+#[derive(Debug)]
+struct Seen {
+    looking: AtomicBool,
+    operations: AtomicBool,
+}
+
+/// How long an answer waits for a look at the directory.
+const LOOK_PATIENCE: Duration = Duration::from_millis(100);
+
+/// What an operation of the log's own is called in a file: nobody need do anything about those.
+const INTERNAL: [&str; 3] = ["epoch_start", "config", "sweep"];
+
+/// In which part of a line its operation stands.
+const LINE_HEAD_BYTES: u64 = 256;
+
 /// How the files end.
-const ENDING: &str = "ndjson";
+const ENDING: &str = ".ndjson";
+
+/// How directories end in which a log's files are kept whole.
+const KEPT: &str = ".files";
 
 impl RollbackDir {
-    /// The directory at `path`, which need not exist.
+    /// The directory at `path`, which need not exist. Looks at it once.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        let path = path.into();
+        let operations = AtomicBool::new(hold_operations(&path).unwrap_or(false));
+        Self { path, seen: Arc::new(Seen { looking: AtomicBool::new(false), operations }) }
     }
 }
 
@@ -58,27 +89,88 @@ impl RollbackSource for RollbackDir {
             if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
                 return Err(io::ErrorKind::NotFound.into());
             }
-            let mut file = File::open(path.join(format!("{id}.{ENDING}")))?;
+            let mut file = File::open(path.join(format!("{id}{ENDING}")))?;
             file.seek(SeekFrom::Start(offset))?;
             let mut piece = Vec::new();
             file.take(bytes_max as u64).read_to_end(&mut piece)?;
             Ok(Bytes::from(piece))
         })
     }
+
+    fn hold_operations(&self) -> BoxFuture<Option<bool>> {
+        let (path, seen) = (self.path.clone(), Arc::clone(&self.seen));
+        Box::pin(async move {
+            if !seen.looking.swap(true, Ordering::AcqRel) {
+                let seen = Arc::clone(&seen);
+                let look = tokio::task::spawn_blocking(move || {
+                    // What cannot be read now is as it was.
+                    if let Ok(there) = hold_operations(&path) {
+                        seen.operations.store(there, Ordering::Release);
+                    }
+                    seen.looking.store(false, Ordering::Release);
+                });
+                let _ = tokio::time::timeout(LOOK_PATIENCE, look).await;
+            }
+            Some(seen.operations.load(Ordering::Acquire))
+        })
+    }
 }
 
-fn list(path: &std::path::Path) -> io::Result<Vec<RollbackFile>> {
+/// Whether a client's operation lies in any file, or whole files of a log are kept.
+fn hold_operations(path: &Path) -> io::Result<bool> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let kept = number_of(&path, KEPT).is_some() && path.is_dir();
+        let listed = number_of(&path, ENDING).is_some() && path.is_file();
+        if kept || (listed && has_operation(BufReader::new(File::open(&path)?))?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The number before this ending, in a name of ours.
+fn number_of<'a>(path: &'a Path, ending: &str) -> Option<&'a str> {
+    let number = path.file_name()?.to_str()?.strip_suffix(ending)?;
+    number.parse::<u64>().is_ok().then_some(number)
+}
+
+/// Whether any line is a client's.
+fn has_operation(mut lines: impl BufRead) -> io::Result<bool> {
+    let mut head = Vec::new();
+    loop {
+        head.clear();
+        (&mut lines).take(LINE_HEAD_BYTES).read_until(b'\n', &mut head)?;
+        if head.is_empty() {
+            return Ok(false);
+        }
+        let text = String::from_utf8_lossy(&head);
+        let operation = text.split_once("\"operation\":\"").and_then(|(_, rest)| rest.split('"').next());
+        if operation.is_some_and(|operation| !INTERNAL.contains(&operation)) {
+            return Ok(true);
+        }
+        if head.last() != Some(&b'\n') {
+            lines.skip_until(b'\n')?;
+        }
+    }
+}
+
+fn list(path: &Path) -> io::Result<Vec<RollbackFile>> {
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
+        Err(error) => return Err(at("list", path, error)),
     };
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry?.path();
-        let id = path.file_stem().and_then(|stem| stem.to_str());
-        if let (Some(id), Some(ENDING)) = (id, path.extension().and_then(|ending| ending.to_str())) {
-            let (operations, bytes) = measure(&path)?;
+        let path = entry.map_err(|error| at("list", path, error))?.path();
+        if let Some(id) = number_of(&path, ENDING).filter(|_| path.is_file()) {
+            let (operations, bytes) = measure(&path).map_err(|error| at("read", &path, error))?;
             files.push(RollbackFile { id: id.to_owned(), operations, bytes });
         }
     }
@@ -87,7 +179,7 @@ fn list(path: &std::path::Path) -> io::Result<Vec<RollbackFile>> {
 }
 
 /// Lines and bytes of a file.
-fn measure(path: &std::path::Path) -> io::Result<(u64, u64)> {
+fn measure(path: &Path) -> io::Result<(u64, u64)> {
     let mut reader = BufReader::with_capacity(64 * 1024, File::open(path)?);
     let (mut lines, mut bytes) = (0, 0);
     loop {
@@ -120,14 +212,42 @@ mod tests {
         std::fs::create_dir(dir.path().join("rollback")).unwrap();
         std::fs::write(dir.path().join("rollback/7.ndjson"), "{}\n{\"a\":1}\n").unwrap();
         std::fs::write(dir.path().join("rollback/8.ndjson.tmp"), "{}").unwrap();
+        std::fs::write(dir.path().join("rollback/notes.ndjson"), "not ours").unwrap();
+        std::fs::create_dir(dir.path().join("rollback/9.ndjson")).unwrap();
         let file = RollbackFile { id: "7".to_owned(), operations: 2, bytes: 11 };
         assert_eq!(source.list().await.unwrap(), [file]);
         assert_eq!(source.read("7".to_owned(), 0, 3).await.unwrap(), "{}\n");
         assert_eq!(source.read("7".to_owned(), 3, 100).await.unwrap(), "{\"a\":1}\n");
         assert_eq!(source.read("7".to_owned(), 11, 100).await.unwrap(), "");
+        assert_eq!(source.hold_operations().await, Some(false), "no client's");
+        std::fs::write(dir.path().join("rollback/copy.ndjson"), "{\"operation\":\"set\"}\n").unwrap();
+        assert_eq!(source.hold_operations().await, Some(false), "not ours");
+        std::fs::create_dir(dir.path().join("rollback/10.files")).unwrap();
+        assert_eq!(source.hold_operations().await, Some(true), "kept whole");
+        std::fs::remove_dir(dir.path().join("rollback/10.files")).unwrap();
+        std::fs::write(dir.path().join("rollback/10.ndjson"), "{\"operation\":\"set\"}\n").unwrap();
+        assert_eq!(source.hold_operations().await, Some(true));
+        std::fs::remove_file(dir.path().join("rollback/10.ndjson")).unwrap();
+        assert_eq!(source.hold_operations().await, Some(false));
         for id in ["8", "../rollback/7", ""] {
             let error = source.read(id.to_owned(), 0, 1).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::NotFound);
         }
+    }
+    #[test]
+    fn the_logs_own_operations_are_nobodys() {
+        let line = |operation: &str, more: &str| {
+            format!(
+                "{{\"epoch\":1,\"leader\":\"{:032x}\",\"index\":7,\"at_ms\":1700000000000,\"operation\":\"{operation}\"{more}}}\n",
+                7
+            )
+        };
+        let long = format!(",\"keys\":\"{}\"", "x".repeat(10_000));
+        let own = INTERNAL.map(|operation| line(operation, &long)).concat();
+        assert!(!has_operation(own.as_bytes()).unwrap());
+        for operation in ["set", "delete", "incr", "expire", "persist"] {
+            assert!(has_operation(format!("{own}{}", line(operation, "")).as_bytes()).unwrap(), "{operation}");
+        }
+        assert!(!has_operation(&b""[..]).unwrap());
     }
 }

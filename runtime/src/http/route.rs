@@ -183,6 +183,51 @@ impl Route {
         }
     }
 
+    /// Whether it is about the value of one key, which has a version.
+    pub(crate) const fn has_one_key(self) -> bool {
+        match self {
+            Self::KvSet
+            | Self::KvGet
+            | Self::KvRaw
+            | Self::KvDel
+            | Self::KvIncr
+            | Self::KvDecr
+            | Self::KvExpire
+            | Self::KvPersist => true,
+            Self::KvExists
+            | Self::KvMset
+            | Self::KvMget
+            | Self::KvTtl
+            | Self::KvScan
+            | Self::KvStats
+            | Self::Status
+            | Self::Promote
+            | Self::Switchover
+            | Self::Members
+            | Self::Pause
+            | Self::Resume
+            | Self::Outcome
+            | Self::Rollbacks
+            | Self::Rollback
+            | Self::Snapshot
+            | Self::Livez
+            | Self::Readyz
+            | Self::Startupz
+            | Self::Health
+            | Self::Metrics
+            | Self::Unknown => false,
+        }
+    }
+
+    /// Whether what it does is a client's write, which can be sent again under an `Idempotency-Key`.
+    pub(crate) const fn writes_keys(self) -> bool {
+        match self {
+            Self::KvMset => true,
+            Self::KvGet => false,
+            one => one.has_one_key(),
+        }
+    }
+
     /// What it allows, as the `Allow` header says it.
     pub(crate) const fn allow(self) -> &'static str {
         match self {
@@ -234,6 +279,19 @@ mod tests {
         assert_eq!(find("/replication/rollbacks"), (Route::Rollbacks, ""));
         assert_eq!(find("/replication/rollbacks/7"), (Route::Rollback, "7"));
         assert_eq!(find("/"), (Route::Unknown, ""));
+    }
+
+    #[test]
+    fn every_route_is_documented_with_its_methods() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/http.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        let mut rows = document.lines().filter(|line| line.starts_with("| `/"));
+        for template in TEMPLATES.iter().filter(|template| template.starts_with('/')) {
+            let (route, _) = find(template);
+            let row = rows.next().unwrap_or_default();
+            assert!(row.starts_with(&format!("| `{template}` | {} | ", route.allow())), "{template}: {row}");
+        }
+        assert_eq!(rows.next(), None);
     }
 
     #[test]

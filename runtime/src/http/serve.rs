@@ -39,9 +39,9 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-content-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 143\r\n\r\n\
+content-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 144\r\n\r\n\
 {\"type\":\"urn:synap:error:busy\",\"title\":\"Too much is in flight\",\"status\":503,\
-\"detail\":\"all connections are taken\",\"code\":\"busy\",\"retry_after\":1}";
+\"detail\":\"all connections are taken\",\"code\":\"busy\",\"retry_after\":1}\n";
 
 /// Accepts connections from `accept` and serves each in one of the `tasks`, until `stop` resolves. Then nothing is
 /// accepted any more; what is open goes on until [`Front::stop`].

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::{Request, Response};
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use super::answer::{Answer, Body, Stamp};
 use super::connections::Mark;
 use super::problem::{Code, Problem};
 use super::route::{self, Route, Verb};
-use super::{BoxFuture, Front, failover, operator, probes, reads, writes};
+use super::{BoxFuture, Front, failover, headers, operator, probes, reads, writes};
 
 /// What one connection's requests are put to.
 pub(crate) struct Service {
@@ -45,9 +45,12 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         self.mark.serving();
         let (route, rest) = route::find(request.uri().path());
         let verb = route.verb(request.method());
-        if verb == Some(Verb::Read)
-            && let Some(response) = reads::at_once(&self.front, route, rest, &request)
-        {
+        let at_once = match verb.map(|verb| vet(route, verb, &request)) {
+            Some(Err(problem)) => Some(finish(&self.front, Err(problem))),
+            Some(Ok(())) if verb == Some(Verb::Read) => reads::at_once(&self.front, route, rest, &request),
+            Some(Ok(())) | None => None,
+        };
+        if let Some(response) = at_once {
             self.front.metrics.http.answered(route.slot(), response.status(), started);
             self.mark.idle();
             return Served::Now(Some(response));
@@ -70,6 +73,20 @@ impl Future for Served {
             Self::Now(response) => response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
             Self::Later(response) => response.as_mut().poll(cx).map(Ok),
         }
+    }
+}
+
+/// Refuses what would be passed over otherwise: headers, and a body where none is read.
+fn vet(route: Route, verb: Verb, request: &Request<Incoming>) -> Result<(), Problem> {
+    if route == Route::Unknown {
+        return Ok(());
+    }
+    headers::vet(route, verb, request.headers())?;
+    let with_body = verb == Verb::Act || route == Route::KvMget;
+    if with_body || request.body().is_end_stream() {
+        Ok(())
+    } else {
+        Err(Problem::bad("this route takes no body: what it does is said by path and query"))
     }
 }
 
@@ -112,9 +129,9 @@ async fn respond(
         Route::Outcome => finish(front, operator::outcome(front, &head).await),
         Route::Rollbacks => finish(front, operator::rollbacks(front, &head).await),
         Route::Rollback => finish(front, operator::rollback(front, &head).await),
-        Route::Snapshot => finish(front, operator::snapshot(front, &head).await),
+        Route::Snapshot => finish(front, operator::snapshot(front, &head, body).await),
         Route::Metrics => finish(front, operator::metrics(front, &head).await),
-        Route::Livez => finish(front, probes::livez()),
+        Route::Livez => finish(front, probes::livez(&head)),
         Route::Readyz => finish(front, probes::readyz(front, &head).await),
         Route::Startupz => finish(front, probes::startupz(front, &head).await),
         Route::Health => finish(front, probes::health(front, &head).await),

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use synap_core::config::FailoverMode;
-use synap_core::status::{Change, Counters, Failover, LinkStatus, MemberStatus, Positions, Status};
+use synap_core::status::{Change, Counters, Dial, Failover, LinkStatus, MemberStatus, Positions, Status};
 
 use super::VERSION;
 use super::problem::millis;
@@ -23,6 +23,7 @@ pub(crate) struct StatusJson<'a> {
     failover: FailoverJson,
     lease_remaining_ms: Option<u64>,
     link: Option<LinkJson>,
+    dials: Vec<DialJson<'a>>,
     lag_operations: u64,
     lag_ms: u64,
     staleness_ms: Option<u64>,
@@ -48,6 +49,17 @@ pub(crate) struct StatusJson<'a> {
     held_bytes: u64,
     /// For how long nothing has reached the log though something waits for it.
     disk_waits_ms: u64,
+    disk: DiskJson,
+}
+
+#[derive(Serialize)]
+struct DiskJson {
+    /// Null if nobody has measured it.
+    free_bytes: Option<u64>,
+    /// So much has to be free for the next snapshot, and for the log meanwhile.
+    needed_bytes: u64,
+    /// Whether the node keeps little for want of room.
+    short: bool,
 }
 
 #[derive(Serialize)]
@@ -101,6 +113,13 @@ struct LinkJson {
 }
 
 #[derive(Serialize)]
+struct DialJson<'a> {
+    address: &'a str,
+    failure: &'static str,
+    detail: String,
+}
+
+#[derive(Serialize)]
 struct MemberJson<'a> {
     node_id: String,
     node_name: &'a str,
@@ -110,7 +129,8 @@ struct MemberJson<'a> {
     replication: &'a str,
     voter: bool,
     priority: u32,
-    connected: bool,
+    /// Null where only the master knows.
+    connected: Option<bool>,
     /// Null, as the next four, where this node has heard nothing of it.
     durable: Option<u64>,
     applied: Option<u64>,
@@ -120,7 +140,8 @@ struct MemberJson<'a> {
     last_contact_ms: Option<u64>,
     /// Of the master's wall clock; null on other nodes.
     wall_ahead_ms: Option<i64>,
-    eligible: bool,
+    /// Null where only the master knows.
+    eligible: Option<bool>,
     why_not: Option<&'static str>,
 }
 
@@ -160,6 +181,7 @@ impl<'a> StatusJson<'a> {
             failover: failover(&status.failover),
             lease_remaining_ms: status.lease_remaining.map(millis),
             link: status.link.as_ref().map(link),
+            dials: status.dials.iter().map(dial).collect(),
             lag_operations: status.lag_operations,
             lag_ms: millis(status.lag),
             staleness_ms: status.staleness.map(millis),
@@ -182,6 +204,11 @@ impl<'a> StatusJson<'a> {
             held_writes: status.held_writes,
             held_bytes: status.held_bytes,
             disk_waits_ms: millis(status.disk_waits),
+            disk: DiskJson {
+                free_bytes: status.disk_space.free,
+                needed_bytes: status.disk_space.needed,
+                short: status.disk_space.short,
+            },
         }
     }
 }
@@ -237,6 +264,10 @@ fn link(link: &LinkStatus) -> LinkJson {
         heartbeat_ms: link.heartbeat.map(millis),
         refused: link.refused.map(|reason| reason.to_string()),
     }
+}
+
+fn dial(dial: &Dial) -> DialJson<'_> {
+    DialJson { address: &dial.address, failure: dial.failure.as_str(), detail: dial.failure.to_string() }
 }
 
 fn member(member: &MemberStatus) -> MemberJson<'_> {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderName};
 use hyper::http::request;
-use synap_core::command::{Command, Fingerprint, TICKET_KEY_BYTES_MAX, Ticket};
+use synap_core::command::{Command, Condition, Fingerprint, TICKET_KEY_BYTES_MAX, Ticket};
 
 use super::problem::Problem;
 use super::query::WriteQuery;
@@ -34,18 +34,33 @@ pub(crate) fn once(
     head: &request::Parts,
     query: &WriteQuery,
     body: &[u8],
+    condition: Option<Condition>,
 ) -> Command {
     let ttl = query.ttl_ms.map(u64::to_le_bytes);
     let ttl = ttl.as_ref().map_or(&[][..], |bytes| bytes);
-    let parts = [head.method.as_str().as_bytes(), head.uri.path().as_bytes(), ttl, body];
-    let ticket = Ticket { key, fingerprint: Fingerprint::of(&parts), wants_old };
+    let condition = condition.map(told).unwrap_or_default();
+    let parts = [head.method.as_str().as_bytes(), head.uri.path().as_bytes(), ttl, body, condition.as_bytes()];
+    // The last part counts only where it is there.
+    let parts = if condition.is_empty() { &parts[..4] } else { &parts[..] };
+    let ticket = Ticket { key, fingerprint: Fingerprint::of(parts), wants_old };
     Command::Once { ticket, command: Box::new(command) }
+}
+
+/// A header's condition, as a fingerprint covers it.
+fn told(condition: Condition) -> String {
+    match condition {
+        Condition::Always => String::new(),
+        Condition::Absent => "absent".to_owned(),
+        Condition::Present => "present".to_owned(),
+        Condition::Version(version) => version.0.to_string(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use hyper::Request;
     use hyper::header::HeaderValue;
+    use synap_core::version::Version;
 
     use super::*;
 
@@ -70,19 +85,24 @@ mod tests {
 
     #[test]
     fn a_retry_may_ask_for_more_and_not_for_something_else() {
-        let of = |uri: &str, body: &[u8]| {
+        let under = |uri: &str, body: &[u8], condition| {
             let (head, ()) = Request::post(uri).body(()).unwrap().into_parts();
             let query = WriteQuery::parse(head.uri.query(), true).unwrap();
             let delete = Command::Delete { key: Bytes::new() };
-            match once(Bytes::from_static(b"k"), delete, false, &head, &query, body) {
+            match once(Bytes::from_static(b"k"), delete, false, &head, &query, body, condition) {
                 Command::Once { ticket, .. } => ticket.fingerprint,
                 other => panic!("{other:?}"),
             }
         };
+        let of = |uri: &str, body: &[u8]| under(uri, body, None);
         let first = of("/kv/raw/a?ttl=1", b"x");
         assert_eq!(first, of("/kv/raw/a?concern=2&timeout_ms=9&ttl=1.0", b"x"));
         for other in [of("/kv/raw/a?ttl=1", b"y"), of("/kv/raw/b?ttl=1", b"x"), of("/kv/raw/a", b"x")] {
             assert_ne!(first, other);
         }
+        let version = |version| under("/kv/raw/a?ttl=1", b"x", Some(Condition::Version(Version(version))));
+        assert_eq!(version(1), version(1));
+        assert_ne!(version(1), version(2));
+        assert_ne!(version(1), first);
     }
 }

@@ -44,6 +44,8 @@ pub(super) enum ReadError {
     Ended,
     /// What came is no message.
     Garbage(WireError),
+    /// It is an answer of an HTTP server.
+    Http,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -72,8 +74,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
         match self.stream.read_buf(&mut self.buffer).await {
             Ok(0) | Err(_) => Err(ReadError::Ended),
+            Ok(_) if self.is_http() => Err(ReadError::Http),
             Ok(_) => Ok(self.whole()?.unwrap_or(Came::Part)),
         }
+    }
+
+    /// Whether an HTTP server has answered the first message.
+    fn is_http(&self) -> bool {
+        self.message_bytes_max == HANDSHAKE_BYTES_MAX && self.buffer.starts_with(b"HTTP/1.")
     }
 
     fn whole(&mut self) -> Result<Option<Came>, ReadError> {
@@ -104,6 +112,7 @@ impl ReadError {
         match self {
             Self::Ended => LinkLoss::Closed,
             Self::Garbage(_) => LinkLoss::Garbage,
+            Self::Http => LinkLoss::Http,
         }
     }
 }
@@ -199,6 +208,17 @@ mod tests {
     use synap_core::wire;
 
     use super::*;
+
+    #[tokio::test]
+    async fn an_http_server_is_told_from_other_garbage() {
+        for (bytes, expected) in
+            [(&b"HTTP/1.1 400 Bad Request\r\n"[..], LinkLoss::Http), (&[b'x'; 64], LinkLoss::Garbage)]
+        {
+            let (near, mut far) = tokio::io::duplex(READ_BYTES);
+            far.write_all(bytes).await.unwrap();
+            assert_eq!(FrameReader::new(near).next().await.unwrap_err().loss(), expected);
+        }
+    }
 
     #[tokio::test]
     async fn what_comes_in_little_by_little_fills_its_buffers() {

@@ -19,6 +19,9 @@ use super::outgoing::{Queue, queue};
 use super::{INBOUND_BYTES_MAX, Incoming, LinkReport, News, Shared};
 use crate::net::{Connected, Net};
 
+/// Why a peer that speaks something else is turned away.
+const NO_MESSAGE: &str = "it sent what is no message";
+
 /// How often the node is told at most that a part of a message has come: often enough for the shortest heartbeats, and too
 /// seldom to cost anything.
 const PROGRESS_EVERY: Duration = Duration::from_millis(20);
@@ -58,6 +61,7 @@ pub(super) async fn dial<N: Net>(shared: Shared<N>, link: LinkId, address: Strin
 fn dial_loss(error: &io::Error) -> LinkLoss {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => LinkLoss::ConnectRefused,
+        io::ErrorKind::NotFound => LinkLoss::Unresolved,
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => LinkLoss::Closed,
         _ => LinkLoss::ConnectFailed,
     }
@@ -147,8 +151,12 @@ impl<'a, N: Net, R: AsyncRead + Unpin> Reader<'a, N, R> {
         let rejections = &self.shared.rejections;
         match timeout(self.shared.settings.handshake_timeout, self.frames.next()).await {
             Ok(Ok(first)) => Some(Ok(first)),
+            Ok(Err(ReadError::Http)) => {
+                rejections.note(peer.ip(), NO_MESSAGE, None);
+                Some(Err(ReadError::Http))
+            }
             Ok(Err(ReadError::Garbage(error))) => {
-                rejections.note(peer.ip(), "it sent what is no message", Some(error));
+                rejections.note(peer.ip(), NO_MESSAGE, Some(error));
                 Some(Err(ReadError::Garbage(error)))
             }
             Ok(Err(ReadError::Ended)) => {
@@ -218,5 +226,6 @@ mod tests {
         assert_eq!(loss(io::ErrorKind::ConnectionReset), LinkLoss::Closed);
         assert_eq!(loss(io::ErrorKind::ConnectionRefused), LinkLoss::ConnectRefused);
         assert_eq!(loss(io::ErrorKind::HostUnreachable), LinkLoss::ConnectFailed);
+        assert_eq!(loss(io::ErrorKind::NotFound), LinkLoss::Unresolved);
     }
 }

@@ -1,94 +1,85 @@
 //! The standard `process_*` metrics, from `/proc`. Where there is no `/proc` they are absent.
-
-use std::fs;
+//!
+//! Not by the collector of `prometheus`: that counts CPU time in whole seconds, which makes its rate over a scrape interval a guess.
 
 use prometheus::proto::MetricFamily;
 
-use super::family::{counter, gauge};
+use super::family::counter;
 use crate::logging;
 
-/// Linux counts CPU time for user space in hundredths of a second on every architecture.
-const TICKS_PER_SECOND: f64 = 100.0;
-
-/// What the system tells of this process.
+/// What the system tells of this process, and what its log has lost.
 pub(super) fn families() -> Vec<MetricFamily> {
-    let mut all = Vec::new();
-    if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::parse) {
-        all.push(counter("process_cpu_seconds_total", "CPU time spent, in seconds", stat.cpu_seconds));
-        all.push(gauge("process_virtual_memory_bytes", "Virtual memory, in bytes", stat.virtual_bytes));
-        all.push(gauge("process_threads", "Threads", stat.threads));
-        let boot = fs::read_to_string("/proc/stat").ok().as_deref().and_then(boot_time);
-        all.extend(boot.map(|boot| {
-            let start = boot + stat.started_seconds;
-            gauge("process_start_time_seconds", "Start, in seconds since the Unix epoch", start)
-        }));
-    }
-    let resident = fs::read_to_string("/proc/self/status").ok().as_deref().and_then(resident_bytes);
-    all.extend(resident.map(|bytes| gauge("process_resident_memory_bytes", "Resident memory, in bytes", bytes)));
-    let open = fs::read_dir("/proc/self/fd").ok().map(Iterator::count);
-    // One of them is the directory that is being read.
-    all.extend(open.map(|open| gauge("process_open_fds", "Open files", open.saturating_sub(1) as f64)));
-    let max = fs::read_to_string("/proc/self/limits").ok().as_deref().and_then(max_open);
-    all.extend(max.map(|max| gauge("process_max_fds", "Most files that may be open", max)));
+    let mut all = system::families();
     let lost = logging::lines_lost() as f64;
     all.push(counter("synap_log_lines_lost_total", "Lines of the log that could not be written", lost));
     all
 }
 
-/// The fields of `/proc/self/stat` that are shown (proc(5)).
-#[derive(Debug, PartialEq)]
-struct Stat {
-    cpu_seconds: f64,
-    threads: f64,
-    started_seconds: f64,
-    virtual_bytes: f64,
-}
+#[cfg(target_os = "linux")]
+mod system {
+    use procfs::process::{LimitValue, Process};
+    use prometheus::proto::MetricFamily;
 
-impl Stat {
-    fn parse(text: &str) -> Option<Self> {
-        // The second field is the program's name in parentheses, which may hold anything.
-        let (_, rest) = text.rsplit_once(')')?;
-        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-        let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
-        Some(Self {
-            cpu_seconds: (field(14)? + field(15)?) / TICKS_PER_SECOND,
-            threads: field(20)?,
-            started_seconds: field(22)? / TICKS_PER_SECOND,
-            virtual_bytes: field(23)?,
-        })
+    use super::super::family::{counter, gauge};
+
+    pub(super) fn families() -> Vec<MetricFamily> {
+        Process::myself().map(|process| of(&process)).unwrap_or_default()
+    }
+
+    /// What cannot be read is left out.
+    fn of(process: &Process) -> Vec<MetricFamily> {
+        let mut all = Vec::new();
+        let ticks_per_second = procfs::ticks_per_second() as f64;
+        if let Ok(stat) = process.stat() {
+            let spent = (stat.utime + stat.stime) as f64 / ticks_per_second;
+            all.push(counter("process_cpu_seconds_total", "CPU time spent, in seconds", spent));
+            all.push(gauge("process_virtual_memory_bytes", "Virtual memory, in bytes", stat.vsize as f64));
+            all.push(gauge("process_threads", "Threads", stat.num_threads as f64));
+            let resident = (stat.rss * procfs::page_size()) as f64;
+            all.push(gauge("process_resident_memory_bytes", "Resident memory, in bytes", resident));
+            if let Ok(boot) = procfs::boot_time_secs() {
+                let start = boot as f64 + stat.starttime as f64 / ticks_per_second;
+                let help = "Start, in seconds since the Unix epoch";
+                all.push(gauge("process_start_time_seconds", help, start));
+            }
+        }
+        if let Ok(open) = process.fd_count() {
+            all.push(gauge("process_open_fds", "Open files", open as f64));
+        }
+        if let Ok(LimitValue::Value(max)) = process.limits().map(|limits| limits.max_open_files.soft_limit) {
+            all.push(gauge("process_max_fds", "Most files that may be open", max as f64));
+        }
+        all
     }
 }
 
-fn boot_time(stat: &str) -> Option<f64> {
-    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+#[cfg(not(target_os = "linux"))]
+mod system {
+    pub(super) fn families() -> Vec<prometheus::proto::MetricFamily> {
+        Vec::new()
+    }
 }
 
-fn resident_bytes(status: &str) -> Option<f64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024.0)
-}
-
-fn max_open(limits: &str) -> Option<f64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
-}
-
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_spaces_and_parentheses_is_skipped() {
-        let text = "42 (a) b) S 1 42 42 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 7 0 1234 5678592 99 0";
-        let stat = Stat { cpu_seconds: 3.0, threads: 7.0, started_seconds: 12.34, virtual_bytes: 5_678_592.0 };
-        assert_eq!(Stat::parse(text), Some(stat));
-    }
-
-    #[test]
-    fn lines_are_found() {
-        assert_eq!(resident_bytes("VmSize:\t 9 kB\nVmRSS:\t  12 kB\n"), Some(12288.0));
-        assert_eq!(boot_time("cpu 1\nbtime 1700000000\n"), Some(1_700_000_000.0));
-        assert_eq!(max_open("Max open files            1024                 4096       files"), Some(1024.0));
+    fn the_standard_metrics_are_there() {
+        let families = families();
+        let value = |name: &str| {
+            let family = families.iter().find(|family| family.name() == name);
+            let metric = &family.unwrap_or_else(|| panic!("{name} is missing")).get_metric()[0];
+            metric.get_gauge().get_value() + metric.get_counter().get_value()
+        };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        let age = now - value("process_start_time_seconds");
+        assert!((-2.0..100_000.0).contains(&age), "{age}");
+        assert!(value("process_cpu_seconds_total") >= 0.0);
+        assert!(value("process_threads") >= 1.0);
+        assert!(value("process_open_fds") >= 3.0);
+        assert!(value("process_max_fds") >= value("process_open_fds"));
+        let resident = value("process_resident_memory_bytes");
+        assert!(resident > 1e5 && resident < value("process_virtual_memory_bytes"), "{resident}");
     }
 }

@@ -75,6 +75,7 @@ fn state(status: &Status) -> Vec<MetricFamily> {
         Alarm::LinesAtOdds,
         Alarm::MasterBehind,
         Alarm::CopiedDirectory,
+        Alarm::ForeignCluster,
     ];
     vec![
         gauges(
@@ -91,7 +92,7 @@ fn state(status: &Status) -> Vec<MetricFamily> {
         gauge(
             "synap_replication_connected_replicas",
             "Replicas that are connected to this master",
-            replicas(status).filter(|replica| replica.connected).count() as f64,
+            replicas(status).filter(|replica| replica.connected == Some(true)).count() as f64,
         ),
         gauges(
             "synap_replication_position",
@@ -138,6 +139,21 @@ fn state(status: &Status) -> Vec<MetricFamily> {
             "synap_replication_uncommitted_bytes",
             "Log that is not yet committed and on this node's own disk, in bytes",
             status.uncommitted_bytes as f64,
+        ),
+        gauges(
+            "synap_disk_free_bytes",
+            "Room on the disk of the data directory, in bytes",
+            status.disk_space.free.map(|free| (None, free as f64)).into_iter(),
+        ),
+        gauge(
+            "synap_disk_needed_bytes",
+            "Room that the next snapshot needs, and the log meanwhile, in bytes",
+            status.disk_space.needed as f64,
+        ),
+        gauge(
+            "synap_disk_short",
+            "Whether this node keeps little for want of room: one snapshot, a short tail, short segments",
+            yes(status.disk_space.short),
         ),
         gauge(
             "synap_writes_held",
@@ -246,7 +262,7 @@ fn members(status: &Status) -> Vec<MetricFamily> {
         (
             "synap_replication_replica_connected",
             "Whether the replica named is connected to this master",
-            of(|member| Some(f64::from(u8::from(member.connected)))),
+            of(|member| member.connected.map(|connected| f64::from(u8::from(connected)))),
         ),
         (
             "synap_replication_replica_bytes_behind",

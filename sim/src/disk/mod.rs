@@ -108,6 +108,8 @@ pub struct ModelDisk {
     platter_version: u64,
     faults: Faults,
     counts: Counts,
+    /// How much fits on it, rollback files aside, which nothing removes; 0: everything.
+    volume_bytes: u64,
 }
 
 /// What is to go wrong.
@@ -169,6 +171,7 @@ impl ModelDisk {
             platter_version: 0,
             faults: Faults { slow_factor: 1, ..Faults::default() },
             counts: Counts::default(),
+            volume_bytes: 0,
         }
     }
 
@@ -268,6 +271,22 @@ impl ModelDisk {
     /// What happened so far.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// So much fits on it; 0: everything.
+    pub fn set_volume(&mut self, bytes: u64) {
+        self.volume_bytes = bytes;
+    }
+
+    /// How much is free; none if everything fits.
+    pub fn free(&self) -> Option<u64> {
+        let free = self.volume_bytes.saturating_sub(self.used());
+        (self.volume_bytes > 0).then_some(if self.faults.full { 0 } else { free })
+    }
+
+    fn used(&self) -> u64 {
+        let counted = self.names.listed().filter(|(name, _)| !name.starts_with("rollback/"));
+        counted.filter_map(|(_, inode)| Some(self.files.get(&inode)?.cache().len() as u64)).sum()
     }
 
     /// From now on nothing new fits, or it does again.
@@ -479,11 +498,16 @@ impl ModelDisk {
 
     fn write(&mut self, name: &str, at: usize, parts: &[Bytes]) -> Result<(), DiskError> {
         let inode = self.names.get(name).ok_or(DiskError::NotFound)?;
+        let used = if self.volume_bytes > 0 { self.used() } else { 0 };
         let file = self.files.get_mut(&inode).ok_or(DiskError::NotFound)?;
         let length: usize = parts.iter().map(Bytes::len).sum();
-        if self.faults.full && at + length > file.cache().len() {
+        let grows = (at + length).saturating_sub(file.cache().len());
+        let full = self.faults.full || self.volume_bytes > 0 && used + grows as u64 > self.volume_bytes;
+        if full && grows > 0 {
             // What fits the space that the file already has, and a part of the rest.
-            let fits = self.dice.below(length as u64) as usize;
+            let room = length - grows + self.volume_bytes.saturating_sub(used) as usize;
+            let most = if self.faults.full { length } else { length.min(room + 1) };
+            let fits = self.dice.below(most as u64) as usize;
             file.write(at, &front(parts, fits));
             self.counts.no_space += 1;
             return Err(DiskError::NoSpace);

@@ -60,6 +60,9 @@ pub(crate) const HANG_LOOK_US: u64 = 5_000;
 /// How often a full disk is tried again.
 const ROOM_RETRY_US: u64 = 1_000_000;
 
+/// How often a process looks how much is free.
+const MEASURE_US: u64 = 200_000;
+
 /// How long a supervisor takes to start a process that ended by itself.
 const SUPERVISOR_US: u64 = 200_000;
 
@@ -143,7 +146,7 @@ impl World<'_> {
         });
         match result {
             Ok(()) => self.op_done(number, name),
-            Err(DiskError::NoSpace) if !is_sync(&op) => self.wait_for_room(number, name, life),
+            Err(DiskError::NoSpace) if !is_sync(&op) => self.no_room(number, name, life),
             Err(DiskError::Io) if is_sync(&op) && ignored => self.op_done(number, name),
             Err(error) => {
                 self.end(number, false, &format!("exit 74, {error}"));
@@ -164,6 +167,72 @@ impl World<'_> {
             }
         }
         self.next_op(number, name);
+    }
+
+    /// What need not be written is given up, the log takes the reserve, and all else waits.
+    fn no_room(&mut self, number: usize, name: LaneName, life: u32) {
+        let host = &mut self.hosts[number];
+        let handle = host.process.as_ref().map(|process| process.handle);
+        let (Some(process), Some(handle)) = (&mut host.process, handle) else { return };
+        let removals: Vec<FileOp> = match name {
+            LaneName::Log => process.journal.give_reserve().into_iter().collect(),
+            LaneName::Spare => process.journal.spare_given_up(),
+            LaneName::Snapshot if WriteBatch::may_give_up(&process.snapshot.group) => {
+                let undone: Vec<FileOp> = process.snapshot.ops.drain(..).collect();
+                process.journal.snapshot_given_up(&process.snapshot.group, &undone)
+            }
+            LaneName::Snapshot => Vec::new(),
+        };
+        let mut disk = host.disk();
+        for op in &removals {
+            // It removes what no longer matters, or nothing; a process that dies meanwhile starts with that.
+            let _ = disk.apply(handle, op);
+        }
+        drop(disk);
+        match name {
+            LaneName::Log if !removals.is_empty() => self.next_op(number, name),
+            LaneName::Spare => self.spare_given_up(number),
+            LaneName::Snapshot if !removals.is_empty() => self.snapshot_given_up(number),
+            LaneName::Log | LaneName::Snapshot => self.wait_for_room(number, name, life),
+        }
+    }
+
+    fn spare_given_up(&mut self, number: usize) {
+        let Some(process) = &mut self.hosts[number].process else { return };
+        process.spare.ops.clear();
+        process.spare.busy = false;
+        self.tell_free(number);
+    }
+
+    fn snapshot_given_up(&mut self, number: usize) {
+        let Some(process) = &mut self.hosts[number].process else { return };
+        process.snapshot.busy = false;
+        let group = std::mem::take(&mut process.snapshot.group);
+        for batch in group {
+            self.put(number, Input::GivenUp(batch.given_up()));
+        }
+        self.tell_free(number);
+        self.next_group(number, LaneName::Snapshot);
+    }
+
+    /// How much is free, if the disk has a bound.
+    pub(super) fn tell_free(&mut self, number: usize) {
+        let free = self.hosts[number].disk().free();
+        let Some(process) = &mut self.hosts[number].process else { return };
+        if let Some(free) = free.filter(|free| process.told_free != Some(*free)) {
+            process.told_free = Some(free);
+            process.journal.note_free(free);
+            self.put(number, Input::DiskFree(free));
+        }
+    }
+
+    /// Looks at that now and then: a disk may be full for a while for other reasons.
+    pub(super) fn measure(&mut self, number: usize, life: u32) {
+        if self.plan.knobs.volume_bytes == 0 || self.hosts[number].life != life {
+            return;
+        }
+        self.tell_free(number);
+        self.after(MEASURE_US, Event::Measure { host: number, life });
     }
 
     fn wait_for_room(&mut self, number: usize, name: LaneName, life: u32) {
@@ -195,6 +264,7 @@ impl World<'_> {
             }
             LaneName::Spare => process.journal.spare_ready(),
         }
+        self.tell_free(number);
         self.spare(number);
     }
 }

@@ -67,6 +67,8 @@ pub(super) struct Process {
     /// What it applied as a master that needed no lease: committed by its own disk alone.
     pub(super) applied_alone: Index,
     spins: u32,
+    /// How much was free on its disk when it was told that last.
+    pub(super) told_free: Option<u64>,
     /// How it stood when the trace last told; only where records are kept.
     shown: Option<Standing>,
 }
@@ -164,6 +166,7 @@ impl World<'_> {
             leased: false,
             applied_alone: Index::ZERO,
             spins: 0,
+            told_free: None,
             shown: None,
         });
         self.tally.starts += 1;
@@ -176,6 +179,7 @@ impl World<'_> {
         self.see(&Fact::Started { node: number, life });
         self.spare(number);
         self.put(number, Input::Alarm);
+        self.measure(number, life);
     }
 
     /// The process ends: killed, out of power, or by its own word.

@@ -52,6 +52,8 @@ enum Event {
     Turn { host: usize, life: u32 },
     /// A disk operation ends.
     Disk { host: usize, life: u32, lane: LaneName },
+    /// A process looks how much is free on its disk.
+    Measure { host: usize, life: u32 },
     /// The front of a connection's direction arrives.
     Deliver { conn: usize, dir: usize },
     /// The system of a sender takes more of what waits on a slow connection.
@@ -111,7 +113,11 @@ const EVENTS_MAX: u64 = 3_000_000;
 impl<'p> World<'p> {
     fn new(plan: &'p Plan, keeps_trace: bool) -> Self {
         let disks: Vec<_> = (0..plan.nodes() as u64)
-            .map(|node| Arc::new(Mutex::new(ModelDisk::new(plan.disk, mix(&[plan.seed, node, 1])))))
+            .map(|node| {
+                let mut disk = ModelDisk::new(plan.disk, mix(&[plan.seed, node, 1]));
+                disk.set_volume(plan.knobs.volume_bytes);
+                Arc::new(Mutex::new(disk))
+            })
             .collect();
         let hosts = disks.iter().enumerate().map(|(number, disk)| Host::new(number, disk.clone(), plan)).collect();
         let mut world = Self {
@@ -174,6 +180,7 @@ impl<'p> World<'p> {
             Event::Start { host } => self.start(host),
             Event::Turn { host, life } => self.turn(host, life),
             Event::Disk { host, life, lane } => self.disk_step(host, life, lane),
+            Event::Measure { host, life } => self.measure(host, life),
             Event::Deliver { conn, dir } => self.deliver(conn, dir),
             Event::Load { conn, dir } => self.load(conn, dir),
             Event::Dialled { host, life, link, dial } => self.dialled(host, life, link, *dial),

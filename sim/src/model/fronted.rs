@@ -187,7 +187,12 @@ impl Fronted {
             Told::Touched(changed) => object(json!({ "result": changed })),
             Told::Batch(written) => object(json!({ "success": true, "written": written })),
             Told::VersionMismatch(actual) => {
-                problem(409, json!({ "code": "version_mismatch", "version": actual }))
+                // Conditions on what is no set go as headers.
+                let (status, code) = match command.untied() {
+                    Command::If { .. } => (412, "precondition_failed"),
+                    _ => (409, "version_mismatch"),
+                };
+                problem(status, json!({ "code": code, "version": actual }))
             }
             Told::NotAnInteger => problem(409, json!({ "code": "not_an_integer" })),
             Told::Reused { first } => problem(422, json!({ "code": "idempotency_key_reused", "index": first })),

@@ -143,6 +143,16 @@ impl Model {
                 self.open(index, (*spread).into());
                 Told::Internal
             }
+            Command::If { condition, command } => {
+                let held = command.single_key().and_then(|key| self.live(key)).map(|cell| cell.version);
+                let holds = match condition {
+                    Condition::Always => true,
+                    Condition::Absent => held.is_none(),
+                    Condition::Present => held.is_some(),
+                    Condition::Version(wanted) => wanted.0 == held.unwrap_or(0),
+                };
+                if holds { self.carry_out(index, command) } else { Told::VersionMismatch(held.unwrap_or(0)) }
+            }
             Command::Config(_) | Command::Once { .. } => Told::Internal,
         }
     }

@@ -74,7 +74,12 @@ impl Author {
         if self.dice.chance(100) {
             return Command::Sweep { keys: (0..self.dice.below(4)).map(|_| self.key()).collect() };
         }
-        let command = self.plain(index, base);
+        let mut command = self.plain(index, base);
+        if command.takes_condition() && self.dice.chance(300) {
+            let version = Version(base + index.saturating_sub(self.dice.below(12)));
+            let condition = *self.dice.pick(&[Condition::Absent, Condition::Present, Condition::Version(version)]);
+            command = Command::If { condition, command: Box::new(command) };
+        }
         if self.dice.chance(300) {
             let key = Bytes::from(format!("i{}", self.dice.below(60)));
             let fingerprint = Fingerprint(u128::from(self.dice.any()));

@@ -46,6 +46,8 @@ pub(super) struct Available {
 struct Member {
     /// Since when nothing has been wrong with it, and it has been a voter of an armed cluster that nobody has paused.
     since: u64,
+    /// Who votes by its log. A change makes other majorities, which owe nothing for the time before.
+    voters: BTreeSet<NodeId>,
     /// Since when it would lead, by its own word.
     willing_since: u64,
     /// How many campaigns in a row it has lost for want of time: when, and how many.
@@ -158,6 +160,10 @@ impl Member {
         };
         if status.failover.why_not.is_some() {
             self.willing_since = at;
+        }
+        let voters = votes(status);
+        if voters != self.voters {
+            (self.voters, self.since) = (voters, at);
         }
         let more = status.counters.leader_changes.saturating_sub(self.counted);
         self.counted = status.counters.leader_changes;

@@ -18,10 +18,30 @@ use crate::oracle::{Fact, Ground, Oracle};
 pub(super) struct Commits {
     committed: Index,
     /// How many vote, by each node's own word.
-    voters: BTreeMap<usize, usize>,
+    voters: BTreeMap<usize, Voters>,
     /// Where masterships begin that no force has made.
     begins: BTreeMap<Epoch, Index>,
     compared: u64,
+}
+
+/// How many vote in one node's eyes. It says so in the turn that writes the membership, just before it writes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Voters {
+    told_at: u64,
+    before: usize,
+    now: usize,
+}
+
+impl Voters {
+    fn told(&mut self, at: u64, voters: usize) {
+        let before = if at == self.told_at { self.before } else { self.now };
+        *self = Self { told_at: at, before, now: voters };
+    }
+
+    /// Those whose disks the entries before this turn's membership had to be on.
+    fn before(&self, at: u64) -> usize {
+        if at == self.told_at { self.before } else { self.now }
+    }
 }
 
 impl Oracle for Commits {
@@ -36,7 +56,7 @@ impl Oracle for Commits {
                 self.membership_is_durable(ground, *node, append)
             }
             Fact::Happened { node, event: Event::Regime { voters } } => {
-                self.voters.insert(*node, voters.len());
+                self.voters.entry(*node).or_default().told(ground.at, voters.len());
                 Ok(())
             }
             Fact::Happened { event: Event::EpochOpened { epoch, start, kind }, .. } if !kind.is_by_force() => {
@@ -46,8 +66,9 @@ impl Oracle for Commits {
             Fact::Recorded { node, records } => {
                 records.iter().try_for_each(|record| self.changes_membership(ground, *node, record))
             }
-            // A disk may remember what was committed and never told.
+            // A disk may remember what was committed and never told, and another disk than before knows other voters, or none.
             Fact::Started { node, .. } => {
+                self.voters.remove(node);
                 let platter = ground.platter(*node);
                 self.committed = self.committed.max(platter.node.as_ref().map_or(Index::ZERO, |it| it.committed));
                 Ok(())
@@ -91,7 +112,7 @@ impl Commits {
         self.compared += 1;
         let begins = Position { epoch, index: *start };
         let held = (0..ground.plan.nodes()).filter(|node| ground.platter(*node).holds(begins)).count();
-        let voters = self.voters.get(&node).copied().unwrap_or(0);
+        let voters = self.voters.get(&node).map_or(0, |voters| voters.before(ground.at));
         if held + ground.plan.disks_lost() > voters / 2 {
             return Ok(());
         }

@@ -1,8 +1,10 @@
 //! Status against the truth of the disk: a node on whose disk an operation of the log stands, and has for long, says so, takes
 //! no writes and does not count itself among those that may lead.
 
-use crate::oracle::{Fact, Ground, Oracle};
+use synap_core::event::Event;
 use synap_core::status::{Alarm, State, Status};
+
+use crate::oracle::{Fact, Ground, Oracle};
 
 /// Looks at how a node's disk does, and at what the node says of that.
 #[derive(Debug)]
@@ -36,15 +38,24 @@ impl Oracle for DiskTells {
     }
 
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
-        let Fact::Status { node, life, status, .. } = fact else { return Ok(()) };
+        let (node, life, status) = match fact {
+            Fact::Status { node, life, status, .. } => (node, life, status),
+            // Between two times that it hangs the disk may work for less than the time from one look to the next.
+            Fact::Happened { node, event: Event::DiskHangs { alarm: Alarm::DiskHangs, on: false, .. } } => {
+                self.watched[*node].stuck_us = 0;
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
         let watched = &mut self.watched[*node];
         let patience_us = ground.plan.election_timeout_us();
         let gap_us = ground.at.saturating_sub(watched.looked_at).min(patience_us / 4);
-        let goes_on = ground.disk_is_stuck(*node) && watched.life == *life;
+        // A disk that is full as well is told to be that; whether it does anything else is looked at from then on.
+        let full = status.alarms.contains(&Alarm::DiskFull);
+        let goes_on = ground.disk_is_stuck(*node) && watched.life == *life && !full;
         let stuck_us = if goes_on { watched.stuck_us + gap_us } else { 0 };
         *watched = Watched { life: *life, looked_at: ground.at, stuck_us };
-        // A disk that is full as well is told to be that.
-        if stuck_us <= patience_us * NOTICED_WITHIN || status.alarms.contains(&Alarm::DiskFull) {
+        if stuck_us <= patience_us * NOTICED_WITHIN {
             return Ok(());
         }
         self.compared += 1;
@@ -63,7 +74,7 @@ fn told(status: &Status) -> Result<(), &'static str> {
     if status.state == State::Serving {
         return Err("and it says that it serves");
     }
-    if status.members.iter().any(|member| member.node == status.node && member.eligible) {
+    if status.members.iter().any(|member| member.node == status.node && member.eligible == Some(true)) {
         return Err("and it counts itself among those that may lead");
     }
     Ok(())

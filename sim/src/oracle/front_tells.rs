@@ -131,6 +131,7 @@ fn member_json(member: &MemberStatus) -> Value {
         "lag_operations": member.lag_operations,
         "lag_ms": member.lag.map(whole_ms),
         "bytes_behind": member.bytes_behind,
+        "eligible": member.eligible,
     })
 }
 
@@ -163,7 +164,7 @@ fn expected(status: &Status) -> Vec<(String, f64)> {
     let plain = |name: &str, value: f64| (format!("synap_{name}"), value);
     let positions = &status.positions;
     let totals = &status.counters;
-    let connected = replicas(status).filter(|replica| replica.connected).count();
+    let connected = replicas(status).filter(|replica| replica.connected == Some(true)).count();
     let mut all = vec![
         plain("replication_lag_operations", status.lag_operations as f64),
         plain("replication_lag_ms", ms(status.lag)),

@@ -208,6 +208,16 @@ impl ClientHistory {
         if !says_durable(write.concern) {
             return promoted || process_died;
         }
+        // A master that keeps no log promises for as long as its process lives and leads, unless others were asked for.
+        let alone = write.voters.is_none() && !matches!(write.concern, Concern::Replicas(_));
+        if alone && (process_died || promoted) && !ground.plan.keeps_log(write.node) {
+            return true;
+        }
+        // Hundreds of restarts later the node does not remember whose entry stands there; its disk may.
+        let ends_with = ground.platter(end.node);
+        if ends_with.forgot(write.position.index) || ends_with.holds(write.position) {
+            return true;
+        }
         // A majority can spare a minority's disks.
         let spares = |voters: usize| {
             counts_votes(write.concern) && ground.plan.disks_lost() <= voters.saturating_sub(1) / 2

@@ -44,8 +44,8 @@ struct Master {
     floor: u64,
     /// Who votes, besides itself, by number; none for one whose name tells no number.
     voters: Vec<Option<usize>>,
-    /// Since when it is armed by this membership.
-    armed_at: u64,
+    /// Since when it is armed by this membership; none if a token left since.
+    armed_at: Option<u64>,
 }
 
 impl LeaseRests {
@@ -87,8 +87,8 @@ impl Master {
         let mut grants: Vec<u64> = self.voters.iter().map(of).collect();
         grants.sort_unstable_by(|one, other| other.cmp(one));
         let by_rounds = grants.get(grants.len() / 2).copied().unwrap_or(u64::MAX);
-        let by_arming = self.armed_at + length_us(ground, ground.plan.election_timeout_us() / 1000);
-        by_rounds.max(if self.floor == 0 { by_arming } else { 0 })
+        let arming_us = length_us(ground, ground.plan.election_timeout_us() / 1000);
+        by_rounds.max(self.armed_at.map_or(0, |at| at + arming_us))
     }
 }
 
@@ -110,7 +110,7 @@ impl Oracle for LeaseRests {
             Fact::Happened { node, event: Event::Regime { voters } } => {
                 let master = &mut self.masters[*node];
                 // A membership that disarms may have been committed in between.
-                master.armed_at = ground.at;
+                master.armed_at = Some(ground.at);
                 let number = |name: &String| name.strip_prefix('n')?.parse().ok();
                 master.voters = voters.iter().map(number).collect();
             }
@@ -120,6 +120,7 @@ impl Oracle for LeaseRests {
             Fact::Sent { node, message: Message::Handover(token), .. } => {
                 let master = &mut self.masters[*node];
                 master.floor = master.floor.max(token.round);
+                master.armed_at = None;
             }
             Fact::Heard { node, from: Some(from), message: Message::Ack(ack), .. } => {
                 self.masters[*node].hears(ground, *from, ack);

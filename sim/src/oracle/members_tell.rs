@@ -121,7 +121,7 @@ impl MembersTell {
         // A link to where a node was until its disk was put elsewhere breaks when somebody notices.
         let moves = ground.plan.faults.iter().any(|fault| matches!(fault.what, What::SwapDisks(..)));
         if let Some(linked) = truth.linked.as_ref().filter(|_| !moves)
-            && member.connected
+            && member.connected == Some(true)
             && !linked.contains(place)
         {
             return Err("connected, and no connection stands".to_owned());
@@ -137,7 +137,7 @@ impl MembersTell {
         if member.durable.is_none_or(|told| told > heard.durable) {
             return Err(format!("durable {:?}, it has said {} at most", member.durable, heard.durable));
         }
-        if member.eligible && heard.disk != DiskState::Works {
+        if member.eligible == Some(true) && heard.disk != DiskState::Works {
             return Err(format!("eligible, and it says that its disk is {:?}", heard.disk));
         }
         // A hello or a question is a sign of life as well as an ack, but need not count for one.
@@ -169,15 +169,15 @@ pub(super) fn whole_us(length: Duration) -> u64 {
 }
 
 fn of_itself(member: &MemberStatus, status: &Status) -> Result<(), String> {
-    same("connected", member.connected, true)?;
+    same("connected", member.connected, Some(true))?;
     same("durable", member.durable, Some(status.positions.durable))?;
     same("applied", member.applied, Some(status.positions.applied.index))?;
     same("lag_operations", member.lag_operations, Some(status.lag_operations))?;
     same("lag", member.lag, Some(status.lag))?;
     same("last_contact", member.last_contact, Some(Duration::ZERO))?;
-    same("eligible", member.eligible, member.why_not.is_none())?;
+    same("eligible", member.eligible, Some(member.why_not.is_none()))?;
     let fit = member.priority > 0 && (member.voter || !status.failover.armed);
-    if member.eligible && !fit && status.failover.why_not.is_some() {
+    if member.eligible == Some(true) && !fit && status.failover.why_not.is_some() {
         return Err(format!("eligible, with priority {}, voter: {}", member.priority, member.voter));
     }
     Ok(())
@@ -185,17 +185,16 @@ fn of_itself(member: &MemberStatus, status: &Status) -> Result<(), String> {
 
 /// What only the master knows is not told.
 fn of_a_stranger(member: &MemberStatus, status: &Status) -> Result<(), String> {
-    same("connected", member.connected, false)?;
+    same("connected", member.connected, None)?;
     same("durable", member.durable, None)?;
     same("applied", member.applied, None)?;
     same("lag_operations", member.lag_operations, None)?;
     same("lag", member.lag, None)?;
     same("bytes_behind", member.bytes_behind, None)?;
     same("wall_ahead_ms", member.wall_ahead_ms, None)?;
-    if member.eligible {
-        return Err(format!("eligible, by the word of a {}", status.role));
-    }
-    Ok(())
+    // Who never leads, or does not vote, stands in the log.
+    let by_the_log = member.priority == 0 || status.failover.armed && !member.voter;
+    same("eligible", member.eligible, by_the_log.then_some(false))
 }
 
 /// Whether a master says rightly who could take over, as far as it can be told from what else it says.
@@ -206,7 +205,7 @@ fn eligible(max_lag_ms: u64, status: &Status, member: &MemberStatus) -> Result<(
         ("its failover.priority is 0", member.priority == 0),
         ("it is no voter", armed && !member.voter),
         ("it lags by more than max_lag_ms", lags),
-        ("it is not connected to this node", !member.connected),
+        ("it is not connected to this node", member.connected != Some(true)),
         ("its state is being synced", true),
         ("its disk is full", true),
         ("its disk hangs", true),
@@ -214,11 +213,11 @@ fn eligible(max_lag_ms: u64, status: &Status, member: &MemberStatus) -> Result<(
     ];
     let Some(why) = member.why_not else {
         let holds = reasons[..4].iter().find(|(_, holds)| *holds);
-        let against = holds.filter(|_| member.eligible).map(|(why, _)| *why);
+        let against = holds.filter(|_| member.eligible == Some(true)).map(|(why, _)| *why);
         return against.map_or(Ok(()), |why| Err(format!("eligible, although {why}")));
     };
     match reasons.iter().find(|(known, _)| *known == why) {
-        Some((_, true)) if !member.eligible => Ok(()),
+        Some((_, true)) if member.eligible == Some(false) => Ok(()),
         Some(_) => Err(format!("why_not '{why}' does not hold")),
         None => Err(format!("why_not '{why}' is no reason of a master")),
     }

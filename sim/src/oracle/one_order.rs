@@ -148,6 +148,7 @@ fn effects(command: &Command) -> Vec<(Bytes, Value)> {
         Command::Persist { .. }
         | Command::Incr { .. }
         | Command::Expire { .. }
+        | Command::If { .. }
         | Command::Once { .. }
         | Command::EpochStart { .. }
         | Command::Config(_)
@@ -167,6 +168,7 @@ fn mortal(command: &Command) -> Vec<Bytes> {
         Command::Delete { .. }
         | Command::Persist { .. }
         | Command::Incr { .. }
+        | Command::If { .. }
         | Command::Once { .. }
         | Command::EpochStart { .. }
         | Command::Config(_)

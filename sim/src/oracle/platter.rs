@@ -61,11 +61,26 @@ impl Platter {
         self.node.as_ref().and_then(|node| epoch_at(node, index))
     }
 
-    /// Whether a durable rollback file names `position`, or a log that was kept with one holds it.
+    /// Whether a durable rollback file names `position`, or a log that was kept with one holds it. A kept snapshot holds what it
+    /// stands for, though its history may have forgotten by whom that was written.
     pub fn reports(&self, position: Position) -> bool {
-        let holds = |node: &Recovered| epoch_at(node, position.index) == Some(position.epoch);
+        let holds = |node: &Recovered| match epoch_at(node, position.index) {
+            Some(epoch) => epoch == position.epoch,
+            None => forgot(node, position.index),
+        };
         self.rolled_back.contains(&position) || self.kept.iter().any(holds)
     }
+
+    /// Whether what stands at `index` is held, and nobody remembers in which mastership it was written.
+    pub fn forgot(&self, index: Index) -> bool {
+        self.node.as_ref().is_some_and(|node| epoch_at(node, index).is_none() && forgot(node, index))
+    }
+}
+
+/// Whether the history of a node's snapshot has a gap at `index`.
+fn forgot(node: &Recovered, index: Index) -> bool {
+    let history = node.snapshot.as_ref().map(|(meta, _)| &meta.history);
+    history.is_some_and(|history| history.gap_at(index).is_some())
 }
 
 /// The epoch of the entry at `index`, in the log or in the snapshot that it goes on from.
@@ -90,6 +105,7 @@ fn reader() -> JournalConfig {
     JournalConfig {
         wal: true,
         segment_bytes_max: 1 << 20,
+        reserve_bytes: 0,
         fsync: FsyncMode::Always,
         tail_bytes_max: u64::MAX,
         planted: Planted::default(),

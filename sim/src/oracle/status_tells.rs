@@ -198,7 +198,11 @@ fn is_pending(status: &Status) -> bool {
 fn clocks(status: &Status, truth: &Truth) -> Result<(), String> {
     let on = status.alarms.contains(&Alarm::ClockSkew);
     let walls = || {
-        let member = status.members.iter().filter(|member| member.connected).filter_map(|it| it.wall_ahead_ms);
+        let member = status
+            .members
+            .iter()
+            .filter(|member| member.connected == Some(true))
+            .filter_map(|it| it.wall_ahead_ms);
         status.wall_ahead_ms.into_iter().chain(member).map(i64::unsigned_abs)
     };
     if !on && walls().any(|ahead_ms| ahead_ms > SKEW_MS) {

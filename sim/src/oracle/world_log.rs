@@ -42,6 +42,13 @@ impl WorldLog {
         self.entries.get(&position)
     }
 
+    /// Where the epoch of the entry at `position` begins, as far as any node wrote it.
+    pub fn begins(&self, position: Position) -> Option<Index> {
+        let epoch = position.epoch;
+        let first = Position { epoch, index: Index::ZERO };
+        self.entries.range(first..=position).next().map(|(position, _)| position.index)
+    }
+
     /// When the entry at `position` was first written or sent, in microseconds of the run.
     pub fn written_at(&self, position: Position) -> Option<u64> {
         self.written_at.get(&position).copied()

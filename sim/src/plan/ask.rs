@@ -147,14 +147,7 @@ fn parse(line: &str) -> Result<Ask, &'static str> {
             Ask::Look(Look::Scan { prefix, after, limit })
         }
         "set" => {
-            let version = words.option("if_version")?.map(|version| Condition::Version(Version(version)));
-            let condition = match (words.flag("nx"), words.flag("xx"), version) {
-                (false, false, None) => Condition::Always,
-                (true, false, None) => Condition::Absent,
-                (false, true, None) => Condition::Present,
-                (false, false, Some(version)) => version,
-                _ => return Err("nx, xx and if_version exclude each other"),
-            };
+            let condition = words.condition()?;
             let ttl_ms = words.option("ttl")?;
             words.write(|words| Ok(Command::Set { pair: words.pair(ttl_ms)?, condition }))?
         }
@@ -168,10 +161,13 @@ fn parse(line: &str) -> Result<Ask, &'static str> {
                 Ok(Command::Batch { pairs })
             })?
         }
-        "delete" => words.write(|words| Ok(Command::Delete { key: words.key()? }))?,
-        "persist" => words.write(|words| Ok(Command::Persist { key: words.key()? }))?,
-        "incr" => words.write(|words| Ok(Command::Incr { key: words.key()?, by: words.number()? }))?,
-        "expire" => words.write(|words| Ok(Command::Expire { key: words.key()?, ttl_ms: words.number()? }))?,
+        "delete" => words.write(|words| words.only_if(|words| Ok(Command::Delete { key: words.key()? })))?,
+        "persist" => words.write(|words| words.only_if(|words| Ok(Command::Persist { key: words.key()? })))?,
+        "incr" => words
+            .write(|words| words.only_if(|words| Ok(Command::Incr { key: words.key()?, by: words.number()? })))?,
+        "expire" => words.write(|words| {
+            words.only_if(|words| Ok(Command::Expire { key: words.key()?, ttl_ms: words.number()? }))
+        })?,
         _ => return Err(VERBS),
     };
     if words.rest.is_empty() { Ok(ask) } else { Err("there are words too many") }
@@ -246,6 +242,28 @@ impl<'a> Words<'a> {
         Ok(Pair { key: Bytes::copy_from_slice(key.as_bytes()), value, ttl_ms })
     }
 
+    fn condition(&mut self) -> Result<Condition, &'static str> {
+        let version = self.option("if_version")?.map(|version| Condition::Version(Version(version)));
+        match (self.flag("nx"), self.flag("xx"), version) {
+            (false, false, None) => Ok(Condition::Always),
+            (true, false, None) => Ok(Condition::Absent),
+            (false, true, None) => Ok(Condition::Present),
+            (false, false, Some(version)) => Ok(version),
+            _ => Err("nx, xx and if_version exclude each other"),
+        }
+    }
+
+    /// A command on one key, with its condition if it has one.
+    fn only_if(
+        &mut self,
+        command: impl FnOnce(&mut Self) -> Result<Command, &'static str>,
+    ) -> Result<Command, &'static str> {
+        match self.condition()? {
+            Condition::Always => command(self),
+            condition => Ok(Command::If { condition, command: Box::new(command(self)?) }),
+        }
+    }
+
     fn write(
         &mut self,
         command: impl FnOnce(&mut Self) -> Result<Command, &'static str>,
@@ -272,13 +290,7 @@ fn write_command(f: &mut fmt::Formatter<'_>, command: &Command) -> fmt::Result {
     let ttl = |ttl_ms: Option<u64>| ttl_ms.map(|ms| format!(" ttl={ms}")).unwrap_or_default();
     match command {
         Command::Set { pair, condition } => {
-            let only = match condition {
-                Condition::Always => String::new(),
-                Condition::Absent => " nx".to_owned(),
-                Condition::Present => " xx".to_owned(),
-                Condition::Version(version) => format!(" if_version={}", version.0),
-            };
-            write!(f, "set {}{only}{}", pair_text(pair), ttl(pair.ttl_ms))
+            write!(f, "set {}{}{}", pair_text(pair), condition_text(*condition), ttl(pair.ttl_ms))
         }
         Command::Batch { pairs } => {
             let texts: Vec<String> = pairs.iter().map(pair_text).collect();
@@ -288,6 +300,10 @@ fn write_command(f: &mut fmt::Formatter<'_>, command: &Command) -> fmt::Result {
         Command::Persist { key } => write!(f, "persist {}", text(key)),
         Command::Incr { key, by } => write!(f, "incr {} {by}", text(key)),
         Command::Expire { key, ttl_ms } => write!(f, "expire {} {ttl_ms}", text(key)),
+        Command::If { condition, command } => {
+            write_command(f, command)?;
+            f.write_str(&condition_text(*condition))
+        }
         Command::Once { ticket, command } => {
             write_command(f, command)?;
             write!(f, " once={}", text(&ticket.key))
@@ -295,6 +311,15 @@ fn write_command(f: &mut fmt::Formatter<'_>, command: &Command) -> fmt::Result {
         Command::EpochStart { .. } | Command::Config(_) | Command::Sweep { .. } => {
             write!(f, "(no client's) {command:?}")
         }
+    }
+}
+
+fn condition_text(condition: Condition) -> String {
+    match condition {
+        Condition::Always => String::new(),
+        Condition::Absent => " nx".to_owned(),
+        Condition::Present => " xx".to_owned(),
+        Condition::Version(version) => format!(" if_version={}", version.0),
     }
 }
 

@@ -112,6 +112,7 @@ impl Plan {
             reconnect_delay_max: Duration::from_millis(knobs.reconnect_ms),
             write_concern: Concern::Quorum,
             tail_bytes_max: knobs.tail_bytes_max,
+            disk_margin: knobs.disk_margin,
             uncommitted_bytes_max: knobs.uncommitted_bytes_max,
             failover_mode: if knobs.automatic && self.keeps_log(number) {
                 FailoverMode::Auto
@@ -151,6 +152,7 @@ impl Plan {
         JournalConfig {
             wal: self.keeps_log(number),
             segment_bytes_max: knobs.segment_bytes_max,
+            reserve_bytes: knobs.disk_margin / 2,
             fsync: FsyncMode::Always,
             tail_bytes_max: knobs.tail_bytes_max,
             planted: bugs::planted(self.planted.as_deref()),

@@ -55,7 +55,8 @@ fn has(plan: &Plan, is: fn(&What) -> bool) -> bool {
 /// or exchanged, as in the other part.
 fn roles(plan: &mut Plan, dice: &mut Dice) -> Vec<Fault> {
     let copied = has(plan, |what| matches!(what, What::OldDisk(_) | What::SwapDisks(..)));
-    if copied || !plan.broken.is_empty() {
+    let moved = has(plan, |what| matches!(what, What::MoveAll));
+    if copied || moved || !plan.broken.is_empty() {
         return Vec::new();
     }
     let mut faults = Vec::new();
@@ -90,15 +91,14 @@ fn restarted(plan: &mut Plan, dice: &mut Dice) -> Vec<Fault> {
     ]
 }
 
-/// A node without a log, where replicas elect: it never votes. Where an operator promotes it may lead, and one that loses everything with
-/// its process while nobody else is there begins a cluster of its own, which no plan mends.
+/// A node without a log. Where replicas elect it never votes; where an operator promotes it may lead, and lose everything with its process.
 fn logless(plan: &mut Plan, _dice: &mut Dice) -> Vec<Fault> {
     // A disk with a log would come to a machine that reads none.
     if has(plan, |what| matches!(what, What::OldDisk(_) | What::SwapDisks(..))) {
         return Vec::new();
     }
     let nodes = plan.nodes() as u8;
-    if plan.knobs.automatic && nodes >= 4 {
+    if !plan.knobs.automatic || nodes >= 4 {
         plan.knobs.logless = vec![nodes - 1];
     }
     Vec::new()

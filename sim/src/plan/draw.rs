@@ -5,6 +5,7 @@ use synap_core::config::APPLIES_PER_TURN_MAX;
 
 use super::directories::{copy, replace};
 use super::narrow::narrow;
+use super::volumes::shrink_volumes;
 use super::wider::widen;
 use super::world::meet;
 use crate::dice::Dice;
@@ -49,6 +50,7 @@ pub fn draw(seed: u64) -> Plan {
     meet(&mut plan);
     replace(&mut plan);
     narrow(&mut plan);
+    shrink_volumes(&mut plan);
     copy(&mut plan);
     plan
 }

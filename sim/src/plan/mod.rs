@@ -12,6 +12,7 @@ mod narrow;
 pub(crate) mod places;
 mod text;
 mod usual;
+mod volumes;
 mod wider;
 mod world;
 
@@ -28,7 +29,7 @@ pub use draw::{draw, with_front};
 pub use text::to_text;
 
 /// The version of this format, and of what a bare seed means.
-pub const PLAN_VERSION: u32 = 8;
+pub const PLAN_VERSION: u32 = 9;
 
 /// What a run does. Everything may be left out of a script: [`usual`] says what then holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +81,10 @@ pub struct Knobs {
     pub uncommitted_bytes_max: u64,
     /// `segment_bytes_max`.
     pub segment_bytes_max: u64,
+    /// How much fits on each disk; 0: everything.
+    pub volume_bytes: u64,
+    /// How much is to stay free on it.
+    pub disk_margin: u64,
     /// A snapshot after this much log.
     pub snapshot_wal_bytes: u64,
     /// And at least this often.

@@ -58,6 +58,8 @@ impl Default for Knobs {
             tail_bytes_max: 65_536,
             uncommitted_bytes_max: 64 << 20,
             segment_bytes_max: 16_384,
+            volume_bytes: 0,
+            disk_margin: 0,
             snapshot_wal_bytes: 1 << 20,
             snapshot_interval_ms: 60_000,
             max_snapshots: 2,

@@ -59,8 +59,9 @@ fn addresses(plan: &mut Plan, dice: &mut Dice) {
     }
     let wrong = dice.below(u64::from(nodes)) as u8;
     // Where the first master tells a wrong address, files name the right one.
-    // Who is taken out is called by nobody, and sent on to where the master says to be.
-    let all_stay = !plan.removes_members();
+    // Who is taken out, or has changed places with another, is called by nobody where it is, and sent on to where the master says to be.
+    let exchanged = plan.faults.iter().any(|fault| matches!(fault.what, What::SwapDisks(..)));
+    let all_stay = !plan.removes_members() && !exchanged;
     if dice.chance(300) && all_stay && (wrong != 0 || !plan.knobs.one_name) {
         let other = (wrong + dice.between(1, u64::from(nodes) - 1) as u8) % nodes;
         silent.retain(|node| *node != wrong);
@@ -115,7 +116,9 @@ fn moves(plan: &Plan, dice: &mut Dice) -> Vec<Fault> {
         }
     }
     let all = knobs.unaddressed.iter().filter(|node| is_lost_elsewhere(plan, **node)).count();
-    if dice.chance(250) && plan.broken.is_empty() && all <= lost_at_most(plan) {
+    // Whose file says that it is the master names nobody, and once all have moved it finds nobody either.
+    let edited = plan.faults.iter().any(|fault| matches!(fault.what, What::EditRole(_)));
+    if dice.chance(250) && plan.broken.is_empty() && all <= lost_at_most(plan) && !edited {
         faults.push(Fault { at_ms, for_ms: *dice.pick(&[1, 300, 1_500]), what: What::MoveAll });
         at_ms += 6_000;
     }

@@ -82,6 +82,10 @@ impl Disk for SimDisk {
         self.stage.disk(self.node).read(name).map_err(io_error)
     }
 
+    fn free(&self) -> io::Result<Option<u64>> {
+        Ok(self.stage.disk(self.node).free())
+    }
+
     async fn apply(&mut self, op: &FileOp) -> io::Result<()> {
         let stillness = Stillness { stage: Arc::clone(&self.stage), node: self.node };
         stillness.over().await;

@@ -61,7 +61,8 @@ async fn serve(stage: &Arc<Stage>, node: usize) -> Exit {
 
 fn refused(error: StartError) -> Exit {
     match error {
-        StartError::Recovery(error) => Exit::Refused(error.to_string()),
+        StartError::Recovery { error, .. } => Exit::Refused(error.to_string()),
+        StartError::Emptied { .. } => Exit::Refused(error.to_string()),
         // A disk that fails while it is mended is full, most likely: again later.
         StartError::Disk(_) => Exit::NoRoom,
         StartError::Open(_) | StartError::Bind { .. } | StartError::Thread(_) => Exit::NoPort(error.to_string()),
@@ -85,6 +86,7 @@ fn prepare(stage: &Arc<Stage>, node: usize) -> Prepared {
             data_dir: PathBuf::new(),
             wal: plan.keeps_log(node),
             segment_bytes_max: plan.knobs_of(node).segment_bytes_max,
+            reserve_bytes: plan.knobs.disk_margin / 2,
         }),
         http_bind: format!("0.0.0.0:{HTTP_PORT}"),
         replication_bind: Some(format!("0.0.0.0:{REPLICATION_PORT}")),

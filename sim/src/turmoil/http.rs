@@ -30,6 +30,8 @@ pub(super) struct Call {
     pub(super) body: Bytes,
     /// `Idempotency-Key`.
     pub(super) key: Option<Bytes>,
+    /// `If-Match` or `If-None-Match`, and what it says.
+    pub(super) condition: Option<(&'static str, String)>,
 }
 
 /// What it answered.
@@ -53,11 +55,11 @@ pub(super) enum NoAnswer {
 
 impl Call {
     pub(super) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: Bytes::new(), key: None }
+        Self { method: Method::GET, ..Self::post(path, Bytes::new()) }
     }
 
     pub(super) fn post(path: impl Into<String>, body: impl Into<Bytes>) -> Self {
-        Self { method: Method::POST, path: path.into(), body: body.into(), key: None }
+        Self { method: Method::POST, path: path.into(), body: body.into(), key: None, condition: None }
     }
 }
 
@@ -98,6 +100,9 @@ async fn send(open: &mut SendRequest<Full<Bytes>>, node: usize, call: Call) -> R
         Request::builder().method(call.method).uri(call.path).header(hyper::header::HOST, name_of(node));
     if let Some(key) = &call.key {
         request = request.header("idempotency-key", key.as_ref());
+    }
+    if let Some((name, value)) = &call.condition {
+        request = request.header(*name, value);
     }
     let request = request.body(Full::new(call.body)).map_err(|_| NoAnswer::Refused)?;
     let response = open.send_request(request).await.map_err(|_| NoAnswer::Broken)?;

@@ -33,7 +33,7 @@ pub(super) fn write(command: &Command, concern: Concern, timeout_ms: u64, get: b
         }
         Command::Delete { key } => {
             let path = format!("/kv/del/{}{query}", text(key));
-            Call { method: Method::DELETE, path, body: Bytes::new(), key: None }
+            Call { method: Method::DELETE, ..Call::post(path, Bytes::new()) }
         }
         Command::Incr { key, by } => {
             Call::post(format!("/kv/incr/{}{query}", text(key)), json!({ "amount": by }).to_string())
@@ -42,6 +42,9 @@ pub(super) fn write(command: &Command, concern: Concern, timeout_ms: u64, get: b
             Call::post(format!("/kv/expire/{}{query}", text(key)), json!({ "ttl": secs(*ttl_ms) }).to_string())
         }
         Command::Persist { key } => Call::post(format!("/kv/persist/{}{query}", text(key)), Bytes::new()),
+        Command::If { condition, command } => {
+            Call { condition: header(*condition), ..write(command, concern, timeout_ms, get) }
+        }
         Command::Once { ticket, command } => {
             Call { key: Some(ticket.key.clone()), ..write(command, concern, timeout_ms, get) }
         }
@@ -101,7 +104,7 @@ pub(super) fn meaning(answered: &Answered) -> Meaning {
             let problem = answered.json();
             let code = problem["code"].as_str().unwrap_or_default();
             match code {
-                "version_mismatch" | "not_an_integer" => Meaning::Done,
+                "version_mismatch" | "precondition_failed" | "not_an_integer" => Meaning::Done,
                 // Something was done under this key, if not this.
                 "idempotency_key_reused" => Meaning::Unknown,
                 _ if problem["outcome"] == "pending" => Meaning::Unknown,
@@ -129,6 +132,16 @@ pub(super) fn word_of(concern: Concern) -> String {
         Concern::Local => "local".to_owned(),
         Concern::Quorum => "quorum".to_owned(),
         Concern::Replicas(replicas) => replicas.to_string(),
+    }
+}
+
+/// A condition as a header, with its name.
+fn header(condition: Condition) -> Option<(&'static str, String)> {
+    match condition {
+        Condition::Always => None,
+        Condition::Absent => Some(("if-none-match", "*".to_owned())),
+        Condition::Present => Some(("if-match", "*".to_owned())),
+        Condition::Version(version) => Some(("if-match", format!("\"{}\"", version.0))),
     }
 }
 

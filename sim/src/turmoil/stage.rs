@@ -93,7 +93,11 @@ pub(super) struct Roads {
 
 impl Stage {
     pub(super) fn new(plan: Plan, keeps_trace: bool) -> Arc<Self> {
-        let disk = |node| ModelDisk::new(plan.disk, mix(&[plan.seed, node, 1]));
+        let disk = |node| {
+            let mut disk = ModelDisk::new(plan.disk, mix(&[plan.seed, node, 1]));
+            disk.set_volume(plan.knobs.volume_bytes);
+            disk
+        };
         let disks: Vec<_> = (0..plan.nodes() as u64).map(|node| Arc::new(Mutex::new(disk(node)))).collect();
         let machines = (0..plan.nodes()).map(|number| Machine::new(&plan, number)).collect();
         let places = plan.nodes() + 1;

@@ -77,7 +77,13 @@ impl Tap {
                 ledger.nodes[node].writes.remove(id);
             }
             Input::Link { link, change } => self.link_changed(ledger, at, *link, change),
-            Input::Alarm | Input::Request { .. } | Input::Durable(_) | Input::DiskRoom(_) | Input::Shutdown => {}
+            Input::Alarm
+            | Input::Request { .. }
+            | Input::Durable(_)
+            | Input::GivenUp(_)
+            | Input::DiskFree(_)
+            | Input::DiskRoom(_)
+            | Input::Shutdown => {}
         }
     }
 

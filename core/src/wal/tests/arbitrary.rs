@@ -89,9 +89,17 @@ fn ticket() -> impl Strategy<Value = Ticket> {
 }
 
 pub(crate) fn command() -> impl Strategy<Value = Command> {
-    let once = (ticket(), plain().prop_filter("a client's", Command::is_plain_client))
-        .prop_map(|(ticket, command)| Command::Once { ticket, command: Box::new(command) });
-    prop_oneof![4 => plain(), 1 => once]
+    let plain_or_if =
+        prop_oneof![3 => plain().prop_filter("a client's", Command::is_plain_client), 1 => only_if()];
+    let once =
+        (ticket(), plain_or_if).prop_map(|(ticket, command)| Command::Once { ticket, command: Box::new(command) });
+    prop_oneof![4 => plain(), 1 => once, 1 => only_if()]
+}
+
+fn only_if() -> impl Strategy<Value = Command> {
+    let condition = condition().prop_filter("a condition", |condition| *condition != Condition::Always);
+    (condition, plain().prop_filter("on one key", Command::takes_condition))
+        .prop_map(|(condition, command)| Command::If { condition, command: Box::new(command) })
 }
 
 fn plain() -> impl Strategy<Value = Command> {

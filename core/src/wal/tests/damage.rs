@@ -110,13 +110,13 @@ fn another_version_is_refused_by_its_number() {
     let (disk, _) = written(4, true);
     let read = |name: &str| {
         let mut bytes = disk.read(name)?.to_vec();
-        bytes[8] = 4;
+        bytes[8] = 5;
         let checksum = crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..512]);
         bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
         Ok::<_, String>(bytes.into())
     };
     let refused = recover(always(), &disk.names(), Draw::default(), read).unwrap_err();
-    assert!(matches!(refused, RecoveryError::Version { version: 4, .. }), "{refused}");
+    assert!(matches!(refused, RecoveryError::Version { version: 5, .. }), "{refused}");
 }
 
 #[test]

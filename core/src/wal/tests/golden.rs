@@ -47,6 +47,7 @@ fn name(command: &Command) -> &'static str {
         Command::Expire { .. } => "expire",
         Command::Persist { .. } => "persist",
         Command::Batch { .. } => "batch",
+        Command::If { .. } => "if",
         Command::Once { .. } => "once",
         Command::EpochStart { .. } => "epoch_start",
         Command::Config(_) => "config",
@@ -67,6 +68,7 @@ fn commands() -> Vec<Command> {
         ttl_ms: None,
     };
     let ticket = Ticket { key: Bytes::from_static(b"order-17"), fingerprint: Fingerprint(0xF1), wants_old: true };
+    let incr = Command::Incr { key: key(), by: 1 };
     let member = |id: u128, voter, priority_set| Member {
         id: NodeId(id),
         name: "one".into(),
@@ -92,14 +94,21 @@ fn commands() -> Vec<Command> {
         Command::Expire { key: key(), ttl_ms: 5 },
         Command::Persist { key: key() },
         Command::Batch { pairs: Vec::from([json, bytes]) },
-        Command::Once { ticket, command: Box::new(Command::Incr { key: key(), by: 1 }) },
+        Command::Once { ticket: ticket.clone(), command: Box::new(incr.clone()) },
         Command::EpochStart { kind: StartKind::Founding, spread: 0 },
         Command::EpochStart { kind: StartKind::Switchover, spread: 0 },
         Command::Config(membership),
         Command::Sweep { keys: Vec::from([key()]) },
         // Since version 3.
         Command::EpochStart { kind: StartKind::Forced, spread: 0x5EED },
+        // Since version 4.
+        only_if(Condition::Version(Version(9)), Command::Delete { key: key() }),
+        Command::Once { ticket, command: Box::new(only_if(Condition::Present, incr)) },
     ])
+}
+
+fn only_if(condition: Condition, command: Command) -> Command {
+    Command::If { condition, command: Box::new(command) }
 }
 
 fn records() -> Vec<(String, Record)> {
@@ -126,10 +135,10 @@ fn records() -> Vec<(String, Record)> {
 }
 
 #[test]
-fn records_are_those_of_version_3() {
+fn records_are_those_of_version_4() {
     let records = records();
     let lines: Vec<_> = records.iter().map(|(name, record)| (name.clone(), record.encode().to_vec())).collect();
-    let golden = golden::compare("wal-records-v3.hex", "Every record of the log: its name, its bytes.", &lines);
+    let golden = golden::compare("wal-records-v4.hex", "Every record of the log: its name, its bytes.", &lines);
     for (bytes, (name, record)) in golden.into_iter().zip(&records) {
         assert_eq!(Record::decode(&mut Bytes::from(bytes)).as_ref(), Ok(record), "{name}");
     }
@@ -137,11 +146,17 @@ fn records_are_those_of_version_3() {
 
 #[test]
 fn records_of_older_versions_are_read() {
-    let spread = |record: &Record| match record {
-        Record::Entry(entry) => matches!(entry.command(), Ok(Command::EpochStart { spread, .. }) if spread > 0),
-        _ => false,
+    let command = |record: &Record| match record {
+        Record::Entry(entry) => entry.command().ok(),
+        _ => None,
     };
-    let version_2: Vec<_> = records().into_iter().filter(|(_, record)| !spread(record)).collect();
+    let conditional =
+        |record: &Record| command(record).is_some_and(|command| matches!(command.untied(), Command::If { .. }));
+    let version_3: Vec<_> = records().into_iter().filter(|(_, record)| !conditional(record)).collect();
+    are_read("wal-records-v3.hex", &version_3);
+    let spread =
+        |record: &Record| matches!(command(record), Some(Command::EpochStart { spread, .. }) if spread > 0);
+    let version_2: Vec<_> = version_3.into_iter().filter(|(_, record)| !spread(record)).collect();
     are_read("wal-records-v2.hex", &version_2);
     let short = |record: &Record| !matches!(record, Record::HardState(HardState { needs_snapshot: true, .. }));
     let version_1: Vec<_> = version_2.into_iter().filter(|(_, record)| short(record)).collect();
@@ -160,8 +175,8 @@ const HEAD: SegmentHead =
     SegmentHead { seq: 2, prev: 1, first: 4, synced: 4, base: position(6), nonce: Some(0x5eed) };
 
 #[test]
-fn segments_are_those_of_version_3() {
-    assert_eq!(FORMAT_VERSION, 3, "another version has golden files of its own");
+fn segments_are_those_of_version_4() {
+    assert_eq!(FORMAT_VERSION, 4, "another version has golden files of its own");
     let frame = FrameHead { kind: Kind::Records, tag: HEAD.tag(), number: 4, synced: 4 };
     let close = FrameHead { kind: Kind::Close, number: 5, synced: 5, ..frame };
     let records = Vec::from([Record::Committed(Index(6)).encode(), set(7).record]);
@@ -171,11 +186,12 @@ fn segments_are_those_of_version_3() {
         ("close".into(), frame::encode(close, Vec::new()).concat()),
     ];
     let story = "A segment in three parts: its head, a frame with two records, the frame that closes the log.";
-    read_segment(HEAD, &golden::compare("wal-segment-v3.hex", story, &lines));
+    read_segment(HEAD, &golden::compare("wal-segment-v4.hex", story, &lines));
 }
 
 #[test]
 fn segments_of_older_versions_are_read() {
+    read_segment(HEAD, &golden::of_an_older_version("wal-segment-v3.hex"));
     read_segment(HEAD, &golden::of_an_older_version("wal-segment-v2.hex"));
     read_segment(SegmentHead { nonce: None, ..HEAD }, &golden::of_an_older_version("wal-segment-v1.hex"));
 }

@@ -10,3 +10,4 @@ mod model;
 mod mutations;
 mod plans;
 mod records;
+mod restore;

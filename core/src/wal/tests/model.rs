@@ -23,7 +23,9 @@ use crate::time::WallMs;
 use crate::wal::{Entry, FileWrite, HardState, JournalConfig, Lane, Record, WriteBatch};
 
 pub(super) fn config(fsync: FsyncMode) -> JournalConfig {
-    JournalConfig { wal: true, segment_bytes_max: 4096, fsync, tail_bytes_max: 600, planted: Planted::default() }
+    let (segment_bytes_max, tail_bytes_max) = (4096, 600);
+    let planted = Planted::default();
+    JournalConfig { wal: true, segment_bytes_max, reserve_bytes: 1024, fsync, tail_bytes_max, planted }
 }
 
 pub(super) fn epoch(number: u64) -> Epoch {
@@ -254,6 +256,7 @@ fn snapshot_files(state: &State, index: Index, keep: u32) -> Vec<FileWrite> {
             position,
             number: u32::try_from(number).unwrap(),
             bytes,
+            own: true,
         })
         .collect();
     files.push(FileWrite::SnapshotDone { position, keep });

@@ -25,6 +25,11 @@ fn open(config: JournalConfig, disk: &mut Disk) -> Journal {
     recovery.journal
 }
 
+/// The first segments are as long as the others of these tests, and there is no reserve.
+fn roomy(fsync: FsyncMode) -> JournalConfig {
+    JournalConfig { segment_bytes_max: 64 * 4096, reserve_bytes: 0, ..config(fsync) }
+}
+
 fn told(ops: &[FileOp]) -> Vec<String> {
     ops.iter()
         .map(|op| match op {
@@ -52,7 +57,7 @@ fn batch(id: u64, records: &[Record], last: u64) -> WriteBatch {
 #[test]
 fn a_group_is_one_frame_and_one_sync() {
     let mut disk = Disk::default();
-    let mut journal = open(config(FsyncMode::Always), &mut disk);
+    let mut journal = open(roomy(FsyncMode::Always), &mut disk);
     let (mut model, mut dice) = (Model::new(), Dice::new(1));
     let first = model.write(&mut dice);
     let ops = journal.plan(Time(0), &[first]);
@@ -77,7 +82,7 @@ fn a_group_is_one_frame_and_one_sync() {
 fn a_timer_syncs_where_no_group_does() {
     let mut disk = Disk::default();
     let every = Duration::from_millis(5);
-    let mut journal = open(config(FsyncMode::Periodic(every)), &mut disk);
+    let mut journal = open(roomy(FsyncMode::Periodic(every)), &mut disk);
     let _ = journal.plan(Time(0), &[batch(1, &[Record::Committed(Index(0))], 0)]);
     assert_eq!(journal.deadline(), None, "the first group is synced in every mode: it says who the node is");
     let ops = journal.plan(Time(10), &[batch(2, &[Record::Committed(Index(0))], 0)]);
@@ -91,7 +96,7 @@ fn a_timer_syncs_where_no_group_does() {
 #[test]
 fn a_segment_written_out_ahead_is_used_as_soon_as_it_is_there() {
     let mut disk = Disk::default();
-    let mut journal = open(config(FsyncMode::Always), &mut disk);
+    let mut journal = open(roomy(FsyncMode::Always), &mut disk);
     let group = |id| [batch(id, &[Record::Committed(Index(0))], 0)];
     disk.carry_out_all(&journal.plan(Time(0), &group(1)));
     let spare = journal.spare().unwrap();
@@ -137,7 +142,8 @@ fn a_snapshot_is_synced_as_it_grows() {
         batch.files = files;
         [batch]
     };
-    let chunk = |number| FileWrite::SnapshotChunk { position, number, bytes: Bytes::from_static(b"chunk") };
+    let chunk =
+        |number| FileWrite::SnapshotChunk { position, number, bytes: Bytes::from_static(b"chunk"), own: true };
     let first = told(&journal.plan(Time(0), &group(vec![chunk(0), chunk(1)])));
     let file = "snapshot-0000000000000005.tmp";
     let ops = ["create F", "write F 0+5", "write F 5+5", "sync F"];
@@ -157,7 +163,7 @@ fn a_snapshot_stays_while_the_one_that_replaces_it_is_on_its_way() {
         let position = at(index);
         let mut batch = WriteBatch::new(index, Lane::Snapshot, Bytes::new(), position);
         batch.files = vec![
-            FileWrite::SnapshotChunk { position, number: 0, bytes: Bytes::from_static(b"all") },
+            FileWrite::SnapshotChunk { position, number: 0, bytes: Bytes::from_static(b"all"), own: true },
             FileWrite::SnapshotDone { position, keep: 1 },
         ];
         [batch]
@@ -263,4 +269,126 @@ fn a_segment_that_a_rollback_directory_holds_is_not_written_over() {
         assert_eq!(reused, !linked, "{ops:?}");
         assert!(ops.iter().any(|op| op.starts_with("remove wal-")), "{ops:?}");
     }
+}
+
+fn own_chunk(position: Position, number: u32) -> FileWrite {
+    FileWrite::SnapshotChunk { position, number, bytes: Bytes::from_static(b"chunk"), own: true }
+}
+
+fn snapshot_batch(position: Position, files: Vec<FileWrite>) -> WriteBatch {
+    let mut batch = WriteBatch::new(1, Lane::Snapshot, Bytes::new(), position);
+    batch.files = files;
+    batch
+}
+
+fn names_of(disk: &Disk, prefix: &str) -> Vec<String> {
+    disk.names().into_iter().filter(|name| name.starts_with(prefix)).collect()
+}
+
+#[test]
+fn each_segment_is_twice_as_long_as_the_one_before() {
+    let mut disk = Disk::default();
+    let config = JournalConfig { segment_bytes_max: 64 << 10, reserve_bytes: 0, ..config(FsyncMode::Always) };
+    let mut journal = open(config, &mut disk);
+    let mut lengths = Vec::new();
+    for id in 1..400 {
+        disk.carry_out_all(&journal.plan(Time(0), &[batch(id, &[Record::Committed(Index(0))], 0)]));
+        if let Some(ops) = journal.spare() {
+            let bytes = ops.iter().map(|op| match op {
+                FileOp::Write { parts, .. } => parts.iter().map(Bytes::len).sum(),
+                _ => 0,
+            });
+            lengths.push(bytes.sum::<usize>());
+            disk.carry_out_all(&ops);
+            journal.spare_ready();
+        }
+    }
+    assert_eq!(lengths, [2048, 4096, 8192, 16_384, 32_768, 65_536, 65_536]);
+}
+
+#[test]
+fn a_snapshot_without_room_leaves_the_older_one_and_what_comes_of_it_is_dropped() {
+    let mut disk = Disk::default();
+    let mut journal = open(roomy(FsyncMode::Always), &mut disk);
+    let (older, newer) =
+        (Position { epoch: epoch(1), index: Index(1) }, Position { epoch: epoch(1), index: Index(2) });
+    disk.carry_out_all(&journal.plan(Time(0), &[batch(1, &[Record::Committed(Index(2))], 2)]));
+    let done = |position| FileWrite::SnapshotDone { position, keep: 1 };
+    disk.carry_out_all(&journal.plan(Time(0), &[snapshot_batch(older, vec![own_chunk(older, 0), done(older)])]));
+
+    // A whole one, of which nothing but the file itself was made.
+    let group = [snapshot_batch(newer, vec![own_chunk(newer, 0), done(newer)])];
+    assert!(WriteBatch::may_give_up(&group));
+    let ops = journal.plan(Time(0), &group);
+    disk.carry_out_all(&ops[..1]);
+    disk.carry_out_all(&journal.snapshot_given_up(&group, &ops[1..]));
+    assert_eq!(names_of(&disk, "snapshot-"), ["snapshot-0000000000000001.snap"]);
+
+    // One of which more was on its way.
+    let group = [snapshot_batch(newer, vec![own_chunk(newer, 0)])];
+    let ops = journal.plan(Time(0), &group);
+    disk.carry_out_all(&journal.snapshot_given_up(&group, &ops));
+    let late = journal.plan(Time(0), &[snapshot_batch(newer, vec![own_chunk(newer, 1), done(newer)])]);
+    assert_eq!(told(&late), [""; 0]);
+
+    // The next goes through, and takes the older one's place.
+    disk.carry_out_all(&journal.plan(Time(0), &[snapshot_batch(newer, vec![own_chunk(newer, 0), done(newer)])]));
+    assert_eq!(names_of(&disk, "snapshot-"), ["snapshot-0000000000000002.snap"]);
+}
+
+#[test]
+fn what_came_from_a_master_is_not_given_up() {
+    let position = Position { epoch: epoch(1), index: Index(5) };
+    let masters = FileWrite::SnapshotChunk { position, number: 0, bytes: Bytes::new(), own: false };
+    assert!(!WriteBatch::may_give_up(&[snapshot_batch(position, vec![masters.clone()])]));
+    assert!(!WriteBatch::may_give_up(&[snapshot_batch(position, vec![own_chunk(position, 0), masters])]));
+    assert!(!WriteBatch::may_give_up(&[snapshot_batch(
+        position,
+        vec![FileWrite::SnapshotDone { position, keep: 1 }]
+    )]));
+    assert!(!WriteBatch::may_give_up(&[snapshot_batch(position, Vec::new())]));
+}
+
+#[test]
+fn the_reserve_is_made_after_a_spare_and_given_once() {
+    let mut disk = Disk::default();
+    let mut journal = open(JournalConfig { reserve_bytes: 1024, ..roomy(FsyncMode::Always) }, &mut disk);
+    disk.carry_out_all(&journal.plan(Time(0), &[batch(1, &[Record::Committed(Index(0))], 0)]));
+    assert_eq!(journal.give_reserve(), None, "there is none yet");
+    let rests = journal.spare();
+    assert_eq!(rests, None, "nothing is written ahead where the log had no room");
+    disk.carry_out_all(&journal.plan(Time(0), &[batch(2, &[Record::Entry(super::arbitrary::set_of(20_000))], 1)]));
+    for _ in 0..2 {
+        disk.carry_out_all(&journal.spare().unwrap());
+        journal.spare_ready();
+    }
+    assert_eq!(names_of(&disk, "reserve"), ["reserve"]);
+    let op = journal.give_reserve().unwrap();
+    assert_eq!(told(std::slice::from_ref(&op)), ["remove reserve"]);
+    assert_eq!(journal.give_reserve(), None);
+}
+
+#[test]
+fn while_space_is_short_the_newest_snapshot_alone_stays_and_no_spare() {
+    let mut disk = Disk::default();
+    let mut journal = open(roomy(FsyncMode::Always), &mut disk);
+    disk.carry_out_all(&journal.plan(Time(0), &[batch(1, &[Record::Committed(Index(3))], 3)]));
+    disk.carry_out_all(&journal.spare().unwrap());
+    journal.spare_ready();
+    for index in 1..=3 {
+        let position = Position { epoch: epoch(1), index: Index(index) };
+        let files = vec![own_chunk(position, 0), FileWrite::SnapshotDone { position, keep: 3 }];
+        disk.carry_out_all(&journal.plan(Time(0), &[snapshot_batch(position, files)]));
+    }
+    let mut short = batch(2, &[Record::Committed(Index(3))], 3);
+    (short.short, short.cut) = (true, Some(Index(2)));
+    disk.carry_out_all(&journal.plan(Time(0), &[short]));
+    let kept = names_of(&disk, "snapshot-");
+    assert_eq!(
+        kept,
+        ["snapshot-0000000000000002.snap", "snapshot-0000000000000003.snap"],
+        "up to where the log goes on"
+    );
+    assert_eq!(names_of(&disk, "spare-"), [""; 0]);
+    assert_eq!(journal.spare(), None);
 }

@@ -3,7 +3,7 @@
 //! Owns the children: starts them, watches them, starts them again when they die, and ends them with itself. It
 //! never looks into their data directories.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -39,6 +39,8 @@ pub(super) struct Dev {
 
 /// How long the servers may take to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the servers may take to find a master, once they are ready.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a server may take to end gracefully.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const RESTART_DELAY: Duration = Duration::from_secs(1);
@@ -49,9 +51,10 @@ pub(super) async fn run(asked: Dev) -> Outcome {
     let plan = Plan::new(asked.nodes, asked.base_port, &asked.dir);
     plan.check_ports()?;
     plan.make_directories()?;
+    let used_again = plan.nodes.iter().any(Planned::has_data).then_some(&*asked.dir);
     let mut crew = Crew::start(&plan, !asked.no_restart)?;
     let outcome = tokio::select! {
-        outcome = crew.serve() => outcome,
+        outcome = crew.serve(used_again) => outcome,
         signal = end_is_asked() => signal,
     };
     out::line("stopping")?;
@@ -88,9 +91,11 @@ impl Crew {
         Ok(Self { seats, restart, watch: Watch::new(&plan.nodes) })
     }
 
-    async fn serve(&mut self) -> Outcome {
+    /// `used_again` is where the data of an earlier run lies, if there is any.
+    async fn serve(&mut self, used_again: Option<&Path>) -> Outcome {
         self.until_ready().await?;
-        self.introduce()?;
+        let roles = self.until_led().await?;
+        self.introduce(&roles, used_again)?;
         loop {
             self.look().await?;
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -109,6 +114,20 @@ impl Crew {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
+    }
+
+    /// Waits for a server that leads, which those who were all stopped elect; gives the roles. Goes on without one after a while: status
+    /// says more than this command could.
+    async fn until_led(&mut self) -> Result<Vec<Option<String>>, Failed> {
+        let deadline = Instant::now() + LEADER_TIMEOUT;
+        loop {
+            let roles = self.watch.roles().await;
+            if leader_of(&roles).is_some() || Instant::now() > deadline {
+                return Ok(roles);
+            }
+            self.tend()?;
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
     }
 
     async fn look(&mut self) -> Result<(), Failed> {
@@ -139,14 +158,19 @@ impl Crew {
         Ok(())
     }
 
-    fn introduce(&self) -> Result<(), Failed> {
+    fn introduce(&self, roles: &[Option<String>], used_again: Option<&Path>) -> Result<(), Failed> {
         out::line("")?;
-        for seat in &self.seats {
+        for (seat, role) in self.seats.iter().zip(roles) {
             if let SeatState::Running(child) = &seat.state {
-                out::line(seat.planned.introduction(child.pid()))?;
+                out::line(seat.planned.introduction(child.pid(), role.as_deref()))?;
             }
         }
-        out::line(plan::things_to_try(self.seats.iter().map(|seat| &seat.planned), self.restart))
+        let leader = leader_of(roles);
+        if let Some(dir) = used_again {
+            let leading = leader.and_then(|number| self.seats.get(number)).map(|seat| &seat.planned);
+            out::line(plan::earlier_run(leading, dir))?;
+        }
+        out::line(plan::things_to_try(self.seats.iter().map(|seat| &seat.planned), leader, self.restart))
     }
 
     async fn stop(&mut self) {
@@ -167,6 +191,11 @@ impl Crew {
         let logs = self.seats.iter().map(|seat| seat.planned.log.display().to_string());
         logs.collect::<Vec<_>>().join(", ")
     }
+}
+
+/// The number of the server that leads.
+fn leader_of(roles: &[Option<String>]) -> Option<usize> {
+    roles.iter().position(|role| matches!(role.as_deref(), Some("master" | "standalone")))
 }
 
 /// Tells of a death, and decides what comes after it.

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use crate::cli::exit::{Exit, Failed};
+use crate::disk::file::LOCK;
 
 /// From one server's ports to the next.
 const PORT_STEP: u16 = 10;
@@ -109,9 +110,16 @@ impl Planned {
         format!("http://127.0.0.1:{}", self.http_port)
     }
 
-    /// One line on who it is.
-    pub(super) fn introduction(&self, pid: u32) -> String {
-        let Self { name, role, .. } = self;
+    /// Whether its data directory holds anything of an earlier run.
+    pub(super) fn has_data(&self) -> bool {
+        std::fs::read_dir(&self.data_dir)
+            .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name() != LOCK))
+    }
+
+    /// One line on who it is, with the role that it shows, or else the one that it was started with.
+    pub(super) fn introduction(&self, pid: u32, role: Option<&str>) -> String {
+        let name = &self.name;
+        let role = role.unwrap_or(self.role);
         format!("  {name}  {role:<10}  {}  pid {pid:<8}  log {}", self.url(), self.log.display())
     }
 
@@ -124,12 +132,31 @@ impl Planned {
     }
 }
 
-/// The guide's lines, with these servers' ports.
-pub(super) fn things_to_try<'a>(nodes: impl Iterator<Item = &'a Planned>, restart: bool) -> String {
+/// What there is from an earlier run, who leads it, and how to be rid of it.
+pub(super) fn earlier_run(leader: Option<&Planned>, dir: &Path) -> String {
+    let leads = leader.map_or_else(
+        || "no server leads yet: `synap status` tells why".to_owned(),
+        |leader| format!("{} leads, at {}", leader.name, leader.url()),
+    );
+    let dir = dir.display();
+    format!(
+        "\nThe data of an earlier run in {dir} is used again: {leads}.\nTo start afresh, stop this and remove it: rm -r {dir}"
+    )
+}
+
+/// The guide's lines, with these servers' ports. `leader` is the number of the one that leads.
+pub(super) fn things_to_try<'a>(
+    nodes: impl Iterator<Item = &'a Planned>,
+    leader: Option<usize>,
+    restart: bool,
+) -> String {
     let urls: Vec<String> = nodes.map(Planned::url).collect();
-    let (Some(master), Some(last)) = (urls.first(), urls.last()) else { return String::new() };
+    let leader = leader.unwrap_or(0);
+    let replica = urls.iter().enumerate().rev().find(|(number, _)| *number != leader || urls.len() == 1);
+    let (Some(master), Some((_, last))) = (urls.get(leader), replica) else { return String::new() };
+    // Any server takes a write: `-L` follows it to the one that leads, whoever that is by then.
     let mut text = format!(
-        "\nTry:\n  curl -X POST {master}/kv/set -H 'Content-Type: application/json' -d '{{\"key\":\"user:1\",\"value\":\"John Doe\"}}'\n"
+        "\nTry:\n  curl -L -X POST {master}/kv/set -H 'Content-Type: application/json' -d '{{\"key\":\"user:1\",\"value\":\"John Doe\"}}'\n"
     );
     for url in &urls {
         // Writing to a string cannot fail.
@@ -190,12 +217,23 @@ mod tests {
     fn what_happens_to_a_killed_master_is_told() {
         let told = |nodes, restart| {
             let plan = Plan::new(nodes, 15500, Path::new("d"));
-            things_to_try(plan.nodes.iter(), restart)
+            things_to_try(plan.nodes.iter(), None, restart)
         };
         assert!(told(3, true).contains("a replica takes its place, and it comes back"));
         assert!(told(3, false).contains("switchover --url http://127.0.0.1:15520"));
         assert!(told(2, true).contains("comes back by itself"));
         assert!(told(2, false).contains("promote --url http://127.0.0.1:15510"));
+    }
+
+    #[test]
+    fn what_to_try_fits_whoever_leads() {
+        let plan = Plan::new(3, 15500, Path::new("d"));
+        let told = things_to_try(plan.nodes.iter(), Some(2), true);
+        assert!(told.contains("curl -L -X POST http://127.0.0.1:15520/kv/set"), "{told}");
+        assert!(told.contains("curl -s http://127.0.0.1:15510/metrics"), "of a replica: {told}");
+        let earlier = earlier_run(plan.nodes.last(), Path::new("d"));
+        assert!(earlier.contains("node3 leads") && earlier.contains("rm -r d"), "{earlier}");
+        assert!(earlier_run(None, Path::new("d")).contains("no server leads yet"));
     }
 
     #[test]

@@ -52,6 +52,18 @@ impl Watch {
         true
     }
 
+    /// The role that each server shows now, in order.
+    pub(super) async fn roles(&self) -> Vec<Option<String>> {
+        let mut roles = Vec::new();
+        for watched in &self.watched {
+            roles.push(match sight(&watched.url).await {
+                Sight::Shown { role, .. } => Some(role),
+                Sight::Nothing => None,
+            });
+        }
+        roles
+    }
+
     /// A line for each server that shows itself otherwise than before.
     pub(super) async fn changes(&mut self) -> Vec<String> {
         let mut changes = Vec::new();

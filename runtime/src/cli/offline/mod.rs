@@ -11,6 +11,8 @@ use crate::disk::{Disk, FileDisk};
 mod snapshot;
 mod wal;
 
+pub(in crate::cli) use snapshot::load as load_snapshot;
+
 /// What is asked of a log or of snapshots.
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum Look {

@@ -58,7 +58,8 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Failed> {
     }
 }
 
-fn load(file: &Path) -> Result<(SnapshotMeta, Store), Failed> {
+/// A whole snapshot, checked to its end.
+pub(in crate::cli) fn load(file: &Path) -> Result<(SnapshotMeta, Store), Failed> {
     let mut bytes = Bytes::from(std::fs::read(file).map_err(|error| damaged(file, &error))?);
     let mut reader = SnapshotReader::new();
     loop {

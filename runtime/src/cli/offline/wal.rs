@@ -65,6 +65,7 @@ fn read(dir: &Path) -> Result<Recovery, Failed> {
     let config = JournalConfig {
         wal: true,
         segment_bytes_max: u64::MAX,
+        reserve_bytes: 0,
         fsync: FsyncMode::Never,
         tail_bytes_max: u64::MAX,
         planted: Planted::default(),
@@ -114,6 +115,13 @@ fn command_json(command: &Command) -> Value {
         Command::Persist { key } => json!({ "command": "persist", "key": blob::to_json(key) }),
         Command::Batch { pairs } => {
             json!({ "command": "batch", "pairs": pairs.iter().map(pair_json).collect::<Vec<_>>() })
+        }
+        Command::If { condition, command } => {
+            let mut fields = command_json(command);
+            if let Value::Object(fields) = &mut fields {
+                fields.insert("condition".to_owned(), condition_json(*condition));
+            }
+            fields
         }
         Command::Once { ticket, command } => {
             let mut fields = command_json(command);

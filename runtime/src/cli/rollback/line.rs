@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::cli::blob;
 
@@ -38,6 +39,8 @@ pub(super) enum Operation {
         key: Vec<u8>,
         /// What to do with it.
         change: Change,
+        /// When it was to take effect.
+        condition: Condition,
     },
     /// One of the log's own (an epoch's start, a membership, a sweep): nothing to replay.
     Internal(String),
@@ -52,8 +55,6 @@ pub(super) enum Change {
         value: Stored,
         /// Milliseconds from `at_ms` on.
         ttl_ms: Option<u64>,
-        /// When it was to take effect.
-        condition: Condition,
     },
     /// Removal.
     Delete,
@@ -68,13 +69,13 @@ pub(super) enum Change {
 /// A value in the form that it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stored {
-    /// As JSON; a string stands for its bytes.
-    Json(Value),
+    /// As JSON, its very text; a string stands for its bytes.
+    Json(String),
     /// Bytes that are no text.
     Bytes(Vec<u8>),
 }
 
-/// When a set was to take effect.
+/// When an operation was to take effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Condition {
     Always,
@@ -95,7 +96,7 @@ pub(super) enum Answered {
 impl Discarded {
     /// Reads one line; says what is wrong with one that the core did not write.
     pub(super) fn parse(line: &str) -> Result<Self, String> {
-        let raw: Raw = serde_json::from_str(line).map_err(|error| error.to_string())?;
+        let raw: Raw<'_> = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let operation = raw.operation()?;
         let Raw { epoch, index, at_ms, previous_version, version, shared_version, answered, retry_of, .. } = raw;
         Ok(Self { epoch, index, at_ms, operation, previous_version, version, shared_version, answered, retry_of })
@@ -109,15 +110,16 @@ impl Discarded {
 }
 
 #[derive(Deserialize)]
-struct Raw {
+struct Raw<'a> {
     epoch: u64,
     index: u64,
     at_ms: u64,
     operation: String,
     #[serde(default)]
     key: Value,
-    #[serde(default)]
-    value: Value,
+    /// Never as a number of ours, which would round it. None is null.
+    #[serde(borrow, default)]
+    value: Option<&'a RawValue>,
     ttl_ms: Option<u64>,
     amount: Option<i64>,
     #[serde(default)]
@@ -138,10 +140,13 @@ fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Option<u64>>, D
     Option::deserialize(field).map(Some)
 }
 
-impl Raw {
+impl Raw<'_> {
     fn operation(&self) -> Result<Operation, String> {
         let change = match self.operation.as_str() {
-            "set" => Change::Set { value: stored(&self.value), ttl_ms: self.ttl_ms, condition: self.condition() },
+            "set" => {
+                let value = self.value.map_or("null", RawValue::get);
+                Change::Set { value: stored(value), ttl_ms: self.ttl_ms }
+            }
             "delete" => Change::Delete,
             "incr" => Change::Incr(self.amount.ok_or("an incr without amount")?),
             "expire" => Change::Expire(self.ttl_ms.ok_or("an expire without ttl_ms")?),
@@ -149,7 +154,7 @@ impl Raw {
             other => return Ok(Operation::Internal(other.to_owned())),
         };
         let key = blob::from_json(&self.key).ok_or("a key that is neither text nor base64")?;
-        Ok(Operation::Client { key, change })
+        Ok(Operation::Client { key, change, condition: self.condition() })
     }
 
     fn condition(&self) -> Condition {
@@ -163,17 +168,16 @@ impl Raw {
 }
 
 /// `{"base64":..}` stands for bytes that are no text; anything else of that form is somebody's JSON.
-fn stored(value: &Value) -> Stored {
-    match blob::from_json(value) {
+fn stored(text: &str) -> Stored {
+    let value: Value = serde_json::from_str(text).unwrap_or_default();
+    match blob::from_json(&value) {
         Some(bytes) if value.is_object() && std::str::from_utf8(&bytes).is_err() => Stored::Bytes(bytes),
-        Some(_) | None => Stored::Json(value.clone()),
+        Some(_) | None => Stored::Json(text.to_owned()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     const SET: &str = r#"{"epoch":1,"leader":"00","index":7,"at_ms":1000,"operation":"set","key":"a","value":{"x":1},"ttl_ms":500,"nx":true,"previous_version":0,"version":9,"concern":"quorum","answered":"yes"}"#;
@@ -187,10 +191,10 @@ mod tests {
         let line = Discarded::parse(&unknown).expect("good");
         assert_eq!((line.version, line.shared_version, line.previous_version), (Some(None), Some(5), None));
         assert_eq!(line.answered, Answered::Yes);
-        let Operation::Client { key, change } = line.operation else { panic!("a client's") };
-        assert_eq!(key, b"a");
-        let value = Stored::Json(json!({ "x": 1 }));
-        assert_eq!(change, Change::Set { value, ttl_ms: Some(500), condition: Condition::Absent });
+        let Operation::Client { key, change, condition } = line.operation else { panic!("a client's") };
+        assert_eq!((key.as_slice(), condition), (&b"a"[..], Condition::Absent));
+        let value = Stored::Json(r#"{"x":1}"#.to_owned());
+        assert_eq!(change, Change::Set { value, ttl_ms: Some(500) });
     }
 
     #[test]
@@ -201,7 +205,8 @@ mod tests {
             );
             Discarded::parse(&line).map(|line| line.operation)
         };
-        let client = |key: &[u8], change| Ok(Operation::Client { key: key.to_vec(), change });
+        let client =
+            |key: &[u8], change| Ok(Operation::Client { key: key.to_vec(), change, condition: Condition::Always });
         assert_eq!(of(r#""operation":"delete","key":"a""#), client(b"a", Change::Delete));
         assert_eq!(of(r#""operation":"incr","key":"a","amount":-3"#), client(b"a", Change::Incr(-3)));
         assert_eq!(of(r#""operation":"expire","key":"a","ttl_ms":9"#), client(b"a", Change::Expire(9)));
@@ -213,9 +218,30 @@ mod tests {
 
     #[test]
     fn bytes_are_told_from_json_that_looks_like_them() {
-        assert_eq!(stored(&json!({ "base64": "/w==" })), Stored::Bytes(vec![0xff]));
-        assert_eq!(stored(&json!({ "base64": "YWJj" })), Stored::Json(json!({ "base64": "YWJj" })));
-        assert_eq!(stored(&json!("abc")), Stored::Json(json!("abc")));
+        assert_eq!(stored(r#"{"base64":"/w=="}"#), Stored::Bytes(vec![0xff]));
+        for json in [r#"{"base64":"YWJj"}"#, r#""abc""#] {
+            assert_eq!(stored(json), Stored::Json(json.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_value_keeps_its_very_text() {
+        for text in [r#"{"z":123456789012345678901234567890,"a":1.10}"#, "1e400", "-0.0", "null", "true"] {
+            let line = Discarded::parse(&SET.replace(r#"{"x":1}"#, text)).expect("good");
+            let Operation::Client { change: Change::Set { value, .. }, .. } = line.operation else {
+                panic!("a client's")
+            };
+            assert_eq!(value, Stored::Json(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn others_have_conditions_too() {
+        let line = SET.replace(r#""set""#, r#""delete""#).replace(r#""nx":true"#, r#""if_version":3"#);
+        let Operation::Client { change, condition, .. } = Discarded::parse(&line).expect("good").operation else {
+            panic!("a client's")
+        };
+        assert_eq!((change, condition), (Change::Delete, Condition::Version(3)));
     }
 
     #[test]

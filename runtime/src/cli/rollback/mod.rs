@@ -4,6 +4,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::exit::{Exit, Outcome};
+use super::table::Cell;
 use super::{out, table};
 
 mod line;
@@ -53,8 +54,10 @@ fn listed(answer: &Value) -> String {
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };
-    let rows: Vec<Vec<String>> =
-        files.iter().map(|file| ["id", "operations", "bytes"].map(|name| cell(file, name)).to_vec()).collect();
+    let rows: Vec<Vec<Cell>> = files
+        .iter()
+        .map(|file| ["id", "operations", "bytes"].map(|name| Cell::from(cell(file, name))).to_vec())
+        .collect();
     table::layout(&["ID", "OPERATIONS", "BYTES"], &rows)
 }
 

@@ -1,11 +1,13 @@
 //! `synap rollback replay`: does discarded operations again, on the master, where nobody has touched the key since.
 //!
-//! A set is guarded by the key's version, so nothing written meanwhile is overwritten. The API has no guard for the
-//! others: they are checked right before, and a writer in that instant wins or loses as with any two writers.
+//! Each goes out under the condition that its key still has the version that was looked at, so that nothing written meanwhile is
+//! overwritten. Values go out as the very text that stands in the file.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::line::{Answered, Change, Discarded, Operation, Stored};
@@ -40,7 +42,7 @@ struct Tally {
 /// Replays a file and prints what became of each line.
 pub(super) async fn run(asked: Replay) -> Outcome {
     let lines = parse(&source::read(&asked.source, &asked.id).await?)?;
-    let master = master_near(&Client::new(&asked.source.target.url)?).await?;
+    let master = master_near(&asked.source.target.any().await?).await?;
     let mut ledger = Ledger::new(&lines);
     let mut tally = Tally::default();
     for line in &lines {
@@ -57,7 +59,7 @@ pub(super) async fn run(asked: Replay) -> Outcome {
 }
 
 async fn one(master: &Client, asked: &Replay, ledger: &mut Ledger, line: &Discarded) -> Result<Verdict, Failed> {
-    let Operation::Client { key, change } = &line.operation else {
+    let Operation::Client { key, change, condition: _ } = &line.operation else {
         return Ok(ledger.judge(line, 0));
     };
     if line.retry_of.is_some() {
@@ -81,13 +83,17 @@ async fn one(master: &Client, asked: &Replay, ledger: &mut Ledger, line: &Discar
         ledger.replayed(line, current);
         return Ok(verdict);
     }
-    let answer = master.send(&request(line, key, change, version)?).await?;
-    if answer.code().as_deref() == Some("version_mismatch") {
+    let answer = master.send(&request(line, key, change, version)).await?;
+    if answer.code().as_deref() == Some("precondition_failed") {
         ledger.lost(line);
         return Ok(Verdict::Skip("the key has changed just now"));
     }
-    answer.good()?;
-    ledger.replayed(line, version_of(master, key).await?);
+    let answer = answer.good()?;
+    let version = match etag(&answer) {
+        Some(version) => version,
+        None => version_of(master, key).await?,
+    };
+    ledger.replayed(line, version);
     Ok(verdict)
 }
 
@@ -114,37 +120,47 @@ fn etag(answer: &Answer) -> Option<u64> {
     answer.header("etag")?.trim_start_matches("W/").trim_matches('"').parse().ok()
 }
 
-fn request(line: &Discarded, key: &[u8], change: &Change, version: u64) -> Result<Asked, Failed> {
+/// What is sent: done only where the key still has `version`.
+fn request(line: &Discarded, key: &[u8], change: &Change, version: u64) -> Asked {
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     // Seconds with a fraction, as the API takes them.
     let left = |ttl_ms| line.ms_left(ttl_ms, u64::try_from(now_ms).unwrap_or(u64::MAX)) as f64 / 1000.0;
     let path = |verb: &str| format!("/kv/{verb}/{}", escape(key));
-    Ok(match change {
-        Change::Set { value, ttl_ms, condition: _ } => set(key, value, ttl_ms.map(left), version),
+    let asked = match change {
+        Change::Set { value, ttl_ms } => set(key, value, ttl_ms.map(left)),
         Change::Delete => Asked::delete(path("del")),
         Change::Incr(by) => Asked::post(path("incr"), &json!({ "amount": by })),
         Change::Expire(ttl_ms) => Asked::post(path("expire"), &json!({ "ttl": left(*ttl_ms) })),
         Change::Persist => Asked::post(path("persist"), &json!({})),
-    })
+    };
+    asked.if_version(version)
+}
+
+#[derive(Serialize)]
+struct SetBody<'a> {
+    key: &'a str,
+    /// As it stands in the file.
+    value: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<f64>,
 }
 
 /// JSON takes keys and values that are text; others go as raw bytes.
-fn set(key: &[u8], value: &Stored, ttl: Option<f64>, version: u64) -> Asked {
+fn set(key: &[u8], value: &Stored, ttl: Option<f64>) -> Asked {
     let raw = |bytes: Vec<u8>| {
         let query = ttl.map(|ttl| format!("?ttl={ttl}")).unwrap_or_default();
         Asked::put(format!("/kv/raw/{}{query}", escape(key)), Bytes::from(bytes))
     };
-    match (std::str::from_utf8(key), value) {
-        (Ok(key), Stored::Json(value)) => {
-            let mut body = json!({ "key": key, "value": value, "if_version": version });
-            if let (Some(ttl), Value::Object(fields)) = (ttl, &mut body) {
-                fields.insert("ttl".to_owned(), json!(ttl));
-            }
-            Asked::post("/kv/set", &body)
-        }
-        (_, Stored::Bytes(bytes)) => raw(bytes.clone()),
-        (Err(_), Stored::Json(Value::String(text))) => raw(text.clone().into_bytes()),
-        (Err(_), Stored::Json(value)) => raw(value.to_string().into_bytes()),
+    let text = match value {
+        Stored::Json(text) => text,
+        Stored::Bytes(bytes) => return raw(bytes.clone()),
+    };
+    match (std::str::from_utf8(key), serde_json::from_str(text)) {
+        (Ok(key), Ok(value)) => Asked::post("/kv/set", &SetBody { key, value, ttl }),
+        (Ok(_) | Err(_), _) => match serde_json::from_str(text) {
+            Ok(Value::String(text)) => raw(text.into_bytes()),
+            Ok(_) | Err(_) => raw(text.clone().into_bytes()),
+        },
     }
 }
 
@@ -159,7 +175,7 @@ fn parse(text: &str) -> Result<Vec<Discarded>, Failed> {
 
 fn told(line: &Discarded, fate: &Verdict, dry_run: bool) -> String {
     let what = match &line.operation {
-        Operation::Client { key, change } => format!("{} {}", name(change), blob::to_json(key)),
+        Operation::Client { key, change, condition: _ } => format!("{} {}", name(change), blob::to_json(key)),
         Operation::Internal(name) => name.clone(),
     };
     let fate = match fate {

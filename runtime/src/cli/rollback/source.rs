@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::client::{Asked, Client, Target, escape};
+use crate::cli::client::{Asked, Target, escape};
 use crate::cli::exit::{Exit, Failed};
 use crate::cli::offline::{damaged, open};
 use crate::disk::Disk;
@@ -27,7 +27,7 @@ const SUFFIX: &str = ".ndjson";
 pub(super) async fn list(source: &SourceArgs) -> Result<Value, Failed> {
     match &source.data_dir {
         Some(dir) => list_directory(dir),
-        None => Client::new(&source.target.url)?.json(&Asked::get("/replication/rollbacks")).await,
+        None => source.target.one()?.json(&Asked::get("/replication/rollbacks")).await,
     }
 }
 
@@ -44,7 +44,7 @@ pub(super) async fn read(source: &SourceArgs, id: &str) -> Result<String, Failed
             disk.read(&name).map_err(|error| damaged(&dir.join(&name), &error))?
         }
         None => {
-            let client = Client::new(&source.target.url)?;
+            let client = source.target.one()?;
             let path = format!("/replication/rollbacks/{}", escape(id.as_bytes()));
             client.send(&Asked::get(path)).await?.good()?.body
         }

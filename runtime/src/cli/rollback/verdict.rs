@@ -40,7 +40,7 @@ impl Ledger {
 
     /// Decides on a line whose key has the version `current` now (0 = absent).
     pub(super) fn judge(&self, line: &Discarded, current: u64) -> Verdict {
-        let Operation::Client { key, change } = &line.operation else {
+        let Operation::Client { key, change, condition } = &line.operation else {
             return Verdict::Idle("the log's own, nothing to replay");
         };
         if line.retry_of.is_some() {
@@ -49,10 +49,10 @@ impl Ledger {
         if let Err(why) = self.unchanged(line, key, current) {
             return Verdict::Skip(why);
         }
+        if !self.holds(*condition, current) {
+            return Verdict::Idle("its condition does not hold, so it does nothing");
+        }
         match change {
-            Change::Set { value: _, ttl_ms: _, condition } if !self.holds(*condition, current) => {
-                Verdict::Idle("its condition does not hold, so it does nothing")
-            }
             Change::Delete | Change::Expire(_) | Change::Persist if current == 0 => {
                 Verdict::Idle("the key is absent, so it does nothing")
             }
@@ -64,7 +64,7 @@ impl Ledger {
 
     /// Notes that a line was replayed and left its key at `version`.
     pub(super) fn replayed(&mut self, line: &Discarded, version: u64) {
-        if let Operation::Client { key, change: _ } = &line.operation {
+        if let Operation::Client { key, .. } = &line.operation {
             self.keys.insert(key.clone(), Some(version));
             if let Some(lost) = line.version.unwrap_or(Some(line.index)) {
                 self.versions.insert(lost, version);
@@ -74,7 +74,7 @@ impl Ledger {
 
     /// Notes that a line was skipped because its key had changed: what follows on that key built on it.
     pub(super) fn lost(&mut self, line: &Discarded) {
-        if let Operation::Client { key, change: _ } = &line.operation {
+        if let Operation::Client { key, .. } = &line.operation {
             self.keys.insert(key.clone(), None);
         }
     }

@@ -1,0 +1,118 @@
+//! Volumes on which the log would not fit if nothing cut it in time. As long as the live data is well below the volume the server finds its
+//! own way: it writes snapshots early, keeps one, cuts the log, and goes on.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use synap_tests::cluster;
+use synap_tests::server::Server;
+use synap_tests::small_disk::SmallDisk;
+use synap_tests::wait;
+use tempfile::TempDir;
+
+/// A server with the usual settings, whose data directory is on this disk.
+fn server_on(disk: &SmallDisk, parent: &Path) -> Server {
+    let mut server = Server::new("n1", parent);
+    let mut config = cluster::config(&server, None);
+    config["persistence"] = json!({ "data_dir": disk.path.join("data") });
+    server.configure(&config.to_string());
+    server.spawn();
+    server.await_master();
+    server
+}
+
+/// Writes, and again while the disk has no room for it: it makes some by itself.
+fn set(server: &Server, key: &str, value: &str) {
+    wait::until_true("the write is done", || {
+        let answer = server.post("/kv/set", &json!({ "key": key, "value": value }));
+        assert!(matches!(answer.status, 200 | 507), "{} {}", answer.status, answer.text());
+        answer.status == 200
+    });
+}
+
+/// A value of 100 kB.
+fn long(round: usize) -> String {
+    format!("{round:>10}").repeat(10_000)
+}
+
+fn bytes_in(directory: &Path) -> u64 {
+    let files = fs::read_dir(directory).expect("the data directory can be read");
+    files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len())).sum()
+}
+
+fn has_alarm(status: &Value, alarm: &str) -> bool {
+    status["alarms"].as_array().expect("alarms").contains(&json!(alarm))
+}
+
+#[test]
+fn three_keys_take_little() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let Some(disk) = SmallDisk::mount(directory.path(), 32) else { return };
+    let server = server_on(&disk, directory.path());
+    for key in ["a", "b", "c"] {
+        server.set(key, "1");
+    }
+    let taken = bytes_in(&disk.path.join("data"));
+    assert!(taken < 10 << 20, "three keys take {taken} bytes");
+}
+
+#[test]
+fn one_key_is_overwritten_far_beyond_the_volume() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let Some(disk) = SmallDisk::mount(directory.path(), 32) else { return };
+    let mut server = server_on(&disk, directory.path());
+    for round in 0..1_000 {
+        set(&server, "key", &long(round));
+    }
+    let status = server.status();
+    assert!(!has_alarm(&status, "disk_full") && !has_alarm(&status, "disk_short"), "{status}");
+    assert!(status["disk"]["free_bytes"].as_u64() > Some(4 << 20), "{status}");
+    server.kill();
+    server.start_ready();
+    assert_eq!(server.value("key"), Some(json!(long(999))));
+}
+
+#[test]
+fn a_state_of_a_third_of_the_volume_is_overwritten_again_and_again() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let Some(disk) = SmallDisk::mount(directory.path(), 44) else { return };
+    let mut server = server_on(&disk, directory.path());
+    let key = |number: usize| format!("key-{number}");
+    for round in 0..6 {
+        for number in 0..140 {
+            set(&server, &key(number), &long(round));
+        }
+    }
+    server.kill();
+    server.start_ready();
+    for number in 0..140 {
+        assert_eq!(server.value(&key(number)), Some(json!(long(5))), "{number}");
+    }
+}
+
+#[test]
+fn on_a_full_disk_deletes_go_on_and_a_start_too() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let Some(disk) = SmallDisk::mount(directory.path(), 32) else { return };
+    let mut server = server_on(&disk, directory.path());
+    for number in 0..40 {
+        server.set(&format!("key-{number}"), &"x".repeat(100_000));
+    }
+    let free = server.status()["disk"]["free_bytes"].as_u64().expect("it was measured");
+    let filler = disk.fill(usize::try_from(free).expect("a few MiB") - (1 << 20));
+    wait::until_true("the disk is known to be full", || has_alarm(&server.status(), "disk_full"));
+    server.post("/kv/set", &json!({ "key": "more", "value": "1" })).problem(507, "disk_full");
+    server.post("/kv/set", &json!({ "key": "key-0", "value": "shorter" })).with(200);
+    server.request("DELETE", "/kv/del/key-1", &[], b"").with(200);
+    assert_eq!(server.value("key-0"), Some(json!("shorter")));
+
+    server.kill();
+    server.start_ready();
+    assert_eq!(server.value("key-2"), Some(json!("x".repeat(100_000))));
+    assert_eq!(server.value("key-1"), None);
+    fs::remove_file(&filler).expect("the filler can be removed");
+    wait::until_true("writes are taken again", || {
+        server.post("/kv/set", &json!({ "key": "more", "value": "1" })).status == 200
+    });
+}
