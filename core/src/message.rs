@@ -75,6 +75,19 @@ impl Message {
         }
     }
 
+    /// Whether one that waits to be sent need not go any more, since this later one says all of it and more: a round and an ack
+    /// tell how far their sender is by now. On a slow link they would queue up otherwise, each before the data.
+    pub fn supersedes(&self, earlier: &Self) -> bool {
+        match (self, earlier) {
+            (Self::Append(round), Self::Append(older)) => {
+                round.epoch == older.epoch && round.entries.is_empty() && older.entries.is_empty()
+            }
+            (Self::Ack(ack), Self::Ack(older)) => ack.epoch() == older.epoch(),
+            (Self::Alive(_), Self::Alive(_)) => true,
+            _ => false,
+        }
+    }
+
     /// The bytes of data that it carries.
     pub fn bulk_bytes(&self) -> usize {
         match self {

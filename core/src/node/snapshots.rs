@@ -141,9 +141,11 @@ impl Snapshots {
         self.wanted.retain(|wanted| *wanted != id);
     }
 
-    /// A chunk of the master's goes into our file.
+    /// A chunk of the master's goes into our file. Files are named by index, so one that begins where another master's has broken
+    /// off takes that one's file.
     pub(super) fn take_in(&mut self, position: Position, number: u32, bytes: Bytes) {
         if !self.incoming.contains(&position) {
+            self.incoming.retain(|known| known.index != position.index);
             self.incoming.push(position);
         }
         self.files.push(FileWrite::SnapshotChunk { position, number, bytes, own: false });
@@ -199,7 +201,7 @@ impl Node {
     /// Whether the state is whole and at rest, so that a snapshot of it may begin. The deadline asks this too: an
     /// alarm for a snapshot that cannot begin would ring again at once, for ever.
     fn may_take_snapshot(&self) -> bool {
-        let is_free = !self.snapshots.incoming.contains(&self.applied);
+        let is_free = !self.snapshots.incoming.iter().any(|position| position.index == self.applied.index);
         self.snapshots.taking.is_none() && self.repair.is_none() && !self.tainted && !self.is_syncing() && is_free
     }
 

@@ -20,7 +20,8 @@ pub(super) struct Outgoing {
 }
 
 /// The link's end. Messages that carry data keep their order, and all others go before them: between two pieces of a long
-/// one too. A round then waits for one piece, whatever is queued, and what was queued first is never overtaken by data.
+/// one too. A round then waits for one piece, whatever is queued, and what was queued first is never overtaken by data. Of
+/// rounds that wait the newest goes, so that before a piece of data there is never more than one.
 #[derive(Debug)]
 pub(super) struct Queue {
     messages: mpsc::UnboundedReceiver<Message>,
@@ -90,7 +91,15 @@ impl Queue {
     }
 
     fn sort(&mut self, message: Message) {
-        if message.is_bulk() { self.bulk.push_back(message) } else { self.short.push_back(message) }
+        if message.is_bulk() {
+            self.bulk.push_back(message);
+            return;
+        }
+        if let Some(at) = self.short.iter().position(|earlier| message.supersedes(earlier)) {
+            let superseded = self.short.remove(at).as_ref().map_or(0, weight);
+            self.waiting_bytes.fetch_sub(superseded, Ordering::Relaxed);
+        }
+        self.short.push_back(message);
     }
 
     /// Everything short, and data up to one piece.
@@ -146,8 +155,9 @@ fn weight(message: &Message) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use synap_core::message::{Pull, Pulled};
-    use synap_core::position::{Index, Position};
+    use synap_core::message::{Append, Pull, Pulled};
+    use synap_core::position::{Epoch, Index, Position};
+    use synap_core::time::WallMs;
 
     use super::*;
 
@@ -180,6 +190,32 @@ mod tests {
             pieces += 1;
         }
         assert_eq!(pieces, 11, "ten pieces, and what stands around them");
+    }
+
+    #[tokio::test]
+    async fn of_rounds_that_wait_the_newest_goes() {
+        let round = |round| {
+            Message::Append(Append {
+                epoch: Epoch::default(),
+                prev: Position::ZERO,
+                entries: Vec::new(),
+                committed: Index::ZERO,
+                last: Index::ZERO,
+                round,
+                sent: round,
+                echo: 0,
+                log_time: WallMs(0),
+            })
+        };
+        let (outgoing, mut queue) = queue(usize::MAX);
+        let sent = [round(1), short(1), round(2), long(100), round(3), short(2)];
+        sent.iter().for_each(|message| assert!(outgoing.push(message.clone())));
+        let order = [&sent[1], &sent[4], &sent[5], &sent[3]];
+        let expected: Vec<u8> = order.into_iter().flat_map(|message| wire::encode(message).concat()).collect();
+        let load = queue.take().await.unwrap();
+        assert_eq!(load.parts.concat(), expected);
+        queue.sent(&load);
+        assert_eq!(queue.waiting_bytes.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]

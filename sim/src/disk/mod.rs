@@ -225,8 +225,8 @@ impl ModelDisk {
         self.end(begun)
     }
 
-    /// Somebody has copied a file onto the disk while no process had it: it is there, whole and durable.
-    pub fn put_back(&mut self, file: &str, bytes: Bytes) {
+    /// Somebody copies a file onto the disk while no process has it: it is there then, whole and durable, unless the disk fails.
+    pub fn put_back(&mut self, file: &str, bytes: Bytes) -> Result<(), DiskError> {
         let handle = self.attach();
         let name = || String::from(file);
         let ops = [
@@ -235,11 +235,9 @@ impl ModelDisk {
             FileOp::Sync { file: name() },
             FileOp::SyncDir { dir: String::new() },
         ];
-        for op in &ops {
-            // A disk that fails meanwhile holds less; the node finds that out.
-            let _ = self.apply(handle, op);
-        }
+        let done = ops.iter().try_for_each(|op| self.apply(handle, op));
         self.detach();
+        done
     }
 
     /// All files' names, in order.

@@ -61,7 +61,22 @@ impl Queue {
         match item {
             Item::Fin => self.ends = true,
             _ if size.is_bulk => self.bulk.push_back((item, size.bytes)),
-            _ => self.short.push_back((item, size.bytes)),
+            _ => {
+                self.forget_superseded(&item);
+                self.short.push_back((item, size.bytes));
+            }
+        }
+    }
+
+    /// Of rounds that wait the newest goes.
+    fn forget_superseded(&mut self, item: &Item) {
+        let Item::Message(_, message) = item else { return };
+        let is_older = |(earlier, _): &(Item, u64)| match earlier {
+            Item::Message(_, earlier) => message.supersedes(earlier),
+            Item::Part | Item::Garbage | Item::Endless | Item::Fin => false,
+        };
+        if let Some((_, bytes)) = self.short.iter().position(is_older).and_then(|at| self.short.remove(at)) {
+            self.bytes -= bytes;
         }
     }
 

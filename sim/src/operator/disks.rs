@@ -40,13 +40,15 @@ pub(super) fn new_disk(site: &mut impl Site, node: usize) {
     site.see(&Fact::DiskLost { node });
 }
 
-/// An empty disk with the newest snapshot of another node and nothing that says whose it is: a new node that begins there.
+/// An empty disk with the newest snapshot of another node and nothing that says whose it is: a new node that begins there. Who is
+/// told that the copy has failed leaves the disk empty.
 pub(super) fn restored_disk(site: &mut impl Site, node: usize, from: usize) {
     let files = site.disk(from).platter();
     let newest = files.into_iter().rfind(|(name, _)| name.starts_with("snapshot-") && name.ends_with(".snap"));
     new_disk(site, node);
-    if let Some((name, bytes)) = newest {
-        site.disk(node).put_back(&name, bytes);
+    let failed = newest.is_some_and(|(name, bytes)| site.disk(node).put_back(&name, bytes).is_err());
+    if failed {
+        site.disk(node).wipe();
     }
 }
 
