@@ -124,7 +124,9 @@ fn an_emptied_master_wipes_nobody_and_joins() {
     cluster.servers[1].await_master();
     fill(&cluster.servers[1], "later", 1);
     wait::until_true("the emptied one has everything again", || {
-        cluster.servers[0].value("kept-49").is_some() && cluster.servers[0].value("later-0").is_some()
+        // 503 until it has joined, 404 until it has caught up.
+        let has = |key: &str| cluster.servers[0].get(&format!("/kv/get/{key}")).status == 200;
+        has("kept-49") && has("later-0")
     });
     cluster.await_converged();
     assert_eq!(cluster.servers[2].value("kept-0"), Some(json!("value 0")));
