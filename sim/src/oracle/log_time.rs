@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use synap_core::ids::LinkId;
 use synap_core::message::{Append, Message, Standing};
 use synap_core::position::{Epoch, Position};
 
@@ -38,13 +39,25 @@ struct Reign {
 /// What a node has heard of log time in one life.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard {
-    /// The last word of each epoch's master.
-    words: BTreeMap<Epoch, Word>,
+    /// The last word of each epoch's master. Several, where the node gave up a link in the turn that was to take them from it: any
+    /// of them may be the last that it looked at, or the one before, or none.
+    words: BTreeMap<Epoch, Vec<Option<Word>>>,
+    /// Words of the newest turn, with the link that each came on and what stood in its place before.
+    fresh: Vec<Fresh>,
     /// The last word of all.
     last: Option<Word>,
     /// What the node may have taken log time for when that came: a word that took longer than the one before moves nothing back,
     /// and log time goes on from there.
     floor: Option<Word>,
+}
+
+/// A word of the turn that is under way.
+#[derive(Clone, Debug)]
+struct Fresh {
+    link: LinkId,
+    at: i128,
+    epoch: Epoch,
+    before: Vec<Option<Word>>,
 }
 
 /// Remembers what masters said of log time, and what each node has heard.
@@ -97,15 +110,29 @@ impl LogTime {
 }
 
 impl Heard {
-    pub(super) fn hears(&mut self, word: Word, epoch: Epoch, plan: &Plan) {
-        self.floor = self.most(word.at, plan).map(|time| Word { at: word.at, time: time - SLACK_US });
-        self.last = Some(word);
-        self.words.insert(epoch, word);
+    pub(super) fn hears(&mut self, link: LinkId, word: Word, epoch: Epoch, plan: &Plan) {
+        let before = self.takes(word, epoch, plan);
+        self.fresh.retain(|fresh| fresh.at == word.at);
+        self.fresh.push(Fresh { link, at: word.at, epoch, before });
     }
 
-    /// Whether a master's word was among it.
+    /// Its own word, as a master: gives what was the last word of that epoch.
+    pub(super) fn takes(&mut self, word: Word, epoch: Epoch, plan: &Plan) -> Vec<Option<Word>> {
+        self.floor = self.most(word.at, plan).map(|time| Word { at: word.at, time: time - SLACK_US });
+        self.last = Some(word);
+        self.words.insert(epoch, vec![Some(word)]).unwrap_or_else(|| vec![None])
+    }
+
+    /// A link was given up: what else the turn was to take from it has not been looked at.
+    pub(super) fn gives_up(&mut self, link: LinkId, at: u64) {
+        for fresh in self.fresh.extract_if(.., |fresh| fresh.link == link && fresh.at == i128::from(at)) {
+            self.words.entry(fresh.epoch).or_default().extend(fresh.before);
+        }
+    }
+
+    /// Whether a master's word was among it for sure.
     pub(super) fn knows(&self) -> bool {
-        self.last.is_some()
+        self.words.values().any(|last| last.iter().all(Option::is_some))
     }
 
     /// A node that guesses heeds a peer that need not, until a master tells it better; what its readers were shown does not go back then.
@@ -118,7 +145,8 @@ impl Heard {
 
     /// A node need not heed every word, hence the least of all.
     pub(super) fn least(&self, at: i128, plan: &Plan) -> Option<i128> {
-        self.words.values().map(|word| word.least(at, plan)).min()
+        let words = || self.words.values().flatten().flatten();
+        self.knows().then(|| words().map(|word| word.least(at, plan)).min())?
     }
 
     /// By how much what its readers are shown may be ahead of what it was last told: nothing moves back for them.
@@ -177,8 +205,12 @@ impl Oracle for LogTime {
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
         match fact {
             Fact::Sent { node, life, message: Message::Append(append) } => self.says(ground, *node, *life, append),
-            Fact::Heard { node, message: Message::Append(append), .. } => {
-                self.heard[*node].hears(Word::of(ground.at, append), append.epoch, ground.plan);
+            Fact::Heard { node, link, message: Message::Append(append), .. } => {
+                self.heard[*node].hears(*link, Word::of(ground.at, append), append.epoch, ground.plan);
+                Ok(())
+            }
+            Fact::GaveUp { node, link } => {
+                self.heard[*node].gives_up(*link, ground.at);
                 Ok(())
             }
             Fact::Started { node, .. } => {

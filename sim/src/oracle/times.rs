@@ -78,12 +78,13 @@ impl Times {
                 self.nodes[*node] = Heard::default();
                 self.lives[*node] = *life;
             }
-            Fact::Heard { node, message: Message::Append(append), .. } => {
-                self.nodes[*node].hears(Word::of(at, append), append.epoch, plan);
+            Fact::Heard { node, link, message: Message::Append(append), .. } => {
+                self.nodes[*node].hears(*link, Word::of(at, append), append.epoch, plan);
                 if let Some(left_at) = self.left_at.get(&(append.epoch, append.round)) {
                     self.way_us = self.way_us.max(at - left_at);
                 }
             }
+            Fact::GaveUp { node, link } => self.nodes[*node].gives_up(*link, at),
             Fact::Heard { node, message: Message::Hello(hello), .. } => {
                 self.nodes[*node].heeds(at, &hello.standing)
             }
@@ -95,7 +96,7 @@ impl Times {
                 if self.spoke.insert((append.epoch, *node, *life)) {
                     self.begins.push((at, !heard.knows()));
                 }
-                heard.hears(Word::of(at, append), append.epoch, plan);
+                heard.takes(Word::of(at, append), append.epoch, plan);
                 self.left_at.entry((append.epoch, append.round)).or_insert(at);
                 if self.left_at.len() > WORDS_MAX {
                     self.left_at.pop_first();
