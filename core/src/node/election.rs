@@ -590,7 +590,7 @@ impl Node {
         self.note_standing_in(asked_for);
         self.flags.config_role_ignored = self.config.role == crate::config::RoleHint::Replica;
         self.counters.elections_won += 1;
-        self.note_change();
+        self.note_change(self.id, self.process);
         self.tell("a majority of voters elected this node");
         self.begin_reign(out);
     }

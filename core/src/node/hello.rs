@@ -106,6 +106,7 @@ impl Node {
         if self.contest(link, &hello, out) {
             return;
         }
+        self.note_process(&hello.standing);
         match &mut self.role {
             Role::Founding(_) => self.hello_while_founding(link, hello, out),
             Role::Asking(asking) => {
@@ -153,6 +154,7 @@ impl Node {
         self.links.identify(link, welcome.standing.node);
         self.learn_address(welcome.standing.node, link, None, welcome.seen_at.as_deref());
         self.note_contact(welcome.standing.node);
+        self.note_process(&welcome.standing);
         match &mut self.role {
             Role::Founding(_) => self.answered_while_founding(link, &welcome, out),
             Role::Asking(asking) => match &welcome.verdict {

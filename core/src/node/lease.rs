@@ -13,8 +13,8 @@ use super::mastery::Master;
 use super::regime::election_timeout;
 use super::{Node, Role};
 use crate::event::Event;
-use crate::ids::LinkId;
-use crate::message::{Message, Reason};
+use crate::ids::{LinkId, NodeId};
+use crate::message::{Message, Reason, Standing};
 use crate::output::Output;
 use crate::planted::Planted;
 use crate::seen::Mark;
@@ -30,6 +30,14 @@ const CHANGES_PER_DOUBLING: usize = 3;
 const FLAPPING: Duration = Duration::from_secs(60);
 /// The most that patience is multiplied by.
 const DAMPING_MAX: u32 = 8;
+
+/// A master began to lead, as this node has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Change {
+    at: Time,
+    leader: NodeId,
+    process: u64,
+}
 
 impl Node {
     /// Until when this armed master leads; none if it needs no lease.
@@ -135,20 +143,34 @@ impl Node {
         self.become_replica(hint, why, out);
     }
 
-    /// A change of master was seen.
-    pub(super) fn note_change(&mut self) {
+    /// A change of master was seen: this process of that node leads now.
+    pub(super) fn note_change(&mut self, leader: NodeId, process: u64) {
         self.counters.leader_changes += 1;
         let now = self.now.mono;
-        self.changes.retain(|at| *at + FLAPPING > now);
+        self.changes.retain(|change| change.at + FLAPPING > now);
         if self.changes.len() < CHANGES_PER_DOUBLING * 4 {
-            self.changes.push(now);
+            self.changes.push(Change { at: now, leader, process });
+        }
+    }
+
+    /// A node says which process it is. If it led last, and was another process then, that mastership has ended with its process: no
+    /// patience would have kept it, so that it is none of the changes that ask for more. Or voters that live would wait longer and
+    /// longer for one that leads, dies, forgets all changes when it starts, and therefore wins again.
+    pub(super) fn note_process(&mut self, peer: &Standing) {
+        let ended = |change: &Change| change.leader == peer.node && change.process != peer.process;
+        if self.changes.last().is_some_and(ended) {
+            let silent = self.ballot.is_due_after(self.patience());
+            self.changes.pop();
+            if silent {
+                self.ballot.wait(self.patience());
+            }
         }
     }
 
     /// What patience is multiplied by while masters change often: 1, 2, 4 or 8.
     pub(super) fn damping(&self) -> u32 {
         let now = self.now.mono;
-        let recent = self.changes.iter().filter(|at| **at + FLAPPING > now).count();
+        let recent = self.changes.iter().filter(|change| change.at + FLAPPING > now).count();
         let doublings = u32::try_from(recent / CHANGES_PER_DOUBLING).unwrap_or(0);
         1_u32.checked_shl(doublings).unwrap_or(DAMPING_MAX).min(DAMPING_MAX)
     }

@@ -131,7 +131,7 @@ pub struct Node {
     refusals: refusals::Refusals,
     pausing: Option<Pausing>,
     /// When masters changed of late.
-    changes: Vec<Time>,
+    changes: Vec<lease::Change>,
     switching: Switching,
     /// Writes that wait for the end of a switchover, or for room in the log.
     held_writes: HeldWrites,

@@ -461,7 +461,7 @@ impl Node {
         }
         self.agree_on_heartbeat(link, heartbeat, out);
         if changed {
-            self.note_change();
+            self.note_change(source.node, source.process);
         }
         self.refusals.end(source.node);
         self.redraw_patience();

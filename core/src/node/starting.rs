@@ -476,7 +476,7 @@ impl Node {
         self.record_hard_state();
         self.flags.config_role_ignored = self.config.role == RoleHint::Replica;
         self.role = Role::Master(Master::new(self.promised, kind, promoting, self.now.mono));
-        self.note_change();
+        self.note_change(self.id, self.process);
     }
 
     /// Ends what the present role has begun: links that it dialled, and promises to those who wait.

@@ -84,6 +84,16 @@ impl Ballot {
         self.due = self.due.max(self.until);
     }
 
+    /// Whether the next campaign comes when the master has been silent for so long, and waits for nothing else.
+    pub(super) fn is_due_after(&self, silence: Duration) -> bool {
+        self.due == self.heard + silence
+    }
+
+    /// The next campaign comes when the master has been silent for so long.
+    pub(super) fn wait(&mut self, silence: Duration) {
+        self.due = self.heard + silence;
+    }
+
     /// The next campaign comes then, with a number above what voters have promised; nothing is promised by that.
     pub(super) fn try_again(&mut self, due: Time, above: u64) {
         self.due = due;
@@ -180,7 +190,7 @@ impl Node {
 
     /// How long a silence is waited for: 1 to 1.25 election timeouts, more for a lower priority, and more while masters change
     /// often. By the membership as it is now: it may have come after the draw.
-    fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         let least = self.election_timeout() * self.damping();
         let spread = micros(least / 4);
         least + Duration::from_micros(self.ballot.drawn % spread.max(1)) + self.priority_delay()
