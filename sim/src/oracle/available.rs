@@ -34,6 +34,9 @@ pub struct Look<'a> {
 #[derive(Debug)]
 pub(super) struct Available {
     nodes: Vec<Member>,
+    /// When a process died that held its lease. Whoever elected it owes another one from then on, be it a node outside of the majority
+    /// that is asked here: voters draw lots and prefer a high priority, and cannot know who is in a crash loop.
+    fell_at: u64,
     /// When one of two was last one that the other would not find.
     apart_at: Vec<Vec<u64>>,
     /// How far anybody has committed, and since when.
@@ -54,6 +57,8 @@ struct Member {
     losses: VecDeque<(u64, u32)>,
     /// When it saw masters change.
     changes: VecDeque<u64>,
+    /// Until when it leads, by its lease.
+    leads_until: u64,
     /// How many it has counted in this life.
     counted: u64,
 }
@@ -85,7 +90,7 @@ impl Available {
     pub(super) fn new(nodes: usize) -> Self {
         let apart_at = vec![vec![0; nodes]; nodes];
         let nodes = (0..nodes).map(|_| Member::default()).collect();
-        Self { nodes, apart_at, committed: (Index::ZERO, 0), compared: 0 }
+        Self { nodes, fell_at: 0, apart_at, committed: (Index::ZERO, 0), compared: 0 }
     }
 
     fn look(&mut self, plan: &Plan, at: u64, look: &Look<'_>) -> Result<(), String> {
@@ -133,7 +138,8 @@ impl Available {
             let willing_since = nodes.iter().map(|node| self.nodes[*node].willing_since).min()?;
             let pairs = nodes.iter().flat_map(|one| nodes.iter().map(|other| self.apart_at[*one][*other]));
             let met_since = pairs.max()?;
-            Some(Majority { since: whole_since.max(willing_since).max(met_since), nodes })
+            let since = whole_since.max(willing_since).max(met_since).max(self.fell_at);
+            Some(Majority { nodes, since })
         });
         owing.min_by_key(|majority| majority.since)
     }
@@ -203,6 +209,8 @@ impl Oracle for Available {
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
         match fact {
             Fact::Started { node, .. } => self.nodes[*node].starts(ground.at),
+            Fact::Leads { node, until, .. } => self.nodes[*node].leads_until = until.unwrap_or(0),
+            Fact::Ended { node, .. } if self.nodes[*node].leads_until > ground.at => self.fell_at = ground.at,
             Fact::Happened { node, event: Event::State { why, .. } } if why == TOO_SLOW => {
                 self.nodes[*node].loses(ground.at);
             }
