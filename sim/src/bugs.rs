@@ -179,7 +179,7 @@ pub const PLANTS: &[Plant] = &[
         ..plant("first_member_never_dialled", Bug::FirstMemberNeverDialled, 100)
     },
     Plant {
-        plan: Some(include_str!("../seeds/a-masters-address-is-silent.yaml")),
+        plan: Some(include_str!("../hunts/a-silent-address-and-patient-voters.yaml")),
         ..plant("silence_taken_for_an_answer", Bug::SilenceTakenForAnAnswer, 100)
     },
     Plant {
