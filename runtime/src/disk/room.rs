@@ -50,7 +50,24 @@ impl Room {
 pub(super) async fn fits<D: Disk>(disk: &mut D, op: &FileOp, planted: Planted) -> io::Result<bool> {
     match try_once(disk, op, planted).await {
         Err(error) if may_pass(op, &error) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => stand_still(&error).await,
         done => done.map(|()| true),
+    }
+}
+
+/// How often it is told that nothing is written any more.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// Somebody has removed what this process writes. What is in memory may be the only copy then, and a start would find nothing:
+/// so the process goes on as with a disk that hangs, and writes nothing more.
+async fn stand_still<T>(error: &io::Error) -> T {
+    loop {
+        tracing::error!(
+            %error,
+            "a file of the data directory was removed by somebody else: nothing more is written, and what this node holds is in \
+             memory alone. Have a replica take it before this process is ended (docs/operations.md, \"A directory that is removed\")"
+        );
+        tokio::time::sleep(TELL_EVERY).await;
     }
 }
 
