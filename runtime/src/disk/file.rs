@@ -63,20 +63,26 @@ impl FileDisk {
         let lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&file);
         let lock = lock.map_err(|error| at("open", &file, error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self::at(dir, Some(lock))),
-            Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
-            Err(TryLockError::Error(error)) => Err(at("lock", &file, error).into()),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(dir.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(at("lock", &file, error).into()),
         }
+        // The file may have been removed under a process that holds it, and be another one now. So the directory is locked as
+        // well, where its file system lets it be.
+        let directory = File::open(dir).map_err(|error| at("open", dir, error))?;
+        if let Err(TryLockError::WouldBlock) = directory.try_lock() {
+            return Err(OpenError::Locked(dir.to_owned()));
+        }
+        Ok(Self::of(Root { dir: dir.to_owned(), lock: Some(lock), _directory: Some(directory) }))
     }
 
     /// A look at a directory that another process may have; for reading only.
     pub fn peek(dir: &Path) -> Self {
-        Self::at(dir, None)
+        Self::of(Root { dir: dir.to_owned(), lock: None, _directory: None })
     }
 
-    fn at(dir: &Path, lock: Option<File>) -> Self {
-        let root = Arc::new(Root { dir: dir.to_owned(), lock });
-        Self { root, open: OpenFiles::default(), gathered: Vec::new() }
+    fn of(root: Root) -> Self {
+        Self { root: Arc::new(root), open: OpenFiles::default(), gathered: Vec::new() }
     }
 
     fn carry_out(&mut self, op: &FileOp) -> io::Result<()> {
@@ -191,6 +197,7 @@ impl Disk for FileDisk {
 struct Root {
     dir: PathBuf,
     lock: Option<File>,
+    _directory: Option<File>,
 }
 
 impl Root {
@@ -330,6 +337,8 @@ mod tests {
         let second = disk.second();
         drop(disk);
         assert!(matches!(FileDisk::open(dir.path()), Err(OpenError::Locked(_))), "the second hand holds it");
+        fs::remove_file(dir.path().join(LOCK)).unwrap();
+        assert!(matches!(FileDisk::open(dir.path()), Err(OpenError::Locked(_))), "a new lock file is no way in");
         drop(second);
         FileDisk::open(dir.path()).unwrap();
     }
