@@ -12,7 +12,7 @@ use bytes::Bytes;
 use synap_core::ids::NodeId;
 use synap_core::node::Node;
 use synap_core::recovered::Recovered;
-use synap_core::wal::{Draw, Journal, JournalConfig, RecoveryError, recover, tells_of_use};
+use synap_core::wal::{Draw, Journal, JournalConfig, RecoveryError, recover, tells_of_use, tells_whose};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinError;
 use tokio::time::timeout;
@@ -102,6 +102,17 @@ pub enum StartError {
         /// Which.
         dir: PathBuf,
     },
+    /// A node lived in the data directory, and of its log and its snapshots only snapshots are there.
+    #[error(
+        "data directory {}: a node lived in it, and its log is gone: what was written after its newest snapshot is not here. Put the \
+         log's files (wal-*.log) back. To go on without them, leave nothing but snapshots in this directory, or restore one \
+         (`synap restore`)",
+        dir.display()
+    )]
+    LogGone {
+        /// Which.
+        dir: PathBuf,
+    },
     /// The data directory cannot be read or mended; the error says what of it.
     #[error("data directory: {0}")]
     Disk(io::Error),
@@ -142,9 +153,12 @@ impl StartError {
             Self::Disk(error) | Self::Recovery { error: RecoveryError::Read { error, .. }, .. } => {
                 is_full(error) || is_out_of_files(error)
             }
-            Self::Open(_) | Self::Recovery { .. } | Self::Emptied { .. } | Self::Bind { .. } | Self::Thread(_) => {
-                false
-            }
+            Self::Open(_)
+            | Self::Recovery { .. }
+            | Self::Emptied { .. }
+            | Self::LogGone { .. }
+            | Self::Bind { .. }
+            | Self::Thread(_) => false,
         }
     }
 }
@@ -297,6 +311,9 @@ async fn try_load<D: Disk>(
     let was_used = || disk.was_used() || names.iter().any(|name| tells_of_use(name));
     if recovery.recovered.is_none() && was_used() {
         return Err(StartError::Emptied { dir: dir() });
+    }
+    if disk.was_used() && !names.iter().any(|name| tells_whose(name)) {
+        return Err(StartError::LogGone { dir: dir() });
     }
     recovery.notes.iter().for_each(|note| tracing::info!("recovery: {note}"));
     for op in &recovery.repairs {

@@ -135,6 +135,11 @@ pub fn tells_of_use(name: &str) -> bool {
     damaged || rollback_of(name).is_some()
 }
 
+/// Whether this file says which node it is from, as a snapshot does not: a directory in which a node was durable has one.
+pub fn tells_whose(name: &str) -> bool {
+    segment::number_in(name, "wal-", ".log").is_some() || name == statefile::FILE
+}
+
 /// Who the node is if the directory does not say so.
 fn drawn(config: JournalConfig, draw: Draw) -> NodeId {
     if config.planted.restored_node_is_nobody() { NodeId(0) } else { draw.node }

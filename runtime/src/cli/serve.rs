@@ -129,7 +129,7 @@ fn refused(error: StartError) -> Failed {
     let exit = match &error {
         StartError::Open(OpenError::Locked(_)) => Exit::Temporary,
         StartError::Recovery { error: RecoveryError::Version { .. }, .. } => Exit::Version,
-        StartError::Emptied { .. } => Exit::Emptied,
+        StartError::Emptied { .. } | StartError::LogGone { .. } => Exit::Emptied,
         StartError::Open(OpenError::Io(_)) | StartError::Recovery { .. } | StartError::Disk(_) => Exit::Data,
         StartError::Bind { error, .. } => bind_exit(error.kind()),
         StartError::Thread(_) => Exit::Failure,
