@@ -19,6 +19,12 @@ pub(crate) const SWEEP: Duration = Duration::from_millis(250);
 /// A peer that takes nothing of its answer for this long is dropped.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Where all seats are taken, a connection on which nothing was asked for this long leaves for a new one.
+const UNUSED: Duration = Duration::from_secs(1);
+
+/// So many at once may be on their way out, beside those that have seats.
+const LEAVING_MAX: usize = 64;
+
 /// All connections of one front.
 #[derive(Debug)]
 pub(crate) struct Connections {
@@ -33,6 +39,8 @@ pub(crate) struct Connections {
 struct Open {
     next: u64,
     entries: BTreeMap<u64, Entry>,
+    /// How many of them were told to finish.
+    leaving: usize,
 }
 
 #[derive(Debug)]
@@ -91,10 +99,12 @@ impl Connections {
         }
     }
 
-    /// A seat, unless all are taken.
+    /// A seat, unless all are taken. Who has asked nothing for longest then has to leave: clients hold connections that they do
+    /// not use, and whoever looks after this node must get in.
     pub(crate) fn enter(&self) -> Option<Seat<'_>> {
         let mut open = self.lock();
-        if open.entries.len() >= self.settings.connections_max {
+        let stay = open.entries.len() - open.leaving;
+        if stay >= self.settings.connections_max && !open.dismiss(self.clock.now()) {
             return None;
         }
         let mark = Arc::new(Mark {
@@ -108,6 +118,7 @@ impl Connections {
         let finish_tx = (!self.stopping.load(Ordering::Acquire)).then_some(finish_tx);
         let id = open.next;
         open.next += 1;
+        open.leaving += usize::from(finish_tx.is_none());
         let entry = Entry { mark: Arc::clone(&mark), finish: finish_tx, kill: Some(kill_tx) };
         open.entries.insert(id, entry);
         Some(Seat { connections: self, id, mark, finish, kill })
@@ -131,9 +142,7 @@ impl Connections {
     /// Tells all to finish, and waits until they are gone.
     pub(crate) async fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
-        for entry in self.lock().entries.values_mut() {
-            entry.finish.take();
-        }
+        self.lock().dismiss_all();
         loop {
             let gone = self.all_gone.notified();
             if self.open() == 0 {
@@ -159,14 +168,45 @@ impl Connections {
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
         let mut open = self.connections.lock();
-        open.entries.remove(&self.id);
+        let entry = open.entries.remove(&self.id);
+        open.leaving -= usize::from(entry.is_some_and(|entry| entry.finish.is_none()));
         if open.entries.is_empty() {
             self.connections.all_gone.notify_waiters();
         }
     }
 }
 
+impl Open {
+    /// Has the one leave that has asked nothing for longest, and for so long that nobody minds; false if there is none.
+    fn dismiss(&mut self, now: u64) -> bool {
+        if self.leaving >= LEAVING_MAX {
+            return false;
+        }
+        let staying = self.entries.values_mut().filter(|entry| entry.finish.is_some());
+        let idle = staying.filter_map(|entry| Some((entry.mark.idle_since()?, entry)));
+        let Some((since, entry)) = idle.min_by_key(|(since, _)| *since) else { return false };
+        let gives_way = exceeds(now, since, UNUSED);
+        if gives_way {
+            entry.finish = None;
+            self.leaving += 1;
+        }
+        gives_way
+    }
+
+    fn dismiss_all(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.finish = None;
+        }
+        self.leaving = self.entries.len();
+    }
+}
+
 impl Mark {
+    fn idle_since(&self) -> Option<u64> {
+        let state = self.state.load(Ordering::Relaxed);
+        (state & 3 == Doing::Idle as u64).then_some(state >> 2)
+    }
+
     /// Bytes came in: if nothing was asked, a request's head has begun.
     pub(crate) fn received(&self) {
         if self.state.load(Ordering::Relaxed) & 3 == Doing::Idle as u64 {
@@ -242,6 +282,24 @@ mod tests {
         let seat = all.enter().unwrap();
         assert!(all.enter().is_none());
         drop(seat);
+        assert!(all.enter().is_some());
+    }
+
+    #[test]
+    fn who_has_asked_nothing_for_longest_leaves_for_a_new_one() {
+        let all = connections(2);
+        let (mut first, mut second) = (all.enter().unwrap(), all.enter().unwrap());
+        first.mark.serving();
+        second.mark.idle();
+        assert!(all.enter().is_none(), "it was used a moment ago");
+        (0..9).for_each(|_| all.sweep());
+        let third = all.enter().unwrap();
+        assert!(second.finish.try_recv().is_err_and(|told| told == oneshot::error::TryRecvError::Closed));
+        assert_eq!(first.finish.try_recv(), Err(oneshot::error::TryRecvError::Empty), "it is being answered");
+        assert!(all.enter().is_none(), "nobody else is idle");
+        drop(second);
+        assert!(all.enter().is_none(), "its place is taken already");
+        drop(third);
         assert!(all.enter().is_some());
     }
 
