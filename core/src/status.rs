@@ -440,6 +440,26 @@ impl DiskState {
 }
 
 impl Alarm {
+    /// All there are, in order.
+    pub const ALL: [Self; 16] = [
+        Self::DiskFull,
+        Self::DiskShort,
+        Self::DiskHangs,
+        Self::SnapshotHangs,
+        Self::OutOfMemory,
+        Self::UnsafeFsync,
+        Self::NoQuorum,
+        Self::MasterDown,
+        Self::RollbackWritten,
+        Self::StateMismatch,
+        Self::CopiedDirectory,
+        Self::AddressUnknown,
+        Self::ClockSkew,
+        Self::LinesAtOdds,
+        Self::MasterBehind,
+        Self::ForeignCluster,
+    ];
+
     /// As the API spells it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -462,6 +482,8 @@ impl Alarm {
         }
     }
 }
+
+const _: () = assert!(Alarm::ALL.len() == Alarm::ForeignCluster as usize + 1, "all alarms are listed");
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -166,6 +166,9 @@ fn in_words(alarm: &str, node: &Client) -> String {
         "address_unknown" => {
             "no address of a member is known: set replication.advertise_address there, or nobody can dial it after a failover"
         }
+        "disk_short" => {
+            "the next snapshot does not fit on its disk, so that the log grows: make room (docs/operations.md, \"Disk full\")"
+        }
         "state_mismatch" => "a replica's state differed and is synced anew: keep the logs and report it",
         "clock_skew" => {
             "its wall clock, or a replica's, is off by more than a second: look at NTP; nothing expires by it"

@@ -60,23 +60,6 @@ fn state(status: &Status) -> Vec<MetricFamily> {
         ("committed", positions.committed),
         ("applied", positions.applied.index),
     ];
-    let alarms = [
-        Alarm::DiskFull,
-        Alarm::DiskHangs,
-        Alarm::SnapshotHangs,
-        Alarm::OutOfMemory,
-        Alarm::UnsafeFsync,
-        Alarm::NoQuorum,
-        Alarm::MasterDown,
-        Alarm::RollbackWritten,
-        Alarm::StateMismatch,
-        Alarm::AddressUnknown,
-        Alarm::ClockSkew,
-        Alarm::LinesAtOdds,
-        Alarm::MasterBehind,
-        Alarm::CopiedDirectory,
-        Alarm::ForeignCluster,
-    ];
     vec![
         gauges(
             "synap_replication_role",
@@ -131,7 +114,7 @@ fn state(status: &Status) -> Vec<MetricFamily> {
         gauges(
             "synap_alarm",
             "1 for what somebody should look at",
-            alarms.map(|alarm| (Some(("alarm", alarm.as_str())), yes(status.alarms.contains(&alarm)))),
+            Alarm::ALL.map(|alarm| (Some(("alarm", alarm.as_str())), yes(status.alarms.contains(&alarm)))),
         ),
         gauge("synap_ready", "Whether this node is fit for reads, as /readyz says", yes(status.ready)),
         gauge("synap_replication_tail_bytes", "Log kept in memory, in bytes", status.tail_bytes as f64),
