@@ -173,6 +173,13 @@ pub enum Event {
         /// What people call it.
         name: String,
     },
+    /// A node is said to be at this host, which stands for no address here.
+    AddressUnresolved {
+        /// A name.
+        host: String,
+        /// Which other member is said to be there; none: this node itself.
+        member: Option<String>,
+    },
     /// The configured role is not this node's, since what is on disk wins.
     ConfigRoleIgnored {
         /// What to do instead.
@@ -212,6 +219,7 @@ impl Event {
             | Self::Refused { .. }
             | Self::RolledBack { .. }
             | Self::AddressUnknown { .. }
+            | Self::AddressUnresolved { .. }
             | Self::DialFailed { .. }
             | Self::WallJumped { .. }
             | Self::HeartbeatsDiffer { .. }
@@ -316,6 +324,16 @@ impl fmt::Display for Event {
             Self::AddressUnknown { name } => {
                 write!(f, "no address of {name} is known: set replication.advertise_address in its configuration")
             }
+            Self::AddressUnresolved { host, member: None } => write!(
+                f,
+                "others are told to find this node at {host}, and that name stands for no address here: correct \
+                 advertise_address, or the name, before this node leads"
+            ),
+            Self::AddressUnresolved { host, member: Some(member) } => write!(
+                f,
+                "member {member} is said to be at {host}, and that name stands for no address here: this node finds it at an \
+                 address that it knows from before, or not at all"
+            ),
             Self::ConfigRoleIgnored { hint } => write!(f, "the configured role is ignored: {hint}"),
         }
     }

@@ -1,6 +1,7 @@
 //! What the world tells the core.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::command::Command;
@@ -46,6 +47,8 @@ pub enum Input {
     DiskFree(u64),
     /// A batch of the snapshot lane was given up: there is no room for it.
     GivenUp(GivenUp),
+    /// Hosts that stand for no address on this machine, of those at which this node and the members of its cluster are said to be.
+    Unresolved(Vec<String>),
     /// The process is asked to end: refuse new work, answer what is in flight.
     Shutdown,
 }

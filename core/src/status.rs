@@ -86,6 +86,8 @@ pub enum Alarm {
     CopiedDirectory,
     /// Of a member no address is known at which others could dial it.
     AddressUnknown,
+    /// A name at which this node or another member is said to be stands for no address on this machine.
+    AddressUnresolved,
     /// The wall clock of this node, or of a member that it leads, is off by more than a second.
     ClockSkew,
     /// Another node's log and ours both go on beyond what they share, and an operator must say which one stays.
@@ -441,7 +443,7 @@ impl DiskState {
 
 impl Alarm {
     /// All there are, in order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::DiskFull,
         Self::DiskShort,
         Self::DiskHangs,
@@ -454,6 +456,7 @@ impl Alarm {
         Self::StateMismatch,
         Self::CopiedDirectory,
         Self::AddressUnknown,
+        Self::AddressUnresolved,
         Self::ClockSkew,
         Self::LinesAtOdds,
         Self::MasterBehind,
@@ -475,6 +478,7 @@ impl Alarm {
             Self::StateMismatch => "state_mismatch",
             Self::CopiedDirectory => "copied_directory",
             Self::AddressUnknown => "address_unknown",
+            Self::AddressUnresolved => "address_unresolved",
             Self::ClockSkew => "clock_skew",
             Self::LinesAtOdds => "lines_at_odds",
             Self::MasterBehind => "master_behind",

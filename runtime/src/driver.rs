@@ -169,6 +169,7 @@ impl<N: Net> Driver<N> {
             watch.ends(&self.parts.node, now, &self.output, due);
         }
         self.unwritten.node_takes_writes = self.parts.node.takes_writes();
+        self.parts.links.know(self.parts.node.addresses());
         let own = earliest(self.waiters.sweep_due(), self.put_off.due());
         self.alarm.set(&self.parts.clock, earliest(due, own));
         self.route(now.mono);

@@ -1,12 +1,16 @@
 //! The network as the runtime sees it: streams that are dialled and accepted. Owns no protocol and no deadline.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::runtime::Builder;
+use tokio::time::timeout;
 
 /// Where streams come from: sockets in production, a simulated network in simulation.
 pub trait Net: Clone + Send + Sync + 'static {
@@ -37,6 +41,12 @@ pub trait Net: Clone + Send + Sync + 'static {
         turn: usize,
     ) -> impl Future<Output = io::Result<Connected<Self::Stream>>> + Send;
 
+    /// Whether a host stands for an address here; none where names do not change, so that nobody has to ask.
+    fn resolves(&self, host: &str) -> impl Future<Output = Option<bool>> + Send {
+        let _ = host;
+        async { None }
+    }
+
     /// The exact address of this end of an accepted connection.
     fn reached_at(&self, stream: &Self::Stream) -> String;
 
@@ -57,8 +67,72 @@ pub struct Connected<S> {
 }
 
 /// The machine's network. Small messages are sent at once (`TCP_NODELAY`).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TokioNet;
+///
+/// What names have stood for is remembered: where the name service says nothing, or nothing any more, a node is still looked for
+/// where it was. Names fail when machines do, which is when the others have to find each other.
+#[derive(Clone, Debug, Default)]
+pub struct TokioNet {
+    names: Arc<Mutex<Names>>,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    known: BTreeMap<String, Vec<IpAddr>>,
+    /// What is being asked for in the background.
+    asked: BTreeSet<String>,
+}
+
+/// Names that are remembered.
+const NAMES_MAX: usize = 256;
+
+/// How long a name service is waited for by who knows what the name stood for last: no longer than an election can wait. What
+/// it says later counts from the next time on.
+const LOOKUP_PATIENCE: Duration = Duration::from_millis(20);
+
+impl TokioNet {
+    /// What `host:port` stands for now, or else what it stood for last.
+    async fn look_up(&self, address: &str) -> io::Result<Vec<SocketAddr>> {
+        let host = host_of(address);
+        let known = self.lock().known.get(host).cloned();
+        let (Some(known), Some((_, port))) = (known, address.rsplit_once(':')) else {
+            return self.ask(address.to_owned()).await;
+        };
+        let Ok(port) = port.parse() else { return self.ask(address.to_owned()).await };
+        let last = || known.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+        if !self.lock().asked.insert(host.to_owned()) {
+            return Ok(last());
+        }
+        let asking = tokio::spawn({
+            let (net, address) = (self.clone(), address.to_owned());
+            async move {
+                let found = net.ask(address.clone()).await;
+                net.lock().asked.remove(host_of(&address));
+                found
+            }
+        });
+        match timeout(LOOKUP_PATIENCE, asking).await {
+            Ok(Ok(Ok(found))) if !found.is_empty() => Ok(found),
+            _ => Ok(last()),
+        }
+    }
+
+    /// Asks the name service, and remembers what it says.
+    async fn ask(&self, address: String) -> io::Result<Vec<SocketAddr>> {
+        let found: Vec<SocketAddr> = lookup_host(&address).await?.collect();
+        let host = host_of(&address);
+        let mut names = self.lock();
+        let has_room = names.known.len() < NAMES_MAX || names.known.contains_key(host);
+        if is_name(host) && !found.is_empty() && has_room {
+            names.known.insert(host.to_owned(), found.iter().map(SocketAddr::ip).collect());
+        }
+        drop(names);
+        Ok(found)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Net for TokioNet {
     type Stream = TcpStream;
@@ -81,7 +155,7 @@ impl Net for TokioNet {
 
     async fn connect(&self, address: &str, turn: usize) -> io::Result<Connected<TcpStream>> {
         let unresolved = |error: io::Error| io::Error::new(io::ErrorKind::NotFound, error);
-        let mut found: Vec<SocketAddr> = lookup_host(address).await.map_err(unresolved)?.collect();
+        let mut found = self.look_up(address).await.map_err(unresolved)?;
         found.sort_unstable();
         found.dedup();
         let first = turn % found.len().max(1);
@@ -102,6 +176,11 @@ impl Net for TokioNet {
             }
         }
         Err(failure.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name stands for no address")))
+    }
+
+    async fn resolves(&self, host: &str) -> Option<bool> {
+        let found = self.ask(format!("{host}:0")).await.unwrap_or_default();
+        Some(!found.is_empty())
     }
 
     fn reached_at(&self, stream: &TcpStream) -> String {
@@ -148,6 +227,11 @@ pub fn host_of(address: &str) -> &str {
     host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host)
 }
 
+/// Whether a host is a name, and no address that stands for itself; one may have a zone.
+pub(crate) fn is_name(host: &str) -> bool {
+    host.split('%').next().is_some_and(|host| host.parse::<IpAddr>().is_err())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +241,23 @@ mod tests {
         assert_eq!(host_of("master-host:15501"), "master-host");
         assert_eq!(host_of("127.0.0.1:15501"), "127.0.0.1");
         assert_eq!(host_of("[::1]:15501"), "::1");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_stands_for_nothing_any_more_leads_where_it_led() {
+        let net = TokioNet::default();
+        // No resolver is asked for a label that long.
+        let name = "n".repeat(70);
+        let address = format!("{name}:5");
+        net.look_up(&address).await.unwrap_err();
+        net.lock().known.insert(name.clone(), vec!["10.0.0.1".parse().unwrap()]);
+        let place: SocketAddr = "10.0.0.1:5".parse().unwrap();
+        for _ in 0..2 {
+            assert_eq!(net.look_up(&address).await.unwrap(), [place]);
+        }
+        assert_eq!(net.resolves(&name).await, Some(false), "it is told all the same");
+        assert_eq!(net.resolves("localhost").await, Some(true));
+        assert!(net.lock().known.contains_key("localhost"));
     }
 
     #[test]

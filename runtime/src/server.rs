@@ -166,7 +166,7 @@ impl StartError {
 impl Server {
     /// Starts a server on the machine's disk, network and clocks.
     pub async fn open(settings: Settings) -> Result<Running, StartError> {
-        let (net, clock) = (TokioNet, Clock::system());
+        let (net, clock) = (TokioNet::default(), Clock::system());
         let (node, seed) = (NodeId(rand::random()), rand::random());
         let process = Process::Shown;
         let (tasks, watch) = (Tasks::default(), None);
@@ -212,6 +212,7 @@ impl Server {
         let writer = writer.start().map_err(StartError::Thread)?;
         let (links, link_reports) = Links::new(net.clone(), settings.links, tasks.clone(), observer);
         let peers = replication.map(|door| links.accept(door.listener));
+        let names = links.watch_names(settings.own_names());
 
         let name = settings.core.node_name.clone();
         let now = clock.now();
@@ -235,7 +236,7 @@ impl Server {
         let clients = serve(tasks.clone(), net, http.listener, Arc::clone(&front), no_more_clients.clone());
         let (told, driven) = oneshot::channel();
         let let_go = CancellationToken::new();
-        let node = drive(tasks.clone(), driver, peers, told, let_go.clone());
+        let node = drive(tasks.clone(), driver, peers, names, told, let_go.clone());
         N::spawn("synap-node", node).map_err(StartError::Thread)?;
         let assembly = Assembly {
             driven,
@@ -367,16 +368,18 @@ async fn serve<N: Net>(tasks: Tasks, net: N, listener: N::Listener, front: Arc<F
     http::serve(tasks, front, accept, stop.cancelled()).await;
 }
 
-/// Drives a node and accepts its peers until `let_go`; tells how the driver ended. Peers are accepted beyond that end:
-/// other nodes take a closed port for a dead process. Does nothing of its own beyond starting its tasks.
+/// Drives a node, accepts its peers and looks after names until `let_go`; tells how the driver ended. Peers are accepted
+/// beyond that end: other nodes take a closed port for a dead process. Does nothing of its own beyond starting its tasks.
 async fn drive<N: Net>(
     tasks: Tasks,
     driver: Driver<N>,
     peers: Option<impl Future<Output = ()> + Send + 'static>,
+    names: impl Future<Output = ()> + Send + 'static,
     told: oneshot::Sender<Result<Ended, JoinError>>,
     let_go: CancellationToken,
 ) {
     let _peers = peers.map(|peers| AbortOnDropHandle::new(tasks.spawn(peers)));
+    let _names = AbortOnDropHandle::new(tasks.spawn(names));
     let mut driver = AbortOnDropHandle::new(tasks.spawn(driver.run()));
     let ended = tokio::select! {
         biased;

@@ -5,8 +5,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use synap_core::config::Config;
+use synap_core::config::{Config, RoleHint};
 use synap_core::wal::JournalConfig;
+
+use crate::net::is_name;
 
 /// Everything that the server needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +106,17 @@ pub enum LogFormat {
 }
 
 impl Settings {
+    /// The names at which others are told to find this node, if it has others.
+    pub fn own_names(&self) -> Vec<String> {
+        let addresses = [Some(&self.core.http), self.core.replication.as_ref()];
+        let is_alone = self.core.role == RoleHint::Standalone;
+        let hosts = addresses.into_iter().flatten().filter_map(|address| address.host.clone());
+        let mut names: Vec<String> = hosts.filter(|host| !is_alone && is_name(host)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// What the journal is told; none without persistence.
     pub fn journal(&self) -> Option<JournalConfig> {
         self.persistence.as_ref().map(|persistence| JournalConfig {

@@ -50,6 +50,7 @@ enum Told {
     DiskRoom(bool),
     DiskFree(u64),
     GivenUp(u64),
+    Unresolved(Vec<String>),
     Shutdown,
 }
 
@@ -193,6 +194,7 @@ impl Told {
             Input::DiskRoom(room) => Self::DiskRoom(*room),
             Input::DiskFree(free) => Self::DiskFree(*free),
             Input::GivenUp(receipt) => Self::GivenUp(receipt.id()),
+            Input::Unresolved(unresolved) => Self::Unresolved(unresolved.clone()),
             Input::Shutdown => Self::Shutdown,
         }
     }
@@ -216,6 +218,7 @@ impl Told {
                 let at = batches.snapshot.iter().position(|batch| batch.id() == *id)?;
                 Input::GivenUp(batches.snapshot.remove(at)?.given_up())
             }
+            Self::Unresolved(unresolved) => Input::Unresolved(unresolved.clone()),
             Self::Shutdown => Input::Shutdown,
         })
     }
@@ -304,6 +307,7 @@ impl fmt::Display for Told {
             Self::DiskRoom(room) => write!(f, "the disk has {}", if *room { "room" } else { "no room" }),
             Self::DiskFree(free) => write!(f, "{free} bytes are free on the disk"),
             Self::GivenUp(id) => write!(f, "snapshot batch {id} was given up"),
+            Self::Unresolved(unresolved) => write!(f, "names that stand for nothing: {unresolved:?}"),
             Self::Shutdown => f.write_str("shut down"),
         }
     }

@@ -346,6 +346,7 @@ impl Node {
             Input::DiskRoom(room) => self.on_disk_room(room, out),
             Input::DiskFree(free) => self.on_disk_free(free),
             Input::GivenUp(receipt) => self.on_given_up(&receipt, out),
+            Input::Unresolved(hosts) => self.on_unresolved(hosts, out),
             Input::Shutdown => self.on_shutdown(),
         }
     }

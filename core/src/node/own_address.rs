@@ -3,9 +3,10 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::vec::Vec;
 
-use super::Node;
 use super::hello::{leader_of_member, myself};
+use super::Node;
 use crate::codec::TEXT_BYTES_MAX;
 use crate::command::{MEMBERS_MAX, Member};
 use crate::event::Event;
@@ -19,6 +20,8 @@ pub(super) struct OwnAddress {
     /// The newest word of each peer.
     words: BTreeMap<NodeId, Word>,
     believed: Option<Place>,
+    /// Hosts, of this node and of others, that stand for no address on this machine.
+    unresolved: Vec<String>,
 }
 
 /// What a peer said on a link; the link is none once it is gone.
@@ -141,6 +144,40 @@ impl Node {
 
     pub(super) fn lacks_addresses(&self) -> bool {
         self.members_unknown().next().is_some()
+    }
+
+    /// Which hosts stand for no address here. Nothing else follows from it: names may mean something else to others.
+    pub(super) fn on_unresolved(&mut self, unresolved: Vec<String>, out: &mut Output) {
+        let known = core::mem::replace(&mut self.own_address.unresolved, unresolved);
+        let now = &self.own_address.unresolved;
+        let new = now.iter().filter(|host| !known.contains(host));
+        out.events.extend(new.filter_map(|host| {
+            let member = self.who_is_at(host)?;
+            Some(Event::AddressUnresolved { host: host.clone(), member })
+        }));
+        if now.is_empty() != known.is_empty() {
+            out.events.push(Event::Alarm { alarm: Alarm::AddressUnresolved, on: !now.is_empty() });
+        }
+    }
+
+    /// The name of the other member that is said to be at a host; none in it: this node itself.
+    fn who_is_at(&self, host: &str) -> Option<Option<String>> {
+        let own = [Some(&self.config.http), self.config.replication.as_ref()];
+        if own.into_iter().flatten().any(|address| address.host.as_deref() == Some(host)) {
+            return Some(None);
+        }
+        let members = &self.log.membership().1.members;
+        let there = members.iter().find(|member| split(&member.replication).is_some_and(|(it, _)| it == host));
+        there.map(|member| (member.id != self.id).then(|| member.name.clone()))
+    }
+
+    /// Where the members of the cluster are dialled, as the log has it.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> + Clone {
+        self.log.membership().1.members.iter().map(|member| member.replication.as_str())
+    }
+
+    pub(super) fn has_unresolved_names(&self) -> bool {
+        !self.own_address.unresolved.is_empty()
     }
 
     /// Says whose addresses are missing, when that begins and when it ends.

@@ -237,6 +237,7 @@ impl Node {
             (Alarm::StateMismatch, self.flags.state_mismatch),
             (Alarm::CopiedDirectory, self.flags.is_copy),
             (Alarm::AddressUnknown, self.lacks_addresses()),
+            (Alarm::AddressUnresolved, self.has_unresolved_names()),
             (Alarm::ClockSkew, self.clock_alarm()),
             (Alarm::LinesAtOdds, self.odds.are_known(self.now.mono)),
             (Alarm::MasterBehind, self.knows_a_line_behind()),

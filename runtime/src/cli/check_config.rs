@@ -1,6 +1,10 @@
 //! `synap check-config`: what a configuration comes out as, and where each value came from. Starts nothing.
 
+use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -29,7 +33,25 @@ pub(super) fn run(asked: CheckConfig) -> Outcome {
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
+    for (host, warning) in loaded.advertised_names() {
+        if !resolves(host) {
+            eprintln!("warning: {warning}");
+        }
+    }
     Ok(Exit::Good)
+}
+
+/// Longest wait for a name service that does not answer.
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether a name stands for an address here. Nobody waits for a name service that says nothing.
+fn resolves(host: String) -> bool {
+    let (told, answer) = mpsc::channel();
+    thread::spawn(move || {
+        // Who waits no longer needs no answer.
+        let _ = told.send((host, 0).to_socket_addrs().is_ok_and(|mut found| found.next().is_some()));
+    });
+    answer.recv_timeout(LOOKUP_PATIENCE).unwrap_or(false)
 }
 
 /// What these settings need on disk, and what is there; none without persistence.

@@ -166,6 +166,9 @@ fn in_words(alarm: &str, node: &Client) -> String {
         "address_unknown" => {
             "no address of a member is known: set replication.advertise_address there, or nobody can dial it after a failover"
         }
+        "address_unresolved" => {
+            "a name in its advertise_address stands for no address on its own machine, and others may not find it once it leads: its log says which"
+        }
         "disk_short" => {
             "the next snapshot does not fit on its disk, so that the log grows: make room (docs/operations.md, \"Disk full\")"
         }

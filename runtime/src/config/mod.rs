@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::config::address::HostPort;
 use crate::settings::Settings;
 
 pub mod address;
@@ -77,6 +78,26 @@ impl Loaded {
     /// What the server is told.
     pub fn settings(&self) -> Settings {
         translate::settings(&self.schema)
+    }
+
+    /// The names that the configuration tells others to find this node at, each with what it means if one stands for nothing.
+    pub fn advertised_names(&self) -> Vec<(String, Fault)> {
+        let told = [
+            ("server.advertise_address", &self.schema.server.advertise_address),
+            ("replication.advertise_address", &self.schema.replication.advertise_address),
+        ];
+        let own = self.settings().own_names();
+        let named = told.into_iter().filter_map(|(key, told)| {
+            let host = HostPort::parse(told.as_deref()?).ok()?.host;
+            own.contains(&host).then(|| {
+                let what = format!(
+                    "{host} stands for no address on this machine; where that is so of other machines too, nobody finds this node there"
+                );
+                let origin = self.origins.get(key).cloned().unwrap_or(Origin::Default);
+                (host, Fault { origin, key: Some(key.to_owned()), what })
+            })
+        });
+        named.collect()
     }
 
     /// The effective configuration as YAML, each value with its origin as a comment.

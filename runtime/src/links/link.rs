@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::frames::{Came, FrameReader, FrameWriter, ReadError};
 use super::outgoing::{Queue, queue};
-use super::{INBOUND_BYTES_MAX, Incoming, LinkReport, News, Shared};
+use super::{INBOUND_BYTES_MAX, Incoming, LinkReport, News, Shared, Told};
 use crate::net::{Connected, Net};
 
 /// Why a peer that speaks something else is turned away.
@@ -212,7 +212,7 @@ impl<'a, N: Net, R: AsyncRead + Unpin> Reader<'a, N, R> {
 impl<N> Shared<N> {
     async fn report(&self, link: LinkId, news: News) {
         // A driver that is gone wants no news.
-        let _ = self.reports.send(LinkReport { link, news }).await;
+        let _ = self.reports.send(LinkReport(Told::Of(link, news))).await;
     }
 }
 

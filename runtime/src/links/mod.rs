@@ -1,12 +1,13 @@
 //! Connections to other nodes: dialled, accepted, framed and ended.
 //!
 //! Owns the table of links that stand ([`Links`]), one task per connection ([`link`]), frames ([`frames`]), the
-//! accept loop ([`accept`]) and the log of peers that misbehave ([`rejections`]). Never decides whom to dial, when to
+//! accept loop ([`accept`]), the look at names ([`names`]) and the log of peers that misbehave ([`rejections`]). Never decides whom to dial, when to
 //! give a peer up, or what is said: that is the core's. Every buffer here has a bound.
 
 mod accept;
 mod frames;
 mod link;
+mod names;
 mod outgoing;
 mod rejections;
 #[cfg(test)]
@@ -24,7 +25,7 @@ use synap_core::ids::LinkId;
 use synap_core::input::{Input, LinkChange, LinkLoss};
 use synap_core::message::Message;
 use synap_core::output::LinkAction;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -46,9 +47,13 @@ const INBOUND_BYTES_MAX: usize = 64 << 20;
 
 /// What a link's task tells the driver. Opaque: [`Links::take`] makes inputs of it.
 #[derive(Debug)]
-pub struct LinkReport {
-    link: LinkId,
-    news: News,
+pub struct LinkReport(Told);
+
+#[derive(Debug)]
+enum Told {
+    Of(LinkId, News),
+    /// Hosts of nodes that stand for nothing.
+    Unresolved(Vec<String>),
 }
 
 #[derive(Debug)]
@@ -73,6 +78,8 @@ enum News {
 #[derive(Debug)]
 pub struct Links<N> {
     table: BTreeMap<LinkId, Entry>,
+    /// Where members are dialled.
+    members: watch::Sender<Vec<String>>,
     shared: Shared<N>,
 }
 
@@ -117,12 +124,25 @@ impl<N: Net> Links<N> {
         let rejections = Arc::new(Rejections::new(observer));
         let (unreachable, turns, open) = (Arc::default(), Arc::default(), TaskTracker::new());
         let shared = Shared { net, settings, reports, rejections, unreachable, turns, tasks, open };
-        (Self { table: BTreeMap::new(), shared }, inbox)
+        (Self { table: BTreeMap::new(), members: watch::Sender::default(), shared }, inbox)
     }
 
     /// Accepts peers for as long as it is polled.
     pub fn accept(&self, listener: N::Listener) -> impl Future<Output = ()> + Send + use<N> {
         accept::run(self.shared.clone(), listener)
+    }
+
+    /// Looks again and again whether the names of this node and those of the members stand for addresses here, for as long as it
+    /// is polled.
+    pub fn watch_names(&self, own: Vec<String>) -> impl Future<Output = ()> + Send + use<N> {
+        names::watch(self.shared.clone(), own, self.members.subscribe())
+    }
+
+    /// Where the members of the cluster are dialled.
+    pub fn know<'a>(&mut self, members: impl Iterator<Item = &'a str> + Clone) {
+        if !self.members.borrow().iter().eq(members.clone()) {
+            self.members.send_replace(members.map(str::to_owned).collect());
+        }
     }
 
     /// Dials, or ends a link.
@@ -153,7 +173,10 @@ impl<N: Net> Links<N> {
 
     /// What the node is to be told of a report; nothing if it has closed that link.
     pub fn take(&mut self, report: LinkReport) -> Option<Input> {
-        let LinkReport { link, news } = report;
+        let (link, news) = match report.0 {
+            Told::Of(link, news) => (link, news),
+            Told::Unresolved(hosts) => return Some(Input::Unresolved(hosts)),
+        };
         let input = match news {
             News::Up { peer_host, reached, outgoing, incoming } => {
                 self.stands(link, Entry::Standing(outgoing, incoming))?;
@@ -205,7 +228,7 @@ impl<N: Net> Links<N> {
 
     /// Ends all links after what is queued is out, waiting no longer than `patience`.
     pub async fn end(self, patience: Duration) {
-        let Self { table, shared } = self;
+        let Self { table, members: _, shared } = self;
         drop(table);
         shared.open.close();
         // Those that are not out by then have a peer that does not listen.

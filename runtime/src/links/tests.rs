@@ -36,8 +36,8 @@ async fn messages_arrive_in_order_and_both_ends_hear_of_the_end() {
 
 #[tokio::test]
 async fn a_port_without_a_process_refuses() {
-    let listener = TokioNet.bind("127.0.0.1:0").await.unwrap();
-    let address = TokioNet.local_address(&listener).unwrap();
+    let listener = TokioNet::default().bind("127.0.0.1:0").await.unwrap();
+    let address = TokioNet::default().local_address(&listener).unwrap();
     drop(listener);
     let mut client = Peer::new(settings());
     client.dial(address);
@@ -126,11 +126,11 @@ async fn one_connection_too_many_is_closed_on_arrival() {
 async fn a_peer_that_reads_nothing_stalls() {
     let patience = Duration::from_millis(100);
     let server = Peer::listening(settings()).await;
-    let listener = TokioNet.bind("127.0.0.1:0").await.unwrap();
-    let address = TokioNet.local_address(&listener).unwrap();
+    let listener = TokioNet::default().bind("127.0.0.1:0").await.unwrap();
+    let address = TokioNet::default().local_address(&listener).unwrap();
     let mut client = Peer::new(LinkSettings { write_timeout: patience, ..settings() });
     client.dial(address);
-    let _deaf = TokioNet.accept(&listener).await.unwrap();
+    let _deaf = TokioNet::default().accept(&listener).await.unwrap();
     let link = LinkId::dialled(1);
     assert_eq!(client.next().await, up(link, address));
     for _ in 0..64 {
@@ -142,11 +142,11 @@ async fn a_peer_that_reads_nothing_stalls() {
 
 #[tokio::test]
 async fn a_queue_keeps_its_bound() {
-    let listener = TokioNet.bind("127.0.0.1:0").await.unwrap();
-    let address = TokioNet.local_address(&listener).unwrap();
+    let listener = TokioNet::default().bind("127.0.0.1:0").await.unwrap();
+    let address = TokioNet::default().local_address(&listener).unwrap();
     let mut client = Peer::new(LinkSettings { queue_bytes_max: 32 << 20, ..settings() });
     client.dial(address);
-    let _deaf = TokioNet.accept(&listener).await.unwrap();
+    let _deaf = TokioNet::default().accept(&listener).await.unwrap();
     let link = LinkId::dialled(1);
     assert_eq!(client.next().await, up(link, address));
     let lost = (0..64).find_map(|_| client.links.send(link, large(1 << 20)));
@@ -177,13 +177,14 @@ impl Observer for Observed {
 impl Peer {
     fn new(settings: LinkSettings) -> Self {
         let observed = Arc::<Observed>::default();
-        let (links, reports) = Links::new(TokioNet, settings, Tasks::default(), Arc::<Observed>::clone(&observed));
+        let (links, reports) =
+            Links::new(TokioNet::default(), settings, Tasks::default(), Arc::<Observed>::clone(&observed));
         Self { links, reports, observed, address: None, _accepting: None }
     }
 
     async fn listening(settings: LinkSettings) -> Self {
-        let listener = TokioNet.bind("127.0.0.1:0").await.unwrap();
-        let address = TokioNet.local_address(&listener).unwrap();
+        let listener = TokioNet::default().bind("127.0.0.1:0").await.unwrap();
+        let address = TokioNet::default().local_address(&listener).unwrap();
         let peer = Self::new(settings);
         let accepting = AbortOnDropHandle::new(tokio::spawn(peer.links.accept(listener)));
         Self { address: Some(address), _accepting: Some(accepting), ..peer }

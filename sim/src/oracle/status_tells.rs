@@ -98,6 +98,7 @@ impl Known {
             (Alarm::StateMismatch, status.counters.state_hash_mismatches > 0 || on(Alarm::StateMismatch)),
             (Alarm::MasterDown, on(Alarm::MasterDown) && status.role == Role::Replica && !follows),
             (Alarm::AddressUnknown, on(Alarm::AddressUnknown)),
+            (Alarm::AddressUnresolved, false),
             (Alarm::NoQuorum, status.state == State::NoQuorum || on(Alarm::NoQuorum) && is_pending(status)),
             (Alarm::OutOfMemory, false),
             (Alarm::UnsafeFsync, false),

@@ -83,6 +83,7 @@ impl Tap {
             | Input::GivenUp(_)
             | Input::DiskFree(_)
             | Input::DiskRoom(_)
+            | Input::Unresolved(_)
             | Input::Shutdown => {}
         }
     }
