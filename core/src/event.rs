@@ -172,6 +172,8 @@ pub enum Event {
     AddressUnknown {
         /// What people call it.
         name: String,
+        /// Where it is said to be, as another member is that is connected too.
+        shared: Option<String>,
     },
     /// A node is said to be at this host, which stands for no address here.
     AddressUnresolved {
@@ -321,7 +323,12 @@ impl fmt::Display for Event {
                 write!(f, "heartbeat_interval_ms is {ours} here and {theirs} on the master: ")?;
                 f.write_str("the master's value is used on the link to it; set the same on all nodes")
             }
-            Self::AddressUnknown { name } => {
+            Self::AddressUnknown { name, shared: Some(address) } => write!(
+                f,
+                "{name} is said to be at {address}, and so is another member that is connected too: correct \
+                 replication.advertise_address in one of their configurations"
+            ),
+            Self::AddressUnknown { name, shared: None } => {
                 write!(f, "no address of {name} is known: set replication.advertise_address in its configuration")
             }
             Self::AddressUnresolved { host, member: None } => write!(

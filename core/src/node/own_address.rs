@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::hello::{leader_of_member, myself};
-use super::Node;
+use super::{Node, Role};
 use crate::codec::TEXT_BYTES_MAX;
 use crate::command::{MEMBERS_MAX, Member};
 use crate::event::Event;
@@ -139,7 +139,20 @@ impl Node {
     fn members_unknown(&self) -> impl Iterator<Item = &Member> {
         let members = &self.log.membership().1.members;
         let alone = self.is_standalone() || members.len() < 2;
-        members.iter().filter(move |member| !alone && !is_dialable(&member.replication))
+        members
+            .iter()
+            .filter(move |member| !alone && (!is_dialable(&member.replication) || self.shares_address(member)))
+    }
+
+    /// Whether this member and another one are both connected and said to be at the same place. Only a master knows that, and
+    /// of a member that is gone another may have taken the place.
+    fn shares_address(&self, member: &Member) -> bool {
+        let Role::Master(master) = &self.role else { return false };
+        let is_here = |other: &Member| other.id == self.id || master.feed_of(other.id).is_some();
+        let members = &self.log.membership().1.members;
+        let mut same =
+            members.iter().filter(|other| other.id != member.id && other.replication == member.replication);
+        is_here(member) && same.any(is_here)
     }
 
     pub(super) fn lacks_addresses(&self) -> bool {
@@ -186,8 +199,10 @@ impl Node {
         if lacks == self.flags.address_unknown {
             return;
         }
-        out.events
-            .extend(self.members_unknown().map(|member| Event::AddressUnknown { name: member.name.clone() }));
+        out.events.extend(self.members_unknown().map(|member| Event::AddressUnknown {
+            name: member.name.clone(),
+            shared: Some(member.replication.clone()).filter(|address| is_dialable(address)),
+        }));
         out.events.push(Event::Alarm { alarm: Alarm::AddressUnknown, on: lacks });
         self.flags.address_unknown = lacks;
     }
