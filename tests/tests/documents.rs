@@ -78,6 +78,17 @@ fn the_shipped_configurations_are_good() {
     }
 }
 
+#[test]
+fn every_test_that_the_incidents_name_is_there() {
+    let told = document::read("docs/incidents.md");
+    let named: Vec<(&str, &str)> = told.split('`').filter_map(|word| word.split_once("::")).collect();
+    assert!(named.len() > 10, "tests are named: {named:?}");
+    for (file, function) in named {
+        let text = document::read(&format!("tests/tests/{file}"));
+        assert!(text.contains(&format!("fn {function}(")), "docs/incidents.md names {file}::{function}");
+    }
+}
+
 /// Every metric of ours that a master or a replica shows once both have done something.
 fn shown_metrics() -> BTreeSet<String> {
     let mut cluster = Cluster::start(1);
