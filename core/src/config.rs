@@ -38,6 +38,18 @@ pub enum Concern {
     Replicas(u32),
 }
 
+/// What a node means by calling an entry durable; the safer, the greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Durability {
+    /// It is in memory: no log is kept, and the end of the process takes it.
+    #[default]
+    Memory,
+    /// It is in the log, which is not always synced: a power cut may take it.
+    Logged,
+    /// It is in the log and synced.
+    Synced,
+}
+
 /// When a write counts as durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FsyncMode {
@@ -135,6 +147,8 @@ pub struct Config {
     pub priority: u32,
     /// Whether there is a disk: without one nothing survives a restart.
     pub persistent: bool,
+    /// Whether a log is kept on it: without one only snapshots survive a restart.
+    pub keeps_log: bool,
     /// When a write counts as durable.
     pub fsync: FsyncMode,
     /// None: no snapshots but those that are asked for.
@@ -152,12 +166,21 @@ pub struct Config {
 impl Config {
     /// Whether this node may vote: replicas replace a master by themselves, and its promises survive its power.
     pub fn votes(&self) -> bool {
-        let syncs = self.persistent && self.fsync == FsyncMode::Always;
+        let syncs = self.durability() == Durability::Synced;
         let elects = match self.failover_mode {
             FailoverMode::Auto => true,
             FailoverMode::Manual => false,
         };
         syncs && elects && self.role != RoleHint::Standalone
+    }
+
+    /// What this node means by calling an entry durable.
+    pub fn durability(&self) -> Durability {
+        match self.fsync {
+            _ if !self.persistent || !self.keeps_log => Durability::Memory,
+            FsyncMode::Always => Durability::Synced,
+            FsyncMode::Periodic(_) | FsyncMode::Never => Durability::Logged,
+        }
     }
 
     /// How long a silent link lives: three heartbeats.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::config::Address;
+use crate::config::{Address, Durability};
 use crate::history::History;
 use crate::ids::{ClusterId, NodeId};
 use crate::position::{Epoch, Index, Position};
@@ -145,6 +145,8 @@ pub struct Standing {
     pub priority: u32,
     /// Whether it may vote: automatic failover, and every promise of it is synced.
     pub votes: bool,
+    /// What its acks mean.
+    pub durability: Durability,
     /// The highest epoch that it has promised.
     pub promised: Epoch,
     /// Whether it leads `promised` now, so that it may be followed.

@@ -81,6 +81,8 @@ pub enum Bug {
     CommitAlone,
     /// The disks of members that have no vote count towards a majority.
     SparesCount,
+    /// A voter's ack counts towards commits, whether or not what it acks is in a log.
+    UnsyncedAcksCount,
     /// Half of the voters are enough for an election.
     ElectedByHalf,
     /// A membership changes while the change before is not committed.
@@ -288,6 +290,7 @@ impl Planted {
     question!(read_before_own_epoch, ReadBeforeOwnEpoch);
     question!(commit_alone, CommitAlone);
     question!(spares_count, SparesCount);
+    question!(unsynced_acks_count, UnsyncedAcksCount);
     question!(elected_by_half, ElectedByHalf);
     question!(memberships_overlap, MembershipsOverlap);
     question!(office_before_own_promise, OfficeBeforeOwnPromise);

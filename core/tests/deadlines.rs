@@ -39,6 +39,7 @@ fn config(role: RoleHint) -> Config {
         catch_up: Duration::from_millis(500),
         priority: 100,
         persistent: true,
+        keeps_log: true,
         fsync: FsyncMode::Always,
         snapshot: None,
         limits: Limits { key_bytes_max: 16_384, value_bytes_max: 1 << 20, memory_bytes_max: 0 },

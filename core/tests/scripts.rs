@@ -230,6 +230,7 @@ mod planted {
         (Bug::MovedMembersIgnored, "votes_of_members_that_moved"),
         (Bug::EvidenceFromElsewhere, "evidence_from_an_address_never_reached"),
         (Bug::OwnHeartbeatCounts, "heartbeats_that_differ"),
+        (Bug::UnsyncedAcksCount, "voter_without_a_log"),
     ];
 
     #[test]

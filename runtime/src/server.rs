@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use synap_core::config::RoleHint;
 use synap_core::ids::NodeId;
 use synap_core::node::Node;
 use synap_core::recovered::Recovered;
@@ -113,6 +114,20 @@ pub enum StartError {
         /// Which.
         dir: PathBuf,
     },
+    /// A member of a cluster is configured to stand alone: it would take writes beside the others.
+    #[error(
+        "replication.role is standalone, and data directory {} is that of a member of a cluster, beside {}: configure it as replica \
+         (or master), or let it begin anew in an empty directory. To make a node of its own out of what it holds, restore its newest \
+         snapshot into another directory (`synap restore`)",
+        dir.display(),
+        others.join(", ")
+    )]
+    Member {
+        /// Which.
+        dir: PathBuf,
+        /// The other members, by name.
+        others: Vec<String>,
+    },
     /// The data directory cannot be read or mended; the error says what of it.
     #[error("data directory: {0}")]
     Disk(io::Error),
@@ -157,6 +172,7 @@ impl StartError {
             | Self::Recovery { .. }
             | Self::Emptied { .. }
             | Self::LogGone { .. }
+            | Self::Member { .. }
             | Self::Bind { .. }
             | Self::Thread(_) => false,
         }
@@ -220,6 +236,7 @@ impl Server {
             watch.born(&settings.core, &recovered, seed, now);
         }
         let node = Node::new(settings.core.clone(), recovered, seed, now);
+        refuse_to_stand_alone(&settings, &node)?;
         let (driver_stop, stop_inbox) = mpsc::unbounded_channel();
         let driver = DriverParts { node, name, clock, links, link_reports, writer, stop: stop_inbox, watch };
         let (driver, handle) = Driver::new(driver);
@@ -360,6 +377,17 @@ impl<L> Door<L> {
 }
 
 /// Serves clients until told to stop.
+/// The role is a hint, and what is on disk wins; but who stands alone listens to no peers and asks nobody, so that it is no hint that
+/// could be ignored.
+fn refuse_to_stand_alone(settings: &Settings, node: &Node) -> Result<(), StartError> {
+    let others: Vec<String> = node.other_members().map(str::to_owned).collect();
+    if settings.core.role != RoleHint::Standalone || others.is_empty() {
+        return Ok(());
+    }
+    let dir = settings.persistence.as_ref().map(|persistence| persistence.data_dir.clone()).unwrap_or_default();
+    Err(StartError::Member { dir, others })
+}
+
 async fn serve<N: Net>(tasks: Tasks, net: N, listener: N::Listener, front: Arc<Front>, stop: CancellationToken) {
     let accept = || async {
         let (stream, peer) = net.accept(&listener).await?;

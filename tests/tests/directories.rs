@@ -107,6 +107,39 @@ fn an_error_of_the_disk_names_the_path() {
 }
 
 /// The files of its data directory whose names begin like that, in their order.
+
+#[test]
+fn a_member_of_a_cluster_does_not_stand_alone() {
+    let mut cluster = Cluster::start(1);
+    cluster.servers[0].set("a", "1");
+    cluster.await_converged();
+    let replica = &mut cluster.servers[1];
+    assert_eq!(replica.terminate(), 0);
+    replica.reconfigure(|config| config["replication"]["role"] = json!("standalone"));
+    replica.spawn();
+    assert_eq!(replica.await_exit(), 78);
+    assert!(replica.log().contains("is that of a member of a cluster, beside "), "{}", replica.log());
+
+    replica.reconfigure(|config| config["replication"]["role"] = json!("replica"));
+    replica.start_ready();
+    assert_eq!(replica.value("a"), Some(json!("1")));
+}
+
+#[test]
+fn what_is_in_memory_alone_is_no_copy() {
+    let mut cluster = Cluster::start_with(1, |number, config| {
+        if number == 1 {
+            config["persistence"]["wal"]["enabled"] = json!(false);
+        }
+    });
+    let write = json!({"key": "a", "value": "1"});
+    let answer = cluster.servers[0].post("/kv/set?concern=1&timeout_ms=300", &write);
+    assert_eq!(answer.problem(504, "timeout")["outcome"], "pending");
+    cluster.await_converged();
+    let answer = cluster.servers[0].post("/kv/set", &write).with(200).json();
+    assert_eq!(answer["durable_on"], 1, "{answer}");
+}
+
 fn files(server: &Server, beginning: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(server.data_directory()).expect("the data directory is there").flatten();
     let paths = entries.map(|entry| entry.path());

@@ -4,10 +4,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::mastery::Master;
 use super::{Node, Role};
 use crate::command::Outcome;
-use crate::config::Concern;
+use crate::config::{Concern, Durability};
 use crate::ids::RequestId;
 use crate::input::ReadDemand;
 use crate::log::Answered;
@@ -213,7 +212,8 @@ impl Node {
         let durable = self.shadow.durable();
         let waits = self.config.planted.local_waits_for_majority();
         let synced = if waits { self.applied.index } else { durable };
-        for (waiter, outcome) in self.waiters.satisfied(synced, |count| master.held_by(count)) {
+        let least = self.copies_are();
+        for (waiter, outcome) in self.waiters.satisfied(synced, |count| master.held_by(count, least)) {
             let Waiter { id, position: asked, concern, .. } = waiter;
             assert!(asked.index <= durable, "INV-3: {asked} is answered and not on this disk");
             // INV-14: a retry speaks of the entry that did the work. Its own stands behind that one, so whatever
@@ -224,9 +224,15 @@ impl Node {
                     slot.answered = Answered::Yes;
                 }
             }
-            let durable_on = copies(master, durable, position.index);
+            let durable_on = master.copies_of(position.index, least) + u32::from(durable >= position.index);
             out.replies.push((id, Ok(reply(Written { position, concern, durable_on, outcome }))));
         }
+    }
+
+    /// What counts as a copy for a client: a log on a disk, synced or not, where this node has one itself. Of a cluster that keeps all
+    /// in memory nobody expects more.
+    fn copies_are(&self) -> Durability {
+        self.config.durability().min(Durability::Logged)
     }
 
     fn answer_reads(&mut self, out: &mut Output) {
@@ -256,9 +262,4 @@ fn reply(written: Written) -> Reply {
         Outcome::Internal => Reply::Configured(written.position),
         _ => Reply::Written(written),
     }
-}
-
-/// How many disks are known to hold `index`.
-pub(super) fn copies(master: &Master, durable: Index, index: Index) -> u32 {
-    master.copies_of(index) + u32::from(durable >= index)
 }

@@ -31,6 +31,7 @@ impl Node {
             priority: self.config.priority,
             process: self.process,
             votes: self.config.votes(),
+            durability: self.config.durability(),
             promised: self.promised,
             leads: self.leads(),
             last: self.log.last(),

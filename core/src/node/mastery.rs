@@ -12,11 +12,13 @@ use super::pace::Pace;
 use super::window::Window;
 use super::{Node, Role};
 use crate::command::{MEMBERS_MAX, Member, StartKind};
+use crate::config::Durability;
 use crate::event::Event;
 use crate::ids::{LinkId, NodeId, RequestId};
 use crate::log::Log;
 use crate::message::{Ack, Hello, Intent, Leader, Reason, Standing, Stored, Verdict, Welcome};
 use crate::output::{Output, Promoted, Reply};
+use crate::planted::Planted;
 use crate::position::{Epoch, Index, Position};
 use crate::quorum;
 use crate::seen::Mark;
@@ -122,7 +124,9 @@ pub(super) enum FeedMode {
 /// What a replica is known to hold, in this epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
+    /// What it calls durable, and what it means by that.
     pub(super) durable: Index,
+    pub(super) durability: Durability,
     pub(super) applied: Index,
     pub(super) heard: Option<Time>,
     /// The newest round that it has answered, when that was sent, and for how long it keeps its word since.
@@ -137,6 +141,11 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// What it holds at least so well.
+    fn held(&self, least: Durability) -> Index {
+        if self.durability >= least { self.durable } else { Index::ZERO }
+    }
+
     /// It says to hold the log up to `durable`. Where that is not at hand any more its bytes are not counted anew, so that what it
     /// lacks is never understated (INV-11).
     fn hold(&mut self, durable: Index, log: &Log) {
@@ -181,21 +190,24 @@ impl Master {
         }
     }
 
-    /// How far the disks of a majority of `voters` hold the log.
-    pub(super) fn commit_point(&self, voters: &[NodeId], me: NodeId, durable: Index) -> Index {
-        let of = |node| if node == me { durable } else { self.durable_of(node) };
-        quorum::commit_point(voters, of)
+    /// How far the disks of a majority of `voters` hold the log. A voter that does not sync what it acks does not count, and soon
+    /// is none (see `unfit_voter`).
+    pub(super) fn commit_point(&self, voters: &[NodeId], me: NodeId, durable: Index, planted: Planted) -> Index {
+        let least = if planted.unsynced_acks_count() { Durability::Memory } else { Durability::Synced };
+        let held = |node| self.progress.get(&node).map_or(Index::ZERO, |progress| progress.held(least));
+        quorum::commit_point(voters, |node| if node == me { durable } else { held(node) })
     }
 
-    /// The last index that `count` replicas hold on disk, besides the master.
-    pub(super) fn held_by(&self, count: u32) -> Index {
+    /// The last index that `count` replicas hold at least so well, besides the master.
+    pub(super) fn held_by(&self, count: u32, least: Durability) -> Index {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        quorum::held_by(count, self.progress.values().map(|progress| progress.durable)).unwrap_or(Index::ZERO)
+        let held = self.progress.values().map(|progress| progress.held(least));
+        quorum::held_by(count, held).unwrap_or(Index::ZERO)
     }
 
-    /// How many replicas are known to hold `index` on disk.
-    pub(super) fn copies_of(&self, index: Index) -> u32 {
-        let copies = self.progress.values().filter(|progress| progress.durable >= index).count();
+    /// How many replicas are known to hold `index` at least so well.
+    pub(super) fn copies_of(&self, index: Index, least: Durability) -> u32 {
+        let copies = self.progress.values().filter(|progress| progress.held(least) >= index).count();
         u32::try_from(copies).unwrap_or(u32::MAX)
     }
 
@@ -322,6 +334,7 @@ impl Node {
             master.probing.remove(&link);
             let progress = master.progress.entry(node).or_default();
             progress.heard = Some(now);
+            progress.durability = hello.standing.durability;
             progress.fall_back(hello.standing.last.index, &self.log);
         }
         self.welcome(link, verdict, out);

@@ -184,6 +184,12 @@ impl Node {
         there.map(|member| (member.id != self.id).then(|| member.name.clone()))
     }
 
+    /// The other members of the cluster, by name.
+    pub fn other_members(&self) -> impl Iterator<Item = &str> {
+        let others = self.log.membership().1.members.iter().filter(|member| member.id != self.id);
+        others.map(|member| member.name.as_str())
+    }
+
     /// Where the members of the cluster are dialled, as the log has it.
     pub fn addresses(&self) -> impl Iterator<Item = &str> + Clone {
         self.log.membership().1.members.iter().map(|member| member.replication.as_str())

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Node, Role};
 use crate::command::{Command, Outcome};
-use crate::config::Concern;
+use crate::config::{Concern, Durability};
 use crate::ids::NodeId;
 use crate::log::Answered;
 use crate::output::Output;
@@ -137,9 +137,9 @@ impl Node {
         let point = if self.config.planted.commit_alone() {
             own
         } else if self.config.planted.spares_count() && voters.len() > 1 {
-            own.min(master.held_by(u32::try_from(voters.len() / 2).unwrap_or(0)))
+            own.min(master.held_by(u32::try_from(voters.len() / 2).unwrap_or(0), Durability::Synced))
         } else {
-            master.commit_point(&voters, self.id, own)
+            master.commit_point(&voters, self.id, own, self.config.planted)
         };
         let counts_earlier = self.config.planted.commit_of_earlier_epoch();
         if (point >= start || counts_earlier) && point > self.committed {

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use bytes::{Buf, BufMut, Bytes};
 
 use crate::codec::{Malformed, Reader, Writer, count_u32};
-use crate::config::Address;
+use crate::config::{Address, Durability};
 use crate::history::{Arming, GAPS_MAX, Gap, History, Lost, REIGNS_MAX, Reign};
 use crate::ids::{ClusterId, NodeId};
 use crate::message::{
@@ -296,6 +296,7 @@ fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
     out.put_u64_le(standing.process);
     out.put_u32_le(standing.priority);
     out.bool(standing.votes);
+    put_durability(out, standing.durability);
     out.epoch(standing.promised);
     out.bool(standing.leads);
     out.position(standing.last);
@@ -316,6 +317,7 @@ fn take_standing(reader: &mut Reader<'_>) -> Result<Standing, Malformed> {
         process: reader.u64()?,
         priority: reader.u32()?,
         votes: reader.bool()?,
+        durability: take_durability(reader)?,
         promised: reader.epoch()?,
         leads: reader.bool()?,
         last: reader.position()?,
@@ -325,6 +327,23 @@ fn take_standing(reader: &mut Reader<'_>) -> Result<Standing, Malformed> {
         history: take_history(reader)?,
         heartbeat_ms: reader.u32()?,
     })
+}
+
+fn put_durability(out: &mut Vec<u8>, durability: Durability) {
+    out.put_u8(match durability {
+        Durability::Memory => 0,
+        Durability::Logged => 1,
+        Durability::Synced => 2,
+    });
+}
+
+fn take_durability(reader: &mut Reader<'_>) -> Result<Durability, Malformed> {
+    match reader.u8()? {
+        0 => Ok(Durability::Memory),
+        1 => Ok(Durability::Logged),
+        2 => Ok(Durability::Synced),
+        _ => Err(Malformed("no such durability")),
+    }
 }
 
 /// What can be told of a peer of another version: its id.
@@ -340,6 +359,7 @@ fn foreign_standing(reader: &mut Reader<'_>) -> Result<Standing, Malformed> {
         process: 0,
         priority: 0,
         votes: false,
+        durability: Durability::Memory,
         promised: Epoch::default(),
         leads: false,
         last: Position::ZERO,

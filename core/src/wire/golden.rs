@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{FRAME_BYTES_MAX, decode, encode};
 use crate::command::StartKind;
-use crate::config::Address;
+use crate::config::{Address, Durability};
 use crate::golden;
 use crate::history::{Arming, Gap, History, Lost, Reign};
 use crate::ids::{ClusterId, NodeId};
@@ -59,6 +59,7 @@ fn standing(fresh: bool) -> Standing {
         process: 0x77,
         priority: 100,
         votes: true,
+        durability: Durability::Synced,
         promised: EPOCH,
         leads: !fresh,
         last: position(9),

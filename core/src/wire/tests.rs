@@ -14,7 +14,7 @@ use super::{
     decode, encode,
 };
 use crate::command::{Command, Condition, Pair, Value, ValueKind};
-use crate::config::{Address, Concern};
+use crate::config::{Address, Concern, Durability};
 use crate::history::{History, Reign};
 use crate::ids::{ClusterId, NodeId};
 use crate::message::*;
@@ -74,6 +74,7 @@ fn standing() -> impl Strategy<Value = Standing> {
         process: u64::from(drawn[0]) << 32 | u64::from(drawn[1]),
         priority: how.0,
         votes: how.1,
+        durability: if how.3 { Durability::Synced } else { Durability::Logged },
         promised: how.2,
         leads: how.3,
         last: how.4,
@@ -302,6 +303,7 @@ fn blank_hello(protocol: u16) -> Message {
         priority: 1,
         process: 7,
         votes: true,
+        durability: Durability::Synced,
         promised: Epoch::default(),
         leads: false,
         last: Position::ZERO,

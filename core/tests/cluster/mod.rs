@@ -128,6 +128,7 @@ impl Cluster {
         }
         server.journal = Some(recovery.journal);
         let mut config = config(number, server.role, tail_bytes_max, mode, self.addresses);
+        config.keeps_log = !server.logless;
         if server.never_syncs {
             config.fsync = FsyncMode::Never;
         }

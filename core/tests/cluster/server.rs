@@ -172,6 +172,7 @@ pub(super) fn config(
         catch_up: Duration::from_millis(500),
         priority: 100,
         persistent: true,
+        keeps_log: true,
         fsync: FsyncMode::Always,
         snapshot: None,
         limits: Limits { key_bytes_max: 16384, value_bytes_max: 1 << 20, memory_bytes_max: 0 },

@@ -132,6 +132,7 @@ fn refused(error: StartError) -> Failed {
         StartError::Emptied { .. } | StartError::LogGone { .. } => Exit::Emptied,
         StartError::Open(OpenError::Io(_)) | StartError::Recovery { .. } | StartError::Disk(_) => Exit::Data,
         StartError::Bind { error, .. } => bind_exit(error.kind()),
+        StartError::Member { .. } => Exit::Configuration,
         StartError::Thread(_) => Exit::Failure,
     };
     tracing::error!("{error}");

@@ -97,6 +97,7 @@ fn core_config(schema: &Schema, listen: Option<&(String, u16)>) -> Config {
         catch_up: CATCH_UP,
         priority: replication.failover.priority,
         persistent: persistence.enabled,
+        keeps_log: persistence.wal.enabled,
         fsync: match persistence.wal.fsync_mode {
             FsyncMode::Always => core::FsyncMode::Always,
             FsyncMode::Periodic => {

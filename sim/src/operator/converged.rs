@@ -29,9 +29,12 @@ pub(crate) fn converged(plan: &Plan, statuses: &[Option<Status>]) -> Option<usiz
     (whole && others.all(|(_, status)| agrees(status) || excused(status))).then_some(master)
 }
 
-/// How many of these belong to the cluster.
-pub(crate) fn members_up(statuses: &[Option<Status>]) -> u32 {
-    statuses.iter().flatten().filter(|status| status.cluster.is_some()).count() as u32
+/// How many besides the master belong to the cluster and hold a copy: of what a master has in its log a copy is in a log.
+pub(crate) fn copies(plan: &Plan, master: usize, statuses: &[Option<Status>]) -> u32 {
+    let joined = |status: &Option<Status>| status.as_ref().is_some_and(|status| status.cluster.is_some());
+    let counts = |node: usize| plan.keeps_log(node) || !plan.keeps_log(master);
+    let others = statuses.iter().enumerate().filter(|(node, _)| *node != master);
+    others.filter(|(node, status)| joined(status) && counts(*node)).count() as u32
 }
 
 /// Whether these nodes owe service (INV-13: given a quorum): armed, a majority of the voters is among them and one of those

@@ -2,7 +2,7 @@
 
 use synap_core::status::Status;
 
-use super::converged::{converged, members_up, owe_service};
+use super::converged::{converged, copies, owe_service};
 use super::steward::{Bury, Promote, Repoint};
 use super::{Operator, Order, Setup, Site, looking, plan_of};
 use crate::oracle::Fact;
@@ -88,7 +88,8 @@ fn settle(site: &mut impl Site, master: usize, statuses: &[Option<Status>]) {
     let since = site.operator().probing_since;
     if since.is_none_or(|since| now >= since + PROBE_US) {
         site.operator().probing_since = Some(now);
-        site.probe(master, members_up(statuses) - 1);
+        let copies = copies(plan_of(site), master, statuses);
+        site.probe(master, copies);
     }
 }
 

@@ -126,6 +126,7 @@ impl Plan {
             catch_up: Duration::from_millis(500),
             priority: self.own(number).and_then(|own| own.priority).unwrap_or(100),
             persistent: true,
+            keeps_log: self.keeps_log(number),
             fsync: FsyncMode::Always,
             snapshot: Some(SnapshotPolicy {
                 interval: Duration::from_millis(knobs.snapshot_interval_ms),

@@ -62,7 +62,9 @@ async fn serve(stage: &Arc<Stage>, node: usize) -> Exit {
 fn refused(error: StartError) -> Exit {
     match error {
         StartError::Recovery { error, .. } => Exit::Refused(error.to_string()),
-        StartError::Emptied { .. } | StartError::LogGone { .. } => Exit::Refused(error.to_string()),
+        StartError::Emptied { .. } | StartError::LogGone { .. } | StartError::Member { .. } => {
+            Exit::Refused(error.to_string())
+        }
         // A disk that fails while it is mended is full, most likely: again later.
         StartError::Disk(_) => Exit::NoRoom,
         StartError::Open(_) | StartError::Bind { .. } | StartError::Thread(_) => Exit::NoPort(error.to_string()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use synap_core::config::Address;
+use synap_core::config::{Address, Durability};
 use synap_core::history::History;
 use synap_core::ids::NodeId;
 use synap_core::message::{Hello, Intent, Message, PROTOCOL_VERSION, Reason, Standing, Verdict};
@@ -102,6 +102,7 @@ fn hello(protocol: u16) -> Message {
         process: 1,
         priority: 0,
         votes: false,
+        durability: Durability::Memory,
         promised: Epoch::default(),
         leads: false,
         last: Position::ZERO,
