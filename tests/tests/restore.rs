@@ -111,6 +111,9 @@ fn the_same_cluster_goes_back_to_its_backup_and_keeps_what_it_gives_up() {
     node.configure(&format!("{:#}\n", config(&node, None)));
     let said = restore(&backup, &node.data_directory(), &["--same-cluster"]).good();
     assert!(said.contains("promotion by force") && said.contains("rollback files"), "{said}");
+    // An emptied directory would take with it what a rollback file is to keep.
+    let next = "start the others with their directories as they are: role replica";
+    assert!(said.contains(next) && !said.contains("empty"), "{said}");
     node.spawn();
     node.await_master();
     assert_eq!(node.status()["cluster_id"], before["cluster_id"]);

@@ -133,6 +133,8 @@ fn report(asked: &Restore, backup: &SnapshotMeta, made: &SnapshotMeta, node: Nod
         "Nodes of the old cluster and this one refuse each other. Clients drop positions\n\
          that the old cluster gave them."
     };
+    let others =
+        if asked.same_cluster { "with their directories as they are" } else { "with empty data directories" };
     format!(
         "restored {snapshot}\n\
          \x20 into      {dir}\n\
@@ -145,7 +147,7 @@ fn report(asked: &Restore, backup: &SnapshotMeta, made: &SnapshotMeta, node: Nod
          {beside}\n\
          Next:\n\
          \x20 1. start this node: replication.role master, persistence.data_dir {dir}\n\
-         \x20 2. start the others with empty data directories: role replica, and\n\
+         \x20 2. start the others {others}: role replica, and\n\
          \x20    master_address this node's\n\
          \x20 3. send clients here when `synap status` shows every node ready\n",
         keys = backup.keys,
