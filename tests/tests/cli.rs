@@ -260,6 +260,31 @@ fn a_graceful_stop_answers_what_is_in_flight() {
     assert_eq!(cluster.servers[0].await_exit(), 0);
 }
 
+/// The threads that write to the disk may be at work when the process ends.
+#[test]
+fn a_second_signal_ends_the_process_without_a_panic() {
+    let place = TempDir::new().expect("a temporary directory can be made");
+    let mut server = Server::new("n1", place.path());
+    let variables = [
+        ("SYNAP__SERVER__HOST", "127.0.0.1".to_owned()),
+        ("SYNAP__SERVER__PORT", server.http.to_string()),
+        ("SYNAP__REPLICATION__ROLE", "replica".to_owned()),
+        ("SYNAP__REPLICATION__MASTER_ADDRESS", "127.0.0.1:9".to_owned()),
+        ("SYNAP__REPLICATION__REPLICA_LISTEN_ADDRESS", format!("127.0.0.1:{}", server.replication)),
+        ("SYNAP__PERSISTENCE__DATA_DIR", "data".to_owned()),
+    ];
+    server.environment = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    for _ in 0..20 {
+        server.spawn_without_file();
+        server.await_probe("/livez");
+        server.signal("INT");
+        server.signal("INT");
+        // It may have come to its end before the second.
+        assert!([0, 143].contains(&server.await_exit()), "{}", server.log());
+        assert!(!server.log().contains("panicked"), "{}", server.log());
+    }
+}
+
 fn newest_snapshot(data: &std::path::Path) -> std::path::PathBuf {
     let mut found = Vec::new();
     let mut directories = vec![data.to_path_buf()];

@@ -1,6 +1,7 @@
 //! `synap serve`: one server, from its configuration to its exit code.
 
 use std::io::{self, Read};
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -39,18 +40,18 @@ pub(super) fn run(asked: Serve) -> Outcome {
     let log =
         logging::init(&loaded.settings().logging).map_err(|error| Failed::new(Exit::Configuration, error))?;
     let runtime = Builder::new_multi_thread().enable_all().build();
+    // Never shut down: whatever still runs ends with the process, since a second signal waits for nothing. The disk's threads
+    // may run until then, and a timer panics on a runtime that is being shut down.
     let runtime = runtime.map_err(|error| Failed::running(format!("no runtime: {error}")))?;
+    let runtime = ManuallyDrop::new(runtime);
     let level = log.level();
-    let outcome = runtime.block_on(async {
+    runtime.block_on(async {
         let hangups = Hangups::new().map_err(|error| Failed::running(format!("signals: {error}")))?;
         let until_stdin_closes = asked.until_stdin_closes;
         let read = move || asked.overrides.load(asked.config.clone());
         tokio::spawn(reload::on_hangup(hangups, read, loaded.clone(), level));
         serve(&loaded, until_stdin_closes).await
-    });
-    // Whatever still runs ends with the process: a second signal waits for nothing.
-    runtime.shutdown_background();
-    outcome
+    })
 }
 
 async fn serve(loaded: &Loaded, until_stdin_closes: bool) -> Outcome {
