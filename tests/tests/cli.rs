@@ -1,6 +1,7 @@
 //! The command line: what a person types, and the exit code that a script sees.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use synap_tests::cluster::Cluster;
@@ -152,6 +153,27 @@ fn a_voter_that_does_not_answer_is_named_with_since_when() {
     assert!(row(&synap(["status", "--url", &url]).good()).contains("no answer"));
     let members = synap(["members", "--url", &url]).good();
     assert!(row(&members).contains("no, for "), "{members}");
+}
+
+/// Who led, and who was followed or led until lately, was heard from with every message.
+#[test]
+fn since_when_a_former_master_is_silent_is_told_by_who_followed_it() {
+    let mut cluster = Cluster::armed(2);
+    synap(["switchover", "--yes", "--to", "n3", "--url", &cluster.servers[0].url()]).good();
+    cluster.servers[2].await_master();
+    cluster.await_converged();
+    // Hellos are as old as the switchover.
+    std::thread::sleep(Duration::from_secs(4));
+    cluster.servers[2].kill();
+    let killed = Instant::now();
+    let leader = cluster.await_leader();
+    for server in &cluster.servers[..2] {
+        let status = server.status();
+        let members = status["members"].as_array().expect("members");
+        let told = members.iter().find(|member| member["node_name"] == "n3").expect("n3 is a member");
+        let told = told["last_contact_ms"].as_u64().map(Duration::from_millis).expect("it was heard from");
+        assert!(told < killed.elapsed() + Duration::from_secs(2), "{} of n{}: {told:?}", server.name, leader + 1);
+    }
 }
 
 #[test]

@@ -586,6 +586,7 @@ impl Node {
         let links = candidate.own_links();
         let mut master = Master::new(self.promised, kind, promoting, self.now.mono);
         master.probing = links.into_iter().collect();
+        self.keep_contacts();
         self.discarded.role(core::mem::replace(&mut self.role, Role::Master(master)));
         self.note_standing_in(asked_for);
         self.flags.config_role_ignored = self.config.role == crate::config::RoleHint::Replica;

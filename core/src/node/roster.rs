@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::mastery::{FeedMode, Master, Progress};
+use super::seeking::Replica;
 use super::{Node, Role};
 use crate::command::Member;
 use crate::ids::NodeId;
@@ -61,16 +62,30 @@ impl Node {
         }
     }
 
-    /// When another member was last heard from: the master that is followed with every message, others when they say hello.
+    /// What the role, or the master that is followed, knows of who was heard from when. It is to outlive both: before either goes.
+    pub(super) fn keep_contacts(&mut self) {
+        let known: Vec<NodeId> = self.log.membership().1.members.iter().map(|member| member.id).collect();
+        for node in known {
+            if let Some(at) = self.contact_with(node) {
+                self.contacts.insert(node, at);
+            }
+        }
+    }
+
+    /// When another member was last heard from: by a master, and from the master that is followed, with every message; from
+    /// others when they say hello.
     fn contact_with(&self, node: NodeId) -> Option<Time> {
-        let replica = match &self.role {
-            Role::Replica(replica) => Some(replica),
-            Role::Candidate(candidate) => Some(candidate.replica()),
-            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => None,
+        let of_master = |replica: &Replica| {
+            let follows = replica.last_leader.as_ref().is_some_and(|leader| leader.node == node);
+            replica.last_contact.filter(|_| follows)
         };
-        let master = replica.filter(|it| it.last_leader.as_ref().is_some_and(|leader| leader.node == node));
-        let as_master = master.and_then(|replica| replica.last_contact);
-        self.contacts.get(&node).copied().max(as_master)
+        let in_role = match &self.role {
+            Role::Master(master) => master.progress.get(&node).and_then(|known| known.heard),
+            Role::Replica(replica) => of_master(replica),
+            Role::Candidate(candidate) => of_master(candidate.replica()),
+            Role::Founding(_) | Role::Asking(_) => None,
+        };
+        self.contacts.get(&node).copied().max(in_role)
     }
 
     fn tell_of_itself(&self, status: &mut MemberStatus, now: Time) {
@@ -96,8 +111,9 @@ impl Node {
         status.lag_operations = Some(last.ahead_of(reached));
         status.lag = Some(self.marks.lag(applied, now));
         status.bytes_behind = Some(self.log.offset_of(last).saturating_sub(offset));
-        let heard = if self.config.planted.contact_by_link() && connected { Some(now) } else { heard };
-        status.last_contact = heard.map(|at| now.since(at));
+        let contact = self.contact_with(status.node);
+        let contact = if self.config.planted.contact_by_link() && connected { Some(now) } else { contact };
+        status.last_contact = contact.map(|at| now.since(at));
         status.wall_ahead_ms = wall_ahead_ms;
     }
 

@@ -436,6 +436,7 @@ impl Node {
         // Both ends name the same address, so nobody stands between them.
         let direct = reached_at.filter(|at| link.is_dialled() && self.links.reached(link) == Some(at));
         let mode = if save.is_some() { Mode::Repairing } else { self.mode_after(&verdict) };
+        self.keep_contacts();
         let Role::Replica(replica) = &mut self.role else { return };
         let again = replica.is_following();
         let mut changed = false;

@@ -503,6 +503,7 @@ impl Node {
             out.replies.push((id, Err(Refusal::Conflict { why })));
         }
         let none = Role::Replica(Replica::new(None));
+        self.keep_contacts();
         self.discarded.role(core::mem::replace(&mut self.role, none));
         for link in links {
             if !self.ballot.owes_on(link) {
