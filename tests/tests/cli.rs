@@ -56,6 +56,16 @@ fn of_several_addresses_the_first_that_answers_is_asked() {
     assert_eq!(shell::bash(&line, cluster.directory()).good(), "v");
     cluster.servers[1].signal("CONT");
 
+    let line = format!("SYNAP_URL='{replica},' synap get --raw k");
+    assert_eq!(shell::bash(&line, cluster.directory()).good(), "v");
+    synap(["get", "k", "--url", ""]).ended_with(2);
+    // An empty variable is none: the usual port is asked, whoever listens there or not.
+    let line = "SYNAP_URL= synap get 'no such key'";
+    assert_ne!(shell::bash(line, cluster.directory()).code, 2);
+    let port = format!("http://127.0.0.1:{}", cluster.servers[0].replication);
+    let refused = synap(["get", "k", "--url", &port]).ended_with(1);
+    assert!(refused.stderr.contains("replication port?"), "{}", refused.stderr);
+
     let refused = synap(["get", "k", "--url", &format!("{nobody},http://127.0.0.1:2")]).ended_with(1);
     assert!(
         refused.stderr.contains("127.0.0.1:1:") && refused.stderr.contains("127.0.0.1:2:"),

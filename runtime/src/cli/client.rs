@@ -1,5 +1,6 @@
 //! A small HTTP client for the commands: one request per connection, redirects followed, every wait bounded.
 
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
@@ -23,6 +24,10 @@ const ANSWER_BYTES_MAX: usize = 512 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_PORT: u16 = 15500;
+const DEFAULT_URL: &str = "http://127.0.0.1:15500";
+const URL_VARIABLE: &str = "SYNAP_URL";
+/// The help of `--url` where several are refused ([`Target::one`]).
+pub(super) const ONE_SERVER: &str = "One server, http://HOST:PORT: the node that this concerns";
 
 /// How long each of several servers may take to answer at all, before the next is asked.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,19 +39,29 @@ pub(super) struct Target {
     #[arg(
         long = "url",
         value_name = "URL",
-        env = "SYNAP_URL",
+        env = URL_VARIABLE,
         value_delimiter = ',',
-        default_value = "http://127.0.0.1:15500",
+        default_value = DEFAULT_URL,
         global = true
     )]
     pub(super) urls: Vec<String>,
 }
 
 impl Target {
+    /// What is named, without what a comma too many leaves. An empty variable counts as none.
+    fn named(&self) -> Vec<&str> {
+        let named: Vec<&str> = self.urls.iter().map(|url| url.trim()).filter(|url| !url.is_empty()).collect();
+        match std::env::var(URL_VARIABLE) {
+            _ if !named.is_empty() => named,
+            Ok(variable) if variable.trim_matches([' ', ',']).is_empty() => vec![DEFAULT_URL],
+            // Said to be empty on the command line, which is a mistake.
+            _ => vec![""],
+        }
+    }
+
     /// The first server that answers, in the order given. One alone is not asked beforehand: it answers the command, or does not.
     pub(super) async fn any(&self) -> Result<Client, Failed> {
-        let clients: Vec<Client> =
-            self.urls.iter().map(|url| Client::new(url.trim())).collect::<Result<_, _>>()?;
+        let clients: Vec<Client> = self.named().into_iter().map(Client::new).collect::<Result<_, _>>()?;
         if let [only] = &clients[..] {
             return Ok(only.clone());
         }
@@ -63,8 +78,8 @@ impl Target {
 
     /// The one server that is named, for what concerns that node and no other.
     pub(super) fn one(&self) -> Result<Client, Failed> {
-        match &self.urls[..] {
-            [url] => Client::new(url.trim()),
+        match &self.named()[..] {
+            [url] => Client::new(url),
             urls => {
                 let message = format!("this concerns one node, and {} are named: give one --url", urls.len());
                 Err(Failed::new(Exit::Usage, message))
@@ -199,6 +214,10 @@ impl Client {
                 let (head, body) = response.into_parts();
                 Ok(Answer { status: head.status, headers: head.headers, body, from: self.clone() })
             }
+            Ok(Err(error)) if is_cut_off(&*error) => Err(wrong(
+                &"the connection was closed without an answer: is this the replication port? Clients are served at server.port, \
+                  15500 by default",
+            )),
             Ok(Err(error)) => Err(wrong(&error)),
             Err(_) => Err(wrong(&format!("no answer within {} s", asked.patience.as_secs()))),
         }
@@ -218,6 +237,11 @@ impl Client {
     pub(super) fn authority(&self) -> String {
         address::join(&self.host, self.port)
     }
+}
+
+/// Whether the connection ended before the answer did.
+fn is_cut_off(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)
 }
 
 impl Answer {

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use synap_core::position::Named;
 
-use super::client::{Asked, Target};
+use super::client::{Asked, ONE_SERVER, Target};
 use super::cluster::{last_position, number, status_of, text};
 use super::confirm::confirm;
 use super::exit::{Exit, Outcome};
@@ -12,6 +12,7 @@ use super::out;
 
 /// Which node is promoted, and how.
 #[derive(Args, Debug)]
+#[command(mut_arg("urls", |arg| arg.help(ONE_SERVER)))]
 pub(super) struct Promote {
     /// Even if a better candidate is known or a master is in sight
     #[arg(long, requires = "accept_data_loss")]

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::client::{Asked, Target, escape};
+use crate::cli::client::{Asked, ONE_SERVER, Target, escape};
 use crate::cli::exit::{Exit, Failed};
 use crate::cli::offline::{damaged, open};
 use crate::disk::Disk;
 
 /// Where rollback files are read.
 #[derive(Args, Clone, Debug)]
+#[command(mut_arg("urls", |arg| arg.help(ONE_SERVER)))]
 pub(in crate::cli) struct SourceArgs {
     /// Read them from this data directory rather than over HTTP
     #[arg(long, value_name = "DIR")]
