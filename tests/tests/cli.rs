@@ -251,6 +251,15 @@ fn a_configuration_is_checked_without_a_server() {
     assert!(refused.stderr.contains("synap.yaml") && refused.stderr.contains("server.port"), "{}", refused.stderr);
     let environment = format!("SYNAP__SERVER__PORT=15998 synap check-config {path}");
     assert!(shell::bash(&environment, directory.path()).good().contains("15998"));
+
+    let told = synap(["check-config", "--role", "master", "--data-dir", "/dev/null/x"]).ended_with(0);
+    assert!(
+        told.stderr.contains("warning: ") && told.stderr.contains("/dev/null is no directory"),
+        "{}",
+        told.stderr
+    );
+    let told = synap(["check-config", "--role", "master", "--data-dir", "not-there-yet"]).ended_with(0);
+    assert!(!told.stderr.contains("directory"), "{}", told.stderr);
 }
 
 #[test]

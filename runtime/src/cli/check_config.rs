@@ -33,6 +33,9 @@ pub(super) fn run(asked: CheckConfig) -> Outcome {
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
+    if let Some(warning) = loaded.data_directory_fault() {
+        eprintln!("warning: {warning}");
+    }
     for (host, warning) in loaded.advertised_names() {
         if !resolves(host) {
             eprintln!("warning: {warning}");

@@ -100,6 +100,18 @@ impl Loaded {
         named.collect()
     }
 
+    /// What is wrong with the data directory as this machine has it now; it need not be there yet.
+    pub fn data_directory_fault(&self) -> Option<Fault> {
+        let persistence = &self.schema.persistence;
+        let found = Path::new(&persistence.data_dir).ancestors().find(|path| path.exists())?;
+        let key = "persistence.data_dir";
+        (persistence.enabled && !found.is_dir()).then(|| Fault {
+            origin: self.origins.get(key).cloned().unwrap_or(Origin::Default),
+            key: Some(key.to_owned()),
+            what: format!("{} is no directory; no server starts there", found.display()),
+        })
+    }
+
     /// The effective configuration as YAML, each value with its origin as a comment.
     pub fn to_yaml(&self) -> String {
         effective::print(&self.schema, &self.origins)
