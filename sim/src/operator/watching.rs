@@ -88,7 +88,7 @@ fn settle(site: &mut impl Site, master: usize, statuses: &[Option<Status>]) {
     let since = site.operator().probing_since;
     if since.is_none_or(|since| now >= since + PROBE_US) {
         site.operator().probing_since = Some(now);
-        let copies = copies(plan_of(site), master, statuses);
+        let copies = copies(&plan_of(site), master, statuses);
         site.probe(master, copies);
     }
 }
