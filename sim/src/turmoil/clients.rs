@@ -359,7 +359,8 @@ async fn carry_out(stage: Arc<Stage>, order: Order) {
         Order::Strangers(node, lasts) => return strangers::call(stage, node, lasts).await,
         Order::Probe(node, replicas) => {
             let body = format!("{{\"key\":\"probe\",\"value\":\"probe {}\"}}", now_us());
-            (node, Call::post(format!("/kv/set?concern={replicas}"), body), true)
+            let concern = if replicas == 0 { Concern::Quorum } else { Concern::Replicas(replicas) };
+            (node, Call::post(format!("/kv/set?concern={}", requests::word_of(concern)), body), true)
         }
     };
     let op = asked(&stage, None, node, format!("{} {}", call.path, String::from_utf8_lossy(&call.body)));
