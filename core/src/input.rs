@@ -82,7 +82,7 @@ pub enum LinkLoss {
     Unresolved,
     /// The peer closed it, or it broke.
     Closed,
-    /// The peer sent what is no message.
+    /// The peer sent something that is no message.
     Garbage,
     /// Its first word was an answer of an HTTP server.
     Http,

@@ -280,7 +280,7 @@ pub enum DialFailure {
     Silent,
     /// An HTTP server answers.
     HttpPort,
-    /// What answers is no message.
+    /// Something answers there that does not speak this protocol.
     NoNode,
     /// This node has called itself.
     Itself,

@@ -11,7 +11,7 @@ use super::own_address::is_dialable;
 use super::seeking::Replica;
 use super::voting::micros;
 use super::{Node, Role};
-use crate::command::StartKind;
+use crate::command::{Membership, StartKind};
 use crate::config::FailoverMode;
 use crate::ids::{LinkId, NodeId, RequestId};
 use crate::message::{Canvass, Intent, Leader, Message, Pull, Standing, Verdict, Vote, Waiver, Welcome};
@@ -399,8 +399,13 @@ impl Node {
 
     /// How many voters are a majority.
     pub(super) fn majority(&self) -> usize {
+        self.armed().map_or(1, |membership| self.majority_of(membership))
+    }
+
+    /// The same by another membership.
+    pub(super) fn majority_of(&self, membership: &Membership) -> usize {
         let more = usize::from(!self.config.planted.elected_by_half());
-        self.armed().map_or(1, |membership| membership.voters().count() / 2 + more)
+        membership.voters().count() / 2 + more
     }
 
     pub(super) fn on_vote(&mut self, link: LinkId, vote: Vote, out: &mut Output) {

@@ -301,8 +301,8 @@ impl Node {
     /// nothing of later ones, or it would go on below them.
     pub(super) fn on_pull(&mut self, link: LinkId, pull: Pull, out: &mut Output) {
         let Pull { after, across } = pull;
-        let last = self.log.last().index;
-        let end = if across { Some(last) } else { self.log.history().end_of(after.epoch, last) };
+        let upto = self.may_leave_upto();
+        let end = if across { Some(upto) } else { self.log.history().end_of(after.epoch, upto) };
         let entries = match end {
             Some(end) if self.log.epoch_at(after.index) == Some(after.epoch) => {
                 let mut records = self.log.records_from(after.index.next(), PULLED_BYTES_MAX);

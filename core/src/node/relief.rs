@@ -46,6 +46,8 @@ impl Node {
         master.relief_due = Some(now + timeout);
         if !open {
             self.resign(None, "its disk was full before its mastership had begun", out);
+        } else if self.majority_has_room() && self.keeps_to_itself() {
+            self.resign(None, "its disk is full, and a change of the members is not on it", out);
         } else if self.majority_has_room()
             && let Ok(Some(target)) = self.successor(None)
         {
@@ -77,9 +79,9 @@ impl Node {
 
     fn pass_on(&mut self, out: &mut Output) {
         let target = self.successor(None).ok().flatten();
-        let until = self.now.mono + self.election_timeout() / 2;
+        let (until, keeps) = (self.now.mono + self.election_timeout() / 2, self.keeps_to_itself());
         let Role::Master(master) = &mut self.role else { return };
-        match target.filter(|_| !master.relief_tried) {
+        match target.filter(|_| !master.relief_tried && !keeps) {
             Some(target) => {
                 master.relief_tried = true;
                 self.begin_handover(target, until);
@@ -88,20 +90,38 @@ impl Node {
         }
     }
 
+    /// Whether this log ends in what nobody else has, since it may not leave: a mastership with such an end cannot be handed over.
+    fn keeps_to_itself(&self) -> bool {
+        self.may_leave_upto() < self.log.last().index
+    }
+
     /// Whether those that could elect another master work. Their disks have done meanwhile what this one has not; where
     /// each is as slow as the other, the mastership would only go round. Once this one has hung for twice its patience their
     /// word is enough: they may lack something that they have not been sent. Where fewer work, this one serves reads at least.
     fn others_work(&self) -> bool {
-        let (Role::Master(master), Some(membership)) = (&self.role, self.armed()) else { return false };
         let sent = self.may_leave_upto();
         let long = self.disk_patience() * 2 <= self.disk_silence(self.now.mono);
-        let works = |known: &Progress| {
+        self.others_could_elect(|known| {
             known.round > 0 && known.disk == DiskState::Works && (long || known.durable >= sent)
-        };
-        let others = membership.voters().filter(|voter| *voter != self.id);
-        let working = others
-            .filter(|voter| master.feed_of(*voter).is_some() && master.progress.get(voter).is_some_and(works));
-        working.count() >= self.majority()
+        })
+    }
+
+    /// Whether those that could elect another master have room for their promise to it. Where they have not, this one
+    /// serves reads at least.
+    fn majority_has_room(&self) -> bool {
+        // Who has answered no round of this mastership may have no room even for the promise to it.
+        self.others_could_elect(|known| known.round > 0 && known.disk == DiskState::Works)
+    }
+
+    /// Whether the connected voters that are `fit` are a majority without this node, by the membership that they know. They know
+    /// nothing of what has not left this node; and what disarms counts once all know that it is committed.
+    fn others_could_elect(&self, fit: impl Fn(&Progress) -> bool) -> bool {
+        let (Role::Master(master), Some(armed)) = (&self.role, self.armed()) else { return false };
+        let arms = self.log.membership().1.armed;
+        let known = if arms { self.log.membership_at(self.may_leave_upto()) } else { armed };
+        let connected = known.voters().filter(|voter| *voter != self.id && master.feed_of(*voter).is_some());
+        let fit = connected.filter(|voter| master.progress.get(voter).is_some_and(&fit));
+        known.armed && fit.count() >= self.majority_of(known)
     }
 
     /// It looks at every turn, since each ack may be the one that it waits for; after an attempt it waits.
@@ -118,18 +138,6 @@ impl Node {
         if let Some(target) = target {
             self.begin_handover(target, now + timeout / 2);
         }
-    }
-
-    /// Whether those that could elect another master have room for their promise to it. Where they have not, this one
-    /// serves reads at least.
-    fn majority_has_room(&self) -> bool {
-        let (Role::Master(master), Some(membership)) = (&self.role, self.armed()) else { return false };
-        // Who has answered no round of this mastership may have no room even for the promise to it.
-        let has_room = |known: &Progress| known.round > 0 && known.disk == DiskState::Works;
-        let others = membership.voters().filter(|voter| *voter != self.id);
-        let with_room = others
-            .filter(|voter| master.feed_of(*voter).is_some() && master.progress.get(voter).is_some_and(has_room));
-        with_room.count() >= self.majority()
     }
 
     /// When it is tried again.

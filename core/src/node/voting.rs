@@ -278,7 +278,7 @@ impl Node {
             return false;
         }
         // Its vote would wait for the disk: who counts on that promises an epoch in vain.
-        if canvass.trial && self.flags.disk_hangs {
+        if canvass.trial && self.disk_is_out() {
             return false;
         }
         let ours = self.log.last();

@@ -42,7 +42,7 @@ pub struct Restored {
 }
 
 /// Makes a node of a snapshot: the state as it is after two more entries, with which this node opens an epoch and empties the
-/// membership. It is no member yet either, as when a cluster is founded: it says its name and address when it starts. Nobody votes, so
+/// membership. The node itself becomes a member when it starts, with its name and address, as when a cluster is founded. Nobody votes, so
 /// that it leads alone until others have joined.
 ///
 /// In a new cluster that epoch is the first. What was before is forgotten: its positions say nothing about this cluster. In the

@@ -21,7 +21,7 @@ use crate::wal::statefile;
 /// The name of the mark.
 pub const MARK: &str = "restoring";
 
-/// For whoever looks into the directory.
+/// What that file says to people who open it.
 const MARK_TEXT: &[u8] =
     b"A restore into this directory was begun and is not finished: run `synap restore` again, or remove the files here.\n";
 

@@ -136,10 +136,11 @@ impl Heard {
     }
 
     /// A node that guesses heeds a peer that need not, until a master tells it better; what its readers were shown does not go back then.
-    pub(super) fn heeds(&mut self, at: u64, standing: &Standing) {
+    pub(super) fn heeds(&mut self, at: u64, standing: &Standing, plan: &Plan) {
         if self.last.is_none() && standing.log_time_known {
             let word = Word { at: i128::from(at), time: i128::from(standing.log_time.0) * 1_000 };
-            self.floor = self.floor.filter(|floor| floor.time >= word.time).or(Some(word));
+            // A process that stood still takes a word that has waited: what it heeded before has gone on meanwhile.
+            self.floor = self.floor.filter(|floor| floor.most(word.at, plan) >= word.time).or(Some(word));
         }
     }
 

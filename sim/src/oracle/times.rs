@@ -86,10 +86,10 @@ impl Times {
             }
             Fact::GaveUp { node, link } => self.nodes[*node].gives_up(*link, at),
             Fact::Heard { node, message: Message::Hello(hello), .. } => {
-                self.nodes[*node].heeds(at, &hello.standing)
+                self.nodes[*node].heeds(at, &hello.standing, plan);
             }
             Fact::Heard { node, message: Message::Welcome(welcome), .. } => {
-                self.nodes[*node].heeds(at, &welcome.standing);
+                self.nodes[*node].heeds(at, &welcome.standing, plan);
             }
             Fact::Sent { node, life, message: Message::Append(append) } => {
                 let heard = &mut self.nodes[*node];

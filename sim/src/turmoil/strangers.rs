@@ -1,4 +1,4 @@
-//! Strangers at a node's ports: who says nothing, who says what is no message, who speaks another version of the
+//! Strangers at a node's ports: who says nothing, who says something that is no message, who speaks another version of the
 //! protocol, who sends half a request, and who asks and does not listen. None of them may be taken in, and none may
 //! keep the node from its work: whether it goes on is for the rest of the run to show.
 
