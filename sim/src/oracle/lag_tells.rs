@@ -51,6 +51,11 @@ impl Oracle for LagTells {
                 self.heard[*node].deliver(*link, append.epoch, append.last, ground.at);
                 Ok(())
             }
+            Fact::Heard { node, link, message: Message::Welcome(welcome), .. } if welcome.standing.leads => {
+                // Another master may take the place of the last one with that alone; what it says of its log is not compared.
+                self.heard[*node].deliver(*link, welcome.standing.promised, Index::ZERO, ground.at);
+                Ok(())
+            }
             Fact::GaveUp { node, link } => {
                 self.heard[*node].fresh.retain(|(on, .., at)| on != link || *at != ground.at);
                 Ok(())
