@@ -101,6 +101,8 @@ pub enum Event {
         upto: Index,
         /// Whether any of them had been applied here.
         applied: bool,
+        /// Those up to this index had left memory: they are in the files that were kept, and in no line.
+        unlisted: Option<Index>,
     },
     /// A replica's state differs from this master's at the same index; it is synced anew.
     HashMismatch {
@@ -277,9 +279,13 @@ impl fmt::Display for Event {
                 )
             }
             Self::SnapshotInstalled { position } => write!(f, "the master's snapshot at {position} is installed"),
-            Self::RolledBack { id, from, upto, applied } => {
+            Self::RolledBack { id, from, upto, applied, unlisted } => {
                 let store = if *applied { "had been applied" } else { "had not been applied" };
-                write!(f, "rolled back {from}..={upto} into rollback file {}, they {store}", id.0)
+                write!(f, "rolled back {from}..={upto} into rollback file {}, they {store}", id.0)?;
+                match unlisted {
+                    Some(last) => write!(f, "; those up to {last} are in the log's files beside it alone"),
+                    None => Ok(()),
+                }
             }
             Self::HashMismatch { node, at } => {
                 write!(f, "state of {node} differs from ours at index {at}: it is quarantined and synced anew")

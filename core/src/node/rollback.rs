@@ -34,8 +34,8 @@ pub(super) struct Rollback {
     named: Named,
     next: Index,
     begun: bool,
-    /// Entries below memory go too: the files that hold them are kept.
-    beyond_memory: bool,
+    /// Entries up to here have left memory and go too: the files that hold them are kept.
+    pub(super) unlisted: Option<Index>,
     /// The batch on its way.
     batch: Option<u64>,
 }
@@ -52,7 +52,7 @@ impl Rollback {
             named: Named::after(applied),
             next: first_lost(common.index, base),
             begun: false,
-            beyond_memory: common.index < base,
+            unlisted: (common.index < base).then_some(base),
             batch: None,
         }
     }
@@ -101,7 +101,7 @@ impl Rollback {
         let last = self.is_complete();
         let write = FileWrite::Rollback { id: self.id, first, last, lines: Bytes::from(lines) };
         let keep = FileWrite::RollbackKeepFiles { id: self.id };
-        if first && self.beyond_memory { Vec::from([keep, write]) } else { Vec::from([write]) }
+        if first && self.unlisted.is_some() { Vec::from([keep, write]) } else { Vec::from([write]) }
     }
 
     /// What a ticket adds to a line: its key, and which entry this one repeats, as far as it is known. Such a one has

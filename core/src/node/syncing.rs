@@ -302,7 +302,7 @@ impl Node {
         self.counters.rollback_operations += operations;
         self.flags.rollback_written |= operations > 0;
         let (id, from, upto) = (rollback.id, common.index.next(), rollback.upto);
-        out.events.push(Event::RolledBack { id, from, upto, applied });
+        out.events.push(Event::RolledBack { id, from, upto, applied, unlisted: rollback.unlisted });
         if applied || common.index < self.log.base().index {
             self.saved_beyond = Some(common.index);
             self.need_snapshot();

@@ -193,8 +193,11 @@ impl Beside {
         }
     }
 
+    /// The unfinished file comes first: where a start finds it, the files that were kept for it are of no use.
     fn keep_files(&mut self, id: RollbackId, segments: &[String], ops: &mut Vec<FileOp>) {
         let number = self.rollback_number(id, false, ops);
+        ops.push(FileOp::Create { file: rollback_temporary_name(number) });
+        ops.push(FileOp::SyncDir { dir: ROLLBACK.into() });
         let dir = format!("{ROLLBACK}/{number}.files");
         ops.push(FileOp::CreateDir { dir: dir.clone() });
         let snapshots = self.snapshots.iter().map(|index| snapshot_name(*index));
@@ -242,8 +245,16 @@ pub(super) fn is_unfinished_snapshot(name: &str) -> bool {
     segment::number_in(name, "snapshot-", ".tmp").is_some()
 }
 
+/// How the name of a rollback file ends that is not whole yet.
+pub(super) const ROLLBACK_UNFINISHED: &str = ".ndjson.tmp";
+
 fn rollback_temporary_name(number: u64) -> String {
-    format!("{ROLLBACK}/{number}.ndjson.tmp")
+    format!("{ROLLBACK}/{number}{ROLLBACK_UNFINISHED}")
+}
+
+/// Whether this is one of the log's files that a rollback has kept.
+pub(super) fn is_kept_by_rollback(path: &str) -> bool {
+    path.rsplit_once('/').is_some_and(|(dir, _)| dir != ROLLBACK && is_own_directory(dir))
 }
 
 /// The number of the rollback file or directory of kept files that a path belongs to.

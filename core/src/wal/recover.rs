@@ -15,7 +15,10 @@ use crate::ids::NodeId;
 use crate::position::{Epoch, Index, Position};
 use crate::recovered::Recovered;
 use crate::snapshot::{SnapshotMeta, index_of_file_name};
-use crate::wal::beside::{Beside, is_unfinished_snapshot, rollback_of, snapshot_name, sync_data_dir};
+use crate::wal::beside::{
+    Beside, ROLLBACK_UNFINISHED, is_kept_by_rollback, is_unfinished_snapshot, rollback_of, snapshot_name,
+    sync_data_dir,
+};
 use crate::wal::chain::{self, Chain, Fault, Resolution, SegmentFile};
 use crate::wal::frame::{self, FrameHead, Kind};
 use crate::wal::journal::{Current, Journal, JournalConfig, Next, Segment};
@@ -219,7 +222,19 @@ impl Directory {
     fn of(names: &[String]) -> Self {
         let mut directory = Self { next_segment: 1, next_spare: 1, ..Self::default() };
         names.iter().for_each(|name| directory.sort(name));
+        directory.give_up_rollbacks(names);
         directory
+    }
+
+    /// A rollback that was not finished begins anew: what was kept for it is of no use, and holds the room of what the log
+    /// has cut since.
+    fn give_up_rollbacks(&mut self, names: &[String]) {
+        let unfinished = |name: &&String| name.ends_with(ROLLBACK_UNFINISHED);
+        let numbers: BTreeSet<u64> =
+            names.iter().filter(unfinished).filter_map(|name| rollback_of(name)).collect();
+        let kept =
+            |name: &&String| is_kept_by_rollback(name) && rollback_of(name).is_some_and(|n| numbers.contains(&n));
+        self.leftovers.extend(names.iter().filter(kept).cloned());
     }
 
     fn sort(&mut self, name: &str) {
@@ -227,7 +242,7 @@ impl Directory {
             self.rollbacks.insert(number);
             let file = name.rsplit('/').next().unwrap_or_default();
             self.linked.extend(segment::number_in(file, "wal-", ".log"));
-            if name.ends_with(".ndjson.tmp") {
+            if name.ends_with(ROLLBACK_UNFINISHED) {
                 self.leftovers.push(name.into());
             }
         } else if let Some(seq) = segment::number_in(name, "wal-", ".log") {

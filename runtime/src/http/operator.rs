@@ -16,7 +16,7 @@ use super::Front;
 use super::answer::{Answer, Body, Content, Stamp};
 use super::problem::{Code, Problem};
 use super::query::{self, number, pairs, position, unknown};
-use super::rollbacks::RollbackSource;
+use super::rollbacks::{RollbackFile, RollbackSource};
 use super::route::{self};
 use super::status::StatusJson;
 
@@ -175,7 +175,9 @@ pub(crate) async fn rollbacks(front: &Front, head: &request::Parts) -> Result<An
     let files = front.rollbacks.list().await.map_err(|error| unreadable(&error))?;
     let files: Vec<Value> = files
         .iter()
-        .map(|file| json!({"id": file.id, "operations": file.operations, "bytes": file.bytes}))
+        .map(|RollbackFile { id, operations, bytes, files }| {
+            json!({"id": id, "operations": operations, "bytes": bytes, "files": files})
+        })
         .collect();
     Ok(json_answer(&json!({ "rollbacks": files })))
 }

@@ -21,6 +21,8 @@ pub struct RollbackFile {
     pub operations: u64,
     /// Its length.
     pub bytes: u64,
+    /// Whether the log's files are kept beside it: they hold operations that are older than its lines.
+    pub files: bool,
 }
 
 /// Where rollback files are.
@@ -125,13 +127,18 @@ fn hold_operations(path: &Path) -> io::Result<bool> {
     };
     for entry in entries {
         let path = entry?.path();
-        let kept = number_of(&path, KEPT).is_some() && path.is_dir();
+        let kept = number_of(&path, KEPT).is_some() && holds_files(&path);
         let listed = number_of(&path, ENDING).is_some() && path.is_file();
         if kept || (listed && has_operation(BufReader::new(File::open(&path)?))?) {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Whether anything lies in this directory, if it is one.
+fn holds_files(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// The number before this ending, in a name of ours.
@@ -171,7 +178,8 @@ fn list(path: &Path) -> io::Result<Vec<RollbackFile>> {
         let path = entry.map_err(|error| at("list", path, error))?.path();
         if let Some(id) = number_of(&path, ENDING).filter(|_| path.is_file()) {
             let (operations, bytes) = measure(&path).map_err(|error| at("read", &path, error))?;
-            files.push(RollbackFile { id: id.to_owned(), operations, bytes });
+            let files_kept = holds_files(&path.with_extension(&KEPT[1..]));
+            files.push(RollbackFile { id: id.to_owned(), operations, bytes, files: files_kept });
         }
     }
     files.sort_by(|a, b| a.id.cmp(&b.id));
@@ -214,8 +222,13 @@ mod tests {
         std::fs::write(dir.path().join("rollback/8.ndjson.tmp"), "{}").unwrap();
         std::fs::write(dir.path().join("rollback/notes.ndjson"), "not ours").unwrap();
         std::fs::create_dir(dir.path().join("rollback/9.ndjson")).unwrap();
-        let file = RollbackFile { id: "7".to_owned(), operations: 2, bytes: 11 };
+        let file = RollbackFile { id: "7".to_owned(), operations: 2, bytes: 11, files: false };
         assert_eq!(source.list().await.unwrap(), [file]);
+        std::fs::create_dir(dir.path().join("rollback/7.files")).unwrap();
+        assert!(!source.list().await.unwrap()[0].files, "nothing is there");
+        std::fs::write(dir.path().join("rollback/7.files/wal"), "").unwrap();
+        assert!(source.list().await.unwrap()[0].files);
+        std::fs::remove_dir_all(dir.path().join("rollback/7.files")).unwrap();
         assert_eq!(source.read("7".to_owned(), 0, 3).await.unwrap(), "{}\n");
         assert_eq!(source.read("7".to_owned(), 3, 100).await.unwrap(), "{\"a\":1}\n");
         assert_eq!(source.read("7".to_owned(), 11, 100).await.unwrap(), "");
@@ -223,8 +236,10 @@ mod tests {
         std::fs::write(dir.path().join("rollback/copy.ndjson"), "{\"operation\":\"set\"}\n").unwrap();
         assert_eq!(source.hold_operations().await, Some(false), "not ours");
         std::fs::create_dir(dir.path().join("rollback/10.files")).unwrap();
+        assert_eq!(source.hold_operations().await, Some(false), "a rollback that was given up");
+        std::fs::write(dir.path().join("rollback/10.files/wal"), "").unwrap();
         assert_eq!(source.hold_operations().await, Some(true), "kept whole");
-        std::fs::remove_dir(dir.path().join("rollback/10.files")).unwrap();
+        std::fs::remove_dir_all(dir.path().join("rollback/10.files")).unwrap();
         std::fs::write(dir.path().join("rollback/10.ndjson"), "{\"operation\":\"set\"}\n").unwrap();
         assert_eq!(source.hold_operations().await, Some(true));
         std::fs::remove_file(dir.path().join("rollback/10.ndjson")).unwrap();

@@ -52,12 +52,15 @@ impl Oracle for LagTells {
                 Ok(())
             }
             Fact::Heard { node, link, message: Message::Welcome(welcome), .. } if welcome.standing.leads => {
-                // Another master may take the place of the last one with that alone; what it says of its log is not compared.
+                // Another master may take the place of the last one with that alone, even if its link is given up in the same turn. What
+                // it says of its log is not compared.
                 self.heard[*node].deliver(*link, welcome.standing.promised, Index::ZERO, ground.at);
                 Ok(())
             }
             Fact::GaveUp { node, link } => {
-                self.heard[*node].fresh.retain(|(on, .., at)| on != link || *at != ground.at);
+                self.heard[*node]
+                    .fresh
+                    .retain(|(on, _, last, at)| on != link || *at != ground.at || *last == Index::ZERO);
                 Ok(())
             }
             Fact::Written { written, .. } => {

@@ -115,11 +115,14 @@ impl Disk for SimDisk {
 impl RollbackSource for Rollbacks {
     fn list(&self) -> BoxFuture<io::Result<Vec<RollbackFile>>> {
         let disk = self.stage.disk(self.node);
-        let measured = disk.list().into_iter().filter_map(|name| {
+        let names = disk.list();
+        let measured = names.iter().filter_map(|name| {
             let id = name.strip_prefix("rollback/")?.strip_suffix(".ndjson")?.to_owned();
-            let bytes = disk.read(&name).ok()?;
+            let bytes = disk.read(name).ok()?;
             let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-            Some(RollbackFile { id, operations: lines, bytes: bytes.len() as u64 })
+            let beside = format!("rollback/{id}.files/");
+            let files = names.iter().any(|name| name.starts_with(&beside));
+            Some(RollbackFile { id, operations: lines, bytes: bytes.len() as u64, files })
         });
         let files = measured.collect();
         Box::pin(async { Ok(files) })

@@ -12,10 +12,13 @@ use bytes::Bytes;
 
 use super::disk::{Dice, Disk};
 use super::model::{Model, config, epoch};
-use crate::config::FsyncMode;
+use crate::config::{FsyncMode, RoleHint};
+use crate::ids::NodeId;
 use crate::position::{Index, Position};
 use crate::time::Time;
-use crate::wal::{Draw, FileOp, FileWrite, Journal, JournalConfig, Lane, Record, RollbackId, WriteBatch, recover};
+use crate::wal::{
+    Draw, FileOp, FileWrite, HardState, Journal, JournalConfig, Lane, Record, RollbackId, WriteBatch, recover,
+};
 
 fn open(config: JournalConfig, disk: &mut Disk) -> Journal {
     let names = disk.names();
@@ -195,10 +198,12 @@ fn a_rollback_file_is_durable_before_the_records_of_its_batch() {
     ];
     let told = told(&journal.plan(Time(0), &[cut]));
     assert_eq!(
-        told[..10],
+        told[..12],
         [
             "createdir rollback",
             "syncdir \"\"",
+            "create rollback/7.ndjson.tmp",
+            "syncdir \"rollback\"",
             "createdir rollback/7.files",
             "link wal-0000000000000001.log rollback/7.files/wal-0000000000000001.log",
             "syncdir \"rollback/7.files\"",
@@ -209,11 +214,31 @@ fn a_rollback_file_is_durable_before_the_records_of_its_batch() {
             "rename rollback/7.ndjson.tmp rollback/7.ndjson",
         ]
     );
-    assert_eq!(told[10], "syncdir \"rollback\"");
-    let rest = &told[11..];
+    assert_eq!(told[12], "syncdir \"rollback\"");
+    let rest = &told[13..];
     let written: Vec<&String> = rest.iter().filter(|op| op.starts_with("write wal-")).collect();
     assert!(written.iter().all(|op| op.starts_with("write wal-0000000000000002.log")), "the copy stays: {rest:?}");
     assert!(rest.iter().any(|op| op == "sync wal-0000000000000002.log"), "{rest:?}");
+}
+
+#[test]
+fn what_was_kept_for_a_rollback_that_was_killed_is_removed() {
+    let mut disk = Disk::default();
+    let lines = Bytes::from_static(b"{}\n");
+    let state = Record::HardState(HardState::new(NodeId(1), RoleHint::Replica));
+    for (id, last) in [(5, true), (7, false)] {
+        let mut journal = open(config(FsyncMode::Always), &mut disk);
+        disk.carry_out_all(&journal.plan(Time(0), &[batch(1, std::slice::from_ref(&state), 0)]));
+        let mut saved = batch(2, &[], 0);
+        let (id, lines) = (RollbackId(id), lines.clone());
+        saved.files =
+            vec![FileWrite::RollbackKeepFiles { id }, FileWrite::Rollback { id, first: true, last, lines }];
+        disk.carry_out_all(&journal.plan(Time(0), &[saved]));
+    }
+    assert!(!names_of(&disk, "rollback/7.files/").is_empty());
+    let whole = names_of(&disk, "rollback/5.");
+    open(config(FsyncMode::Always), &mut disk);
+    assert_eq!(names_of(&disk, "rollback/"), whole, "what is whole stays");
 }
 
 #[test]

@@ -37,7 +37,10 @@ pub(super) enum Rollback {
 pub(super) async fn run(asked: Rollback) -> Outcome {
     match asked {
         Rollback::List { source } => out::text(listed(&source::list(&source).await?))?,
-        Rollback::Show { id, source } => out::text(source::read(&source, &id).await?)?,
+        Rollback::Show { id, source } => {
+            out::text(source::read(&source, &id).await?)?;
+            source::tell_of_files(&source, &id).await?;
+        }
         Rollback::Replay(asked) => return replay::run(asked).await,
     }
     Ok(Exit::Good)
@@ -50,15 +53,16 @@ fn listed(answer: &Value) -> String {
         return "no rollback files\n".to_owned();
     }
     let cell = |file: &Value, name: &str| match file.get(name) {
-        None | Some(Value::Null) => "-".to_owned(),
+        None | Some(Value::Null | Value::Bool(false)) => "-".to_owned(),
+        Some(Value::Bool(true)) => "kept".to_owned(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };
     let rows: Vec<Vec<Cell>> = files
         .iter()
-        .map(|file| ["id", "operations", "bytes"].map(|name| Cell::from(cell(file, name))).to_vec())
+        .map(|file| ["id", "operations", "bytes", "files"].map(|name| Cell::from(cell(file, name))).to_vec())
         .collect();
-    table::layout(&["ID", "OPERATIONS", "BYTES"], &rows)
+    table::layout(&["ID", "OPERATIONS", "BYTES", "FILES"], &rows)
 }
 
 #[cfg(test)]
@@ -69,8 +73,10 @@ mod tests {
 
     #[test]
     fn files_in_a_table() {
-        let answer = json!({ "rollbacks": [{ "bytes": 90, "id": "17", "operations": 3 }, { "id": "2" }] });
-        assert_eq!(listed(&answer), "ID  OPERATIONS  BYTES\n17  3           90\n2   -           -\n");
+        let file = json!({ "bytes": 90, "id": "17", "operations": 3, "files": true });
+        let answer = json!({ "rollbacks": [file, { "id": "2", "files": false }] });
+        let table = "ID  OPERATIONS  BYTES  FILES\n17  3           90     kept\n2   -           -      -\n";
+        assert_eq!(listed(&answer), table);
         assert_eq!(listed(&json!({ "rollbacks": [] })), "no rollback files\n");
     }
 }

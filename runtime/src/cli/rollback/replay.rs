@@ -55,6 +55,7 @@ pub(super) async fn run(asked: Replay) -> Outcome {
     }
     let verb = if asked.dry_run { "would be replayed" } else { "replayed" };
     out::line(format!("{} {verb}, {} skipped", tally.replayed, tally.skipped))?;
+    source::tell_of_files(&asked.source, &asked.id).await?;
     Ok(Exit::Good)
 }
 

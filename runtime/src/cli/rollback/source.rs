@@ -32,6 +32,20 @@ pub(super) async fn list(source: &SourceArgs) -> Result<Value, Failed> {
     }
 }
 
+/// Says so if a file has not all that was discarded: what had left the node's memory is in the log's files beside it alone.
+pub(super) async fn tell_of_files(source: &SourceArgs, id: &str) -> Result<(), Failed> {
+    let answer = list(source).await?;
+    let files = answer.get("rollbacks").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let has_more = |file: &&Value| file["id"] == id && file["files"] == true;
+    if files.iter().any(|file| has_more(&file)) {
+        eprintln!(
+            "note: older operations were discarded too, and are no lines of this file: rollback/{id}.files in the node's data directory \
+             holds the log and the snapshots that they are in (`synap wal dump DIR` reads them)"
+        );
+    }
+    Ok(())
+}
+
 /// A whole file.
 pub(super) async fn read(source: &SourceArgs, id: &str) -> Result<String, Failed> {
     let bytes = match &source.data_dir {
@@ -57,13 +71,15 @@ pub(super) async fn read(source: &SourceArgs, id: &str) -> Result<String, Failed
 fn list_directory(dir: &Path) -> Result<Value, Failed> {
     let (disk, names) = open(dir)?;
     let mut files = Vec::new();
-    for name in names {
+    for name in &names {
         if let Some(id) = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(SUFFIX)) {
-            let bytes = disk.read(&name).map_err(|error| damaged(&dir.join(&name), &error))?;
+            let bytes = disk.read(name).map_err(|error| damaged(&dir.join(name), &error))?;
+            let beside = format!("{PREFIX}{id}.files/");
             files.push(json!({
                 "id": id,
                 "bytes": bytes.len(),
                 "operations": bytes.iter().filter(|byte| **byte == b'\n').count(),
+                "files": names.iter().any(|name| name.starts_with(&beside)),
             }));
         }
     }
