@@ -88,7 +88,7 @@ pub struct Written {
     pub position: Position,
     /// The concern that this answer satisfies.
     pub concern: Concern,
-    /// The number of disks known to hold the write.
+    /// The number of disks known to hold the write; copies in memory alone are none.
     pub durable_on: u32,
     /// What it did; for an `async` set, that it will be written.
     pub outcome: Outcome,

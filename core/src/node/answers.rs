@@ -212,7 +212,7 @@ impl Node {
         let durable = self.shadow.durable();
         let waits = self.config.planted.local_waits_for_majority();
         let synced = if waits { self.applied.index } else { durable };
-        let least = self.copies_are();
+        let (least, keeps_log) = (self.copies_are(), self.config.durability() >= Durability::Logged);
         for (waiter, outcome) in self.waiters.satisfied(synced, |count| master.held_by(count, least)) {
             let Waiter { id, position: asked, concern, .. } = waiter;
             assert!(asked.index <= durable, "INV-3: {asked} is answered and not on this disk");
@@ -224,7 +224,8 @@ impl Node {
                     slot.answered = Answered::Yes;
                 }
             }
-            let durable_on = master.copies_of(position.index, least) + u32::from(durable >= position.index);
+            let here = keeps_log && durable >= position.index;
+            let durable_on = master.copies_of(position.index, Durability::Logged) + u32::from(here);
             out.replies.push((id, Ok(reply(Written { position, concern, durable_on, outcome }))));
         }
     }
