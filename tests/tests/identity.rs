@@ -80,7 +80,10 @@ fn the_second_process_of_one_directory_is_refused_by_name() {
             copy.status()["alarms"].to_string().contains("copied_directory")
         });
         assert!(copy.log().contains("this data directory was copied"), "{}", copy.log());
-        assert!(!copy.probe("/readyz"), "it is not fit for anything");
+        for path in ["/readyz", "/readyz?role=master", "/health"] {
+            let why = copy.get(path).with(503).json()["why"].to_string();
+            assert!(why.contains("this data directory was copied"), "{path} says {why}");
+        }
         assert_eq!(copy.post("/replication/promote", &json!({})).status, 409);
 
         // The others go on, and write nothing about it.

@@ -35,6 +35,8 @@ fn a_lone_node_whose_directory_is_removed_answers_no_write_and_keeps_what_it_has
     master.post("/kv/set", &json!({ "key": "b", "value": "2" })).problem(503, "disk_hangs");
     assert_eq!(master.value("a"), Some(json!("1")));
     assert!(master.log().contains("was removed by somebody else"), "{}", master.log());
+    let why = master.get("/readyz?role=master").with(503).json()["why"].to_string();
+    assert!(why.contains("its files were removed"), "{why}");
 
     // A replica takes it, and leads.
     cluster.servers[1].start();
@@ -64,6 +66,11 @@ fn a_master_whose_directory_is_removed_hands_over() {
     cluster.servers[leader].set("b", "2");
     assert_eq!(cluster.servers[leader].value("a"), Some(json!("1")));
     assert!(has_alarm(&cluster.servers[0], "disk_hangs"));
+    let unfit = wait::until("it is not fit for reads", || {
+        Some(cluster.servers[0].get("/readyz")).filter(|answer| answer.status == 503)
+    });
+    let why = unfit.json()["why"].to_string();
+    assert!(why.contains("its files were removed"), "{why}");
 
     // The process ends, and finds nothing: it begins anew as a replica.
     cluster.servers[0].kill();

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use hyper::http::request;
 use serde_json::json;
-use synap_core::status::{Role, State, Status};
+use synap_core::status::{Alarm, Role, State, Status};
 
 use super::answer::Answer;
 use super::operator::{ask_status, json_answer, no_query};
@@ -60,16 +60,38 @@ pub(crate) async fn health(front: &Front, head: &request::Parts) -> Result<Answe
 }
 
 fn readiness(status: &Status, wants: Option<Role>) -> Result<(), &'static str> {
+    let because = |consequence| Err(cause(&status.alarms).unwrap_or(consequence));
     match (wants, status.role, status.state) {
         (_, _, State::ShuttingDown) => Err("shutting down"),
+        _ if status.alarms.contains(&Alarm::CopiedDirectory) => Err(COPIED),
         (Some(Role::Master), Role::Replica, _) => Err("not the master"),
         (Some(Role::Replica), Role::Master | Role::Standalone, _) => Err("not a replica"),
         // A full disk keeps a master from writes, not from reads.
-        (Some(Role::Master), _, state) if state != State::Serving => Err("the master does not take writes now"),
+        (Some(Role::Master), _, state) if state != State::Serving => {
+            because("the master does not take writes now")
+        }
         _ if status.ready => Ok(()),
-        (_, _, State::Connecting) => Err("no master has been found yet: see the log"),
-        _ => Err("not caught up with the master, or lagging more than max_lag_ms"),
+        (_, _, State::Connecting) => because("no master has been found yet: see the log"),
+        _ => because("not caught up with the master, or lagging more than max_lag_ms"),
     }
+}
+
+const COPIED: &str = "another process runs under this node's id: this data directory was copied";
+
+/// What keeps a node from its work, where an alarm says it: that it finds no master, or lags, only follows from that.
+fn cause(alarms: &[Alarm]) -> Option<&'static str> {
+    let causes = [
+        (Alarm::CopiedDirectory, COPIED),
+        (Alarm::DiskHangs, "nothing reaches the disk: it hangs, or its files were removed; see the log"),
+        (Alarm::DiskFull, "the disk is full"),
+        (Alarm::NoQuorum, "no majority of voters answers this master"),
+        (
+            Alarm::LinesAtOdds,
+            "another node went on apart, and neither log may take the other's place; see the log",
+        ),
+        (Alarm::MasterBehind, "the master's log lacks what this node knows to be committed; see the log"),
+    ];
+    causes.into_iter().find_map(|(alarm, words)| alarms.contains(&alarm).then_some(words))
 }
 
 fn probe(word: &str, answer: Result<(), &'static str>) -> Answer {
