@@ -57,6 +57,28 @@ fn a_second_run_says_whose_data_it_found_and_who_leads() {
     assert!(done.contains("\"success\":true"), "{done}");
 }
 
+#[test]
+fn a_second_one_on_the_same_directory_leaves_the_first_ones_logs_alone() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let mut dev = Dev::start(&directory);
+    let url = url_in(&dev.line_with("node1  master"));
+    dev.line_with("Ctrl-C stops all");
+    let log = directory.path().join("synap-dev/node1.log");
+    let lines = || std::fs::read_to_string(&log).expect("there is a log");
+    let starts = lines().matches("listening").count();
+
+    // Somebody may have taken one of its ports meanwhile.
+    wait::until_true("the second one names the directory", || {
+        let command = format!("synap dev --base-port {}", ports::row(PORTS));
+        let second = shell::bash(&command, directory.path()).ended_with(75);
+        second.stderr.contains("synap-dev/node1, for node1: a server runs on it")
+    });
+    let log = lines();
+    assert!(!log.contains("in use") && log.matches("listening").count() == starts, "{log}");
+    let status = shell::bash(&format!("synap status --url {url}"), directory.path()).good();
+    assert!(status.contains("master"), "{status}");
+}
+
 fn url_in(introduction: &str) -> String {
     introduction.split_whitespace().nth(2).expect("a URL").to_owned()
 }

@@ -1,7 +1,7 @@
 //! `synap dev`: the whole guide on one machine. One master and its replicas as child processes on 127.0.0.1.
 //!
 //! Owns the children: starts them, watches them, starts them again when they die, and ends them with itself. It
-//! never looks into their data directories.
+//! never looks into their data directories, but to see at its start that no other process has them.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,6 +51,7 @@ pub(super) async fn run(asked: Dev) -> Outcome {
     let plan = Plan::new(asked.nodes, asked.base_port, &asked.dir);
     plan.check_ports()?;
     plan.make_directories()?;
+    plan.check_directories()?;
     let used_again = plan.nodes.iter().any(Planned::has_data).then_some(&*asked.dir);
     let mut crew = Crew::start(&plan, !asked.no_restart)?;
     let outcome = tokio::select! {

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use crate::cli::exit::{Exit, Failed};
-use crate::disk::file::LOCK;
+use crate::disk::FileDisk;
+use crate::disk::file::{LOCK, OpenError};
 
 /// From one server's ports to the next.
 const PORT_STEP: u16 = 10;
@@ -78,6 +79,19 @@ impl Plan {
         for node in &self.nodes {
             std::fs::create_dir_all(&node.data_dir)
                 .map_err(|error| Failed::new(Exit::Data, format!("{}: {error}", node.data_dir.display())))?;
+        }
+        Ok(())
+    }
+
+    /// Fails with exit code 75 if a server runs on one of the directories: it is another one's log that this one's would go into.
+    pub(super) fn check_directories(&self) -> Result<(), Failed> {
+        for node in &self.nodes {
+            // What else is wrong with a directory its server finds, and says better. The lock is given back at once.
+            if let Err(OpenError::Locked(dir)) = FileDisk::open(&node.data_dir) {
+                let hint = "another `synap dev` may be running; --dir chooses another directory";
+                let message = format!("{}, for {}: a server runs on it ({hint})", dir.display(), node.name);
+                return Err(Failed::new(Exit::Temporary, message));
+            }
         }
         Ok(())
     }
@@ -243,5 +257,19 @@ mod tests {
         let failed = Plan::new(1, port, Path::new("d")).check_ports().expect_err("it is taken");
         assert_eq!(failed.exit, Exit::Temporary);
         assert!(failed.message.contains(&format!("127.0.0.1:{port}")), "{}", failed.message);
+    }
+
+    #[test]
+    fn a_directory_in_use_is_told_by_its_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let plan = Plan::new(2, 15500, dir.path());
+        plan.check_directories().expect("nobody has them");
+        plan.check_directories().expect("nor does the check");
+        let taken = FileDisk::open(&dir.path().join("node2")).expect("nobody has it");
+        let failed = plan.check_directories().expect_err("it is taken");
+        assert_eq!(failed.exit, Exit::Temporary);
+        assert!(failed.message.contains("node2"), "{}", failed.message);
+        drop(taken);
+        plan.check_directories().expect("it is free again");
     }
 }
