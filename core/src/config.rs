@@ -163,6 +163,17 @@ pub struct Config {
     pub planted: Planted,
 }
 
+impl Durability {
+    /// As the API spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Logged => "logged",
+            Self::Synced => "synced",
+        }
+    }
+}
+
 impl Config {
     /// Whether this node may vote: replicas replace a master by themselves, and its promises survive its power.
     pub fn votes(&self) -> bool {

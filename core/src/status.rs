@@ -6,7 +6,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::command::StartKind;
-use crate::config::FailoverMode;
+use crate::config::{Durability, FailoverMode};
 use crate::ids::{ClusterId, NodeId};
 use crate::message::{Leader, Reason};
 use crate::position::{Epoch, Index, Position};
@@ -140,6 +140,8 @@ pub struct Status {
     pub leader: Option<Leader>,
     /// How far it is.
     pub positions: Positions,
+    /// What it means by calling an entry durable.
+    pub durability: Durability,
     /// Who would replace a master.
     pub failover: Failover,
     /// How much longer an armed master may answer; none unarmed.

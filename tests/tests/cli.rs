@@ -186,6 +186,28 @@ fn since_when_a_former_master_is_silent_is_told_by_who_followed_it() {
     }
 }
 
+/// Both replicas hold the same, the second of them in memory alone.
+#[test]
+fn a_replica_with_a_log_is_named_for_a_promotion() {
+    let mut cluster = Cluster::start_with(2, |number, config| {
+        if number == 2 {
+            config["persistence"] = json!({ "wal": { "enabled": false } });
+        }
+    });
+    cluster.servers[0].set("k", "v");
+    cluster.await_converged();
+    cluster.servers[0].kill();
+    for asked in [1, 2] {
+        let url = cluster.servers[asked].url();
+        wait::until_true("the advice names the one with a log", || {
+            let said = synap(["status", "--url", &url]).good();
+            said.contains("nobody is elected by itself") && said.contains("makes n2 the master")
+        });
+    }
+    let durability = cluster.servers[1..].iter().map(|server| server.status()["durability"].clone());
+    assert_eq!(durability.collect::<Vec<_>>(), ["synced", "memory"]);
+}
+
 #[test]
 fn of_two_members_with_one_name_none_is_removed_by_it() {
     let mut cluster = Cluster::start(2);

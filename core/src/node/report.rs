@@ -36,6 +36,7 @@ impl Node {
             epoch: self.epoch_told(),
             leader: self.leader().cloned(),
             positions: self.positions(),
+            durability: self.config.durability(),
             failover: self.failover(),
             lease_remaining: self.lease_until().map(|until| until.since(now)),
             link: self.link_status(now),

@@ -104,11 +104,27 @@ fn answers(seen: &[Seen]) -> impl Iterator<Item = (String, &Value, &Client)> {
     })
 }
 
-/// Who holds most of the log.
+/// Who holds most of the log; among equals one that holds it most safely, and that has a vote.
 fn best(seen: &[Seen]) -> Option<(String, &Client)> {
     let position = |status: &Value| (number(status, "/positions/epoch"), number(status, "/positions/last"));
-    let (name, _, client) = answers(seen).max_by_key(|(_, status, _)| position(status))?;
+    let worth = |status: &Value| (position(status), safety(status), has_vote(status));
+    let (name, _, client) = answers(seen).max_by_key(|(_, status, _)| worth(status))?;
     Some((name, client))
+}
+
+/// How safe a node's log is: the greater, the safer.
+fn safety(status: &Value) -> u8 {
+    match text(status, "/durability") {
+        Some("synced") => 2,
+        Some("logged") => 1,
+        _ => 0,
+    }
+}
+
+/// Whether a node calls itself a voter.
+fn has_vote(status: &Value) -> bool {
+    let id = text(status, "/node_id");
+    members(status).any(|member| text(member, "/node_id") == id && is_true(member, "/voter"))
 }
 
 /// Whether a member lives: it answers this command, or a node that does has heard from it of late.
@@ -166,6 +182,30 @@ mod tests {
         assert!(said.contains("1 of 3 voters are heard from") && said.contains("2 are needed"), "{said}");
         assert!(said.contains("Start n1 or n3 with their data"), "{said}");
         assert!(said.contains("--force --accept-data-loss --url http://n2:1"), "{said}");
+    }
+
+    #[test]
+    fn among_equals_the_one_whose_log_is_safest_is_named() {
+        let node = |number, last, durability: &str| {
+            let mut status = replica(number, last, None);
+            status["failover"]["armed"] = json!(false);
+            status["durability"] = json!(durability);
+            status
+        };
+        for [first, second] in [[1, 2], [2, 1]] {
+            let said = said([node(first, 7, "synced"), node(second, 7, "memory")]);
+            assert!(said.contains(&format!("makes n{first} the master")), "{said}");
+        }
+        let said = said([node(1, 8, "memory"), node(2, 7, "synced")]);
+        assert!(said.contains("makes n1 the master"), "it holds more: {said}");
+    }
+
+    #[test]
+    fn among_equals_a_voter_is_named() {
+        let mut other = replica(3, 7, Some(1500));
+        other["members"][2]["voter"] = json!(false);
+        let said = said([replica(2, 7, Some(1500)), other]);
+        assert!(said.contains("elect n2 now"), "{said}");
     }
 
     #[test]

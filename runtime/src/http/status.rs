@@ -20,6 +20,8 @@ pub(crate) struct StatusJson<'a> {
     epoch: u64,
     leader: Option<LeaderJson<'a>>,
     positions: PositionsJson,
+    /// What its `durable` is worth: `memory`, `logged` or `synced`.
+    durability: &'static str,
     failover: FailoverJson,
     lease_remaining_ms: Option<u64>,
     link: Option<LinkJson>,
@@ -178,6 +180,7 @@ impl<'a> StatusJson<'a> {
                 replication: &leader.replication,
             }),
             positions: positions(&status.positions),
+            durability: status.durability.as_str(),
             failover: failover(&status.failover),
             lease_remaining_ms: status.lease_remaining.map(millis),
             link: status.link.as_ref().map(link),

@@ -78,6 +78,7 @@ fn compare_status(shown: &Value, status: &Status) -> Result<(), String> {
         "role": status.role.as_str(),
         "state": status.state.as_str(),
         "epoch": status.epoch.number,
+        "durability": status.durability.as_str(),
         "lag_operations": status.lag_operations,
         "lag_ms": whole_ms(status.lag),
         "staleness_ms": status.staleness.map(whole_ms),
