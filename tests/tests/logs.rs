@@ -12,17 +12,21 @@ use synap_tests::metrics::Metrics;
 use synap_tests::server::Server;
 use synap_tests::{binary, ports, shell, wait};
 
-/// A standalone server whose standard error is `log`, at the level `debug`.
+/// A standalone server whose standard error is `log`, at the level `trace`.
 fn serve(directory: &std::path::Path, log: Stdio) -> (Child, Client) {
+    serve_as(Command::new(binary::synap()).stderr(log), directory)
+}
+
+/// The same, by a command that takes the rest of the line.
+fn serve_as(command: &mut Command, directory: &std::path::Path) -> (Child, Client) {
     let port = ports::free();
-    let child = Command::new(binary::synap())
+    let child = command
         .args(["serve", "--role", "standalone", "--host", "127.0.0.1", "--data-dir", "data", "--port"])
         .arg(port.to_string())
         .env("SYNAP__LOGGING__LEVEL", "trace")
         .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(log)
         .spawn()
         .expect("synap starts");
     let client = Client::new(format!("127.0.0.1:{port}"));
@@ -60,6 +64,24 @@ fn a_reader_of_the_log_that_has_gone_ends_nobody() {
     wait::until_true("a line was lost", || lines_lost(&mut client) > 0.0);
     shell::signal(child.id(), "TERM");
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+/// As by `2>/dev/null`: nothing is lost that somebody wanted, and no file of the server gets lines between its bytes.
+#[test]
+fn a_standard_error_that_is_closed_from_the_start_is_no_file_of_the_servers() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"exec "$0" "$@" <&- >&- 2>&-"#]).arg(binary::synap());
+    let (mut child, mut client) = serve_as(&mut shell, directory.path());
+    client.post("/kv/set", &serde_json::json!({ "key": "a", "value": "1" })).expect("taken").with(200);
+    for number in 0..3 {
+        let stands_for = std::fs::read_link(format!("/proc/{}/fd/{number}", child.id())).expect("it is open");
+        assert_eq!(stands_for, std::path::Path::new("/dev/null"), "{number}");
+    }
+    assert!(lines_lost(&mut client).abs() < 0.5);
+    shell::signal(child.id(), "TERM");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    shell::synap(["wal", "verify", &directory.path().join("data").display().to_string()]).good();
 }
 
 #[test]
