@@ -57,6 +57,10 @@ pub enum Bug {
     LoserWaitsLong,
     /// Chunks that were stored before the promise to their master was on disk are never told.
     EarlyChunksUntold,
+    /// A master that gives way to another one tells its voters that it is gone, and they elect a third.
+    RivalsRaced,
+    /// Two clocks that show the same now are taken for the same.
+    WaitingClocksAgree,
     /// A voter goes on taking entries of the master whose successor it votes for.
     StaleEpochFollowed,
     /// A master that hears of a higher epoch leads on.
@@ -307,6 +311,8 @@ impl Planted {
     question!(good_address_overwritten, GoodAddressOverwritten);
     question!(only_own_dials_asked, OnlyOwnDialsAsked);
     question!(first_member_never_dialled, FirstMemberNeverDialled);
+    question!(rivals_raced, RivalsRaced);
+    question!(waiting_clocks_agree, WaitingClocksAgree);
     question!(silence_taken_for_an_answer, SilenceTakenForAnAnswer);
     question!(wrong_master_address_believed, WrongMasterAddressBelieved);
     question!(own_heartbeat_counts, OwnHeartbeatCounts);

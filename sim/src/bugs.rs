@@ -179,6 +179,14 @@ pub const PLANTS: &[Plant] = &[
         ..plant("first_member_never_dialled", Bug::FirstMemberNeverDialled, 100)
     },
     Plant {
+        plan: Some(include_str!("../hunts/a-master-that-can-only-call.yaml")),
+        ..plant("rivals_raced", Bug::RivalsRaced, 100)
+    },
+    Plant {
+        plan: Some(include_str!("../hunts/words-that-take-longer-and-longer.yaml")),
+        ..plant("waiting_clocks_agree", Bug::WaitingClocksAgree, 500)
+    },
+    Plant {
         plan: Some(include_str!("../hunts/a-silent-address-and-patient-voters.yaml")),
         ..plant("silence_taken_for_an_answer", Bug::SilenceTakenForAnAnswer, 100)
     },

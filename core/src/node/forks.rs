@@ -87,9 +87,11 @@ impl Node {
         if self.armed().is_some() {
             self.ballot.go_above(peer.promised.number);
             let hint = peer.leads.then(|| peer.replication.as_ref().map(address_text)).flatten();
-            // Who was handed the mastership needs no other candidates beside it.
+            // Who was handed the mastership, or leads already, needs no candidates beside it.
             if self.holds_writes() {
                 self.become_replica(hint, "its successor campaigns", out);
+            } else if peer.leads && self.may_follow(peer) && !self.config.planted.rivals_raced() {
+                self.become_replica(hint, "another master is to be followed", out);
             } else {
                 self.resign(hint, "a higher epoch is known", out);
             }

@@ -255,9 +255,20 @@ impl Node {
         peer.leads && peer.promised >= self.promised && self.may_follow(peer)
     }
 
+    /// A master that calls will be followed, on its own call if need be: no campaign comes in between.
+    fn expect_caller(&mut self) {
+        let Role::Replica(replica) = &self.role else { return };
+        if !replica.is_following() && !self.config.planted.rivals_raced() {
+            self.wait_for_master();
+        }
+    }
+
     fn hello_to_replica(&mut self, link: LinkId, hello: &Hello, out: &mut Output) {
-        if self.is_led_by(&hello.standing) && self.called_by(link, &hello.standing, out) {
-            return;
+        if self.is_led_by(&hello.standing) {
+            if self.called_by(link, &hello.standing, out) {
+                return;
+            }
+            self.expect_caller();
         }
         let leader = self.leader().cloned();
         let verdict = match (hello.intent, leader) {

@@ -18,7 +18,7 @@ use crate::planted::Planted;
 use crate::position::{Epoch, Index, Position};
 use crate::seen::Seen;
 use crate::status::{self, Change, Failover, LinkStatus, Positions, State, Status};
-use crate::time::{LogTime, Time};
+use crate::time::{LogTime, Time, millis};
 use crate::view::{Outline, Proof};
 
 /// How many changes of mastership status tells.
@@ -292,10 +292,13 @@ impl Node {
         if self.config.planted.expired_shown_in_silence() { LogTime::default() } else { self.log_clock() }
     }
 
-    /// Whether readers that go by the outline go by log time, give or take a millisecond.
+    /// Whether readers that go by the outline go by log time, now and later, give or take a millisecond: two clocks that both wait
+    /// for what was shown before agree until one of them goes on.
     fn is_outline_on_time(&self) -> bool {
-        let (shown, is) = (self.outline.time.at(self.now.mono), self.reader_time().at(self.now.mono));
-        shown.0.abs_diff(is.0) <= 1
+        let (now, shown, is) = (self.now.mono, self.outline.time, self.reader_time());
+        let goes_on = millis(shown.nanos_at(now)).0.abs_diff(millis(is.nanos_at(now)).0) <= 1;
+        let waits = self.config.planted.waiting_clocks_agree();
+        shown.at(now).0.abs_diff(is.at(now).0) <= 1 && (goes_on || waits)
     }
 
     /// Says why the state is about to change.

@@ -64,8 +64,10 @@ pub(super) struct Process {
     clock: Clock,
     /// Whether it held a lease when its last turn ended.
     pub(super) leased: bool,
-    /// What it applied as a master that needed no lease: committed by its own disk alone.
-    pub(super) applied_alone: Index,
+    /// Whether it was a master that needs none.
+    alone: bool,
+    /// What it committed as such a one, by its own disk alone.
+    committed_alone: Index,
     spins: u32,
     /// How much was free on its disk when it was told that last.
     pub(super) told_free: Option<u64>,
@@ -164,7 +166,8 @@ impl World<'_> {
             turn_at: None,
             clock,
             leased: false,
-            applied_alone: Index::ZERO,
+            alone: false,
+            committed_alone: Index::ZERO,
             spins: 0,
             told_free: None,
             shown: None,
@@ -356,7 +359,7 @@ impl World<'_> {
     /// Who votes on an entry, by the word of a master that held its lease before this turn. What it had committed before
     /// it needed one is nobody else's to hold; whoever can be elected afterwards has it.
     pub(super) fn voters(&self, host: usize, index: Index) -> Option<Vec<NodeId>> {
-        self.hosts[host].process.as_ref().filter(|process| process.leased && index > process.applied_alone)?;
+        self.hosts[host].process.as_ref().filter(|process| process.leased && index > process.committed_alone)?;
         let members = Site::status(self, host)?.members;
         Some(members.iter().filter(|member| member.voter).map(|member| member.node).collect())
     }
@@ -372,8 +375,10 @@ impl World<'_> {
             Some(Proof::Lease { until, .. }) => Some(process.clock.instant(until)),
             Some(Proof::Master | Proof::At(_)) | None => None,
         };
-        if view.proof == Some(Proof::Master) {
-            process.applied_alone = view.applied.index;
+        let alone = view.proof == Some(Proof::Master);
+        // In the turn that arms the cluster, all that is committed was before.
+        if std::mem::replace(&mut process.alone, alone) && until.is_some() {
+            process.committed_alone = process.node.status(process.time(self.now)).positions.committed;
         }
         let told = std::mem::replace(&mut process.leased, until.is_some());
         if told || until.is_some() {

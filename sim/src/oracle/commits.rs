@@ -19,6 +19,9 @@ pub(super) struct Commits {
     committed: Index,
     /// How many vote, by each node's own word.
     voters: BTreeMap<usize, Voters>,
+    /// The mastership that each node has handed over last in this life. Who hands over commits the last entry before, and tells nobody; if
+    /// it is elected again, it knows that still.
+    handed_over: BTreeMap<usize, Epoch>,
     /// Where masterships begin that no force has made.
     begins: BTreeMap<Epoch, Index>,
     compared: u64,
@@ -55,6 +58,10 @@ impl Oracle for Commits {
                 self.commits(ground, *node, append)?;
                 self.membership_is_durable(ground, *node, append)
             }
+            Fact::Sent { node, message: Message::Handover(token), .. } => {
+                self.handed_over.insert(*node, token.epoch);
+                Ok(())
+            }
             Fact::Happened { node, event: Event::Regime { voters } } => {
                 self.voters.entry(*node).or_default().told(ground.at, voters.len());
                 Ok(())
@@ -69,6 +76,7 @@ impl Oracle for Commits {
             // A disk may remember what was committed and never told, and another disk than before knows other voters, or none.
             Fact::Started { node, .. } => {
                 self.voters.remove(node);
+                self.handed_over.remove(node);
                 let platter = ground.platter(*node);
                 self.committed = self.committed.max(platter.node.as_ref().map_or(Index::ZERO, |it| it.committed));
                 Ok(())
@@ -94,7 +102,8 @@ impl Commits {
         self.compared += 1;
         self.committed = append.committed;
         let own = Position { epoch: append.epoch, index: append.committed };
-        if ground.log.get(own).is_some() {
+        let before = self.handed_over.get(&node).map(|epoch| Position { epoch: *epoch, ..own });
+        if [Some(own), before].into_iter().flatten().any(|position| ground.log.get(position).is_some()) {
             return Ok(());
         }
         Err(format!("n{node} says that {} is committed, which is no entry of its epoch {}", own.index, own.epoch))

@@ -38,8 +38,10 @@ pub(super) struct Tap {
     spins: (Time, u32),
     /// Whether it held a lease after its last turn.
     leased: bool,
-    /// What it applied as a master that needed none: committed by its own disk alone.
-    applied_alone: Index,
+    /// Whether it was a master that needs none.
+    alone: bool,
+    /// What it committed as such a one, by its own disk alone.
+    committed_alone: Index,
 }
 
 /// Turns that one instant may have. The clock of a simulation stands still while anybody has something to do: a node
@@ -56,7 +58,8 @@ impl Tap {
             recording: None,
             spins: (Time(0), 0),
             leased: false,
-            applied_alone: Index::ZERO,
+            alone: false,
+            committed_alone: Index::ZERO,
         }
     }
 
@@ -143,7 +146,7 @@ impl Tap {
                     if counts_votes(written.concern) {
                         ledger.served_at = at;
                     }
-                    let voters = voters.clone().filter(|_| written.position.index > self.applied_alone);
+                    let voters = voters.clone().filter(|_| written.position.index > self.committed_alone);
                     let fact = Fact::Written { node, life, command: &command, asked_at, written, voters };
                     ledger.see(&self.stage.plan, at, &fact);
                 }
@@ -177,8 +180,10 @@ impl Tap {
             Some(Proof::Lease { until, .. }) => Some(self.clock.instant(until)),
             Some(Proof::Master | Proof::At(_)) | None => None,
         };
-        if view.proof == Some(Proof::Master) {
-            self.applied_alone = view.applied.index;
+        let alone = view.proof == Some(Proof::Master);
+        // In the turn that arms the cluster, all that is committed was before.
+        if std::mem::replace(&mut self.alone, alone) && until.is_some() {
+            self.committed_alone = node.status(self.spins.0).positions.committed;
         }
         let told = std::mem::replace(&mut self.leased, until.is_some());
         if told || until.is_some() {
