@@ -85,6 +85,32 @@ fn the_alarm_tells_what_lies_there() {
     await_alarm(old_master, false, "the alarm ends where nothing is a client's");
 }
 
+#[test]
+fn the_log_that_was_rolled_back_gives_its_room_back() {
+    let mut cluster = Cluster::start(1);
+    cluster.servers[0].set("before", "1");
+    cluster.await_converged();
+    let value = format!("\"{}\"", "x".repeat(100_000));
+    discard(&mut cluster, |master| {
+        for number in 0..160 {
+            let body = format!("{{\"key\":\"key-{number}\",\"value\":{value}}}");
+            local(master, "POST", "/kv/set", &[], &body);
+        }
+    });
+    cluster.await_converged();
+    let old_master = &cluster.servers[0];
+    assert_eq!((old_master.value("before"), old_master.value("key-7")), (Some(json!("1")), None));
+    let taken = || {
+        let files = fs::read_dir(old_master.data_directory()).expect("the data directory can be read").flatten();
+        let log = files.filter(|file| file.file_name().to_string_lossy().starts_with("wal-"));
+        log.filter_map(|file| Some(file.metadata().ok()?.len())).sum::<u64>()
+    };
+    wait::until_true("what is in the rollback file leaves the log", || taken() < 4 << 20);
+    cluster.servers[0].kill();
+    cluster.servers[0].start_ready();
+    assert_eq!(cluster.servers[0].value("before"), Some(json!("1")), "it starts from what is left");
+}
+
 /// Lets the master do something alone, and replaces it. Gives the rollback file in which that ends.
 fn discard(cluster: &mut Cluster, alone: impl FnOnce(&Server)) -> String {
     assert_eq!(cluster.servers[1].terminate(), 0);

@@ -45,6 +45,7 @@ impl Node {
             repair,
             tainted,
             saved_beyond,
+            cut_on_disk,
             snapshots,
             timekeeping: _,
             sweeping,
@@ -70,9 +71,9 @@ impl Node {
         let mut sink = Sink(Xxh3::new());
         (id, cluster, promised, rng.get_word_pos(), now.mono).hash(&mut sink.0);
         (log, applied, committed, shadow, hands, self.told_log_time()).hash(&mut sink.0);
-        (ballot, odds, refusals, pausing, changes, tainted, saved_beyond, marks, proofs, flags, shown, sweeping)
+        (ballot, odds, refusals, pausing, changes, tainted, saved_beyond, cut_on_disk, marks, proofs, flags)
             .hash(&mut sink.0);
-        store.hash().0.hash(&mut sink.0);
+        (store.hash().0, shown, sweeping).hash(&mut sink.0);
         // What has no hash of its own is known by its printed form. The sink takes everything.
         let _ = write!(sink, "{draft:?}{role:?}{switching:?}{held_writes:?}{links:?}{held:?}{repair:?}{room:?}");
         let _ = write!(

@@ -7,6 +7,7 @@ mod answers;
 mod arming;
 mod caretaking;
 mod check;
+mod cut_on_disk;
 mod dials;
 mod digest;
 mod discarding;
@@ -78,6 +79,7 @@ use crate::view::{Outline, View};
 use crate::wal::HardState;
 
 use answers::{Reads, Waiters};
+use cut_on_disk::CutOnDisk;
 use discarding::Discarded;
 use election::Candidate;
 use handover::Switching;
@@ -150,6 +152,8 @@ pub struct Node {
     tainted: bool,
     /// Entries after this one are in rollback files, though a tainted log still holds them; none if none are.
     saved_beyond: Option<Index>,
+    /// How the log on this disk was cut, although the store that serves holds more; none if it was not.
+    cut_on_disk: Option<CutOnDisk>,
     snapshots: Snapshots,
     timekeeping: Timekeeping,
     sweeping: Sweeping,
@@ -268,6 +272,7 @@ impl Node {
             repair: None,
             tainted: hard_state.needs_snapshot && !config.planted.quarantine_forgotten(),
             saved_beyond: hard_state.rolled_back_after,
+            cut_on_disk: None,
             snapshots: Snapshots::new(snapshots, logged, now.mono),
             timekeeping,
             sweeping: Sweeping::default(),

@@ -105,6 +105,11 @@ impl Snapshots {
         self.durable.drain(..older);
     }
 
+    /// Whether one of the own state is on its way to the disk.
+    pub(super) fn is_writing_own(&self) -> bool {
+        self.taking.is_some() || self.own_in_flight() > 0
+    }
+
     /// Whether one of the own state is being written.
     pub(super) fn is_taking(&self) -> bool {
         self.taking.is_some()

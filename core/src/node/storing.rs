@@ -72,6 +72,7 @@ impl Node {
 
     /// Puts an entry behind the log and into this turn's batch: the same bytes.
     pub(super) fn append_entry(&mut self, entry: Entry, command: &Command, answered: Answered) {
+        self.put_back_cut();
         self.record(entry.record.clone());
         self.snapshots.logged(entry.record.len() as u64);
         self.log.append(entry, command, answered);
@@ -95,7 +96,8 @@ impl Node {
         }
         let last = self.ends_on_disk_at();
         let head = Record::HardState(self.hard_state()).encode();
-        let id = self.shadow.depart(self.promised, self.log.last().index);
+        let upto = self.disk_is_cut_at().unwrap_or_else(|| self.log.last()).index;
+        let id = self.shadow.depart(self.promised, upto);
         self.hands.take(Lane::Log, self.now.mono);
         let mut batch = WriteBatch::new(id, Lane::Log, head, last);
         batch.records = core::mem::take(&mut self.draft.records);

@@ -195,7 +195,9 @@ impl Node {
             Some(Repair::Installing(installing)) if self.begins_anew(installing) => {
                 installing.rest.last().map_or(installing.meta.position, |entry| entry.position)
             }
-            Some(Repair::Installing(_) | Repair::RollingBack(_)) | None => self.log.last(),
+            Some(Repair::Installing(_) | Repair::RollingBack(_)) | None => {
+                self.disk_is_cut_at().unwrap_or_else(|| self.log.last())
+            }
         }
     }
 
@@ -214,6 +216,7 @@ impl Node {
 
     /// A batch of the log's lane is on disk: a repair may have waited for it.
     pub(super) fn on_log_receipt(&mut self, batch: u64, out: &mut Output) {
+        self.note_put_back(batch);
         match self.repair.take() {
             Some(Repair::Installing(installing)) if installing.mark == Some(batch) => {
                 self.install(*installing, out)
@@ -245,7 +248,7 @@ impl Node {
         self.draft.unsay_committed(self.committed);
         self.shadow.reset(self.log.last().index);
         self.tainted = false;
-        self.saved_beyond = None;
+        (self.saved_beyond, self.cut_on_disk) = (None, None);
         out.events.push(Event::SnapshotInstalled { position });
         if self.log.last() == position {
             self.set_mode(Mode::Streaming);
@@ -303,9 +306,10 @@ impl Node {
         self.flags.rollback_written |= operations > 0;
         let (id, from, upto) = (rollback.id, common.index.next(), rollback.upto);
         out.events.push(Event::RolledBack { id, from, upto, applied, unlisted: rollback.unlisted });
-        if applied || common.index < self.log.base().index {
+        if applied || common.index < self.log.base().index || self.cut_on_disk.is_some() {
             self.saved_beyond = Some(common.index);
             self.need_snapshot();
+            self.cut_saved(common);
             self.seen.mark(Mark::AppliedTailRolledBack);
         } else {
             self.seen.mark(Mark::DivergentTailCut);

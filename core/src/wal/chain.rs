@@ -41,11 +41,38 @@ pub(super) enum Fault {
 pub(super) struct Linked {
     pub(super) seq: u64,
     pub(super) head: SegmentHead,
-    /// No entry in it has a higher index.
-    pub(super) highest: Index,
+    /// Where the log ends while it is read.
+    pub(super) ends: Ends,
     /// Length of its file.
     pub(super) length: u64,
     file: Bytes,
+}
+
+/// Where the log ends while something of it is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    pub(super) least: Index,
+    /// The highest of what is still in the log.
+    pub(super) highest: Index,
+    pub(super) begins_anew: bool,
+}
+
+impl Ends {
+    /// Nothing is read yet.
+    pub(super) const fn at(last: Index) -> Self {
+        Self { least: last, highest: last, begins_anew: false }
+    }
+
+    fn note(&mut self, last: Index) {
+        (self.least, self.highest) = (self.least.min(last), last);
+    }
+
+    /// What comes next.
+    fn take(&mut self, next: Self) {
+        self.highest = self.highest.min(next.least).max(next.highest);
+        self.least = self.least.min(next.least);
+        self.begins_anew |= next.begins_anew;
+    }
 }
 
 /// What the segments hold.
@@ -81,13 +108,14 @@ struct UnprovenFrame {
     records: Bytes,
     /// The log's last position before it.
     base: Position,
+    ends: Ends,
 }
 
 /// What is to become of the unproven frames.
 #[derive(Debug)]
 pub(super) enum Resolution {
     /// Write them anew, in a segment that takes their place.
-    Rewrite { base: Position, records: Vec<Bytes> },
+    Rewrite { base: Position, ends: Ends, records: Vec<Bytes> },
     /// There are too many: sync the files that they are in.
     Sync,
 }
@@ -120,8 +148,8 @@ fn link(files: Vec<SegmentFile>, void: &mut Vec<u64>, planted: Planted) -> Resul
         match SegmentHead::decode(&bytes) {
             Ok(head) if head.seq == seq => {
                 wanted = Some(head.prev);
-                let (highest, length) = (head.base.index, bytes.len() as u64);
-                chain.push_front(Linked { seq, head, highest, length, file: without_zeros(bytes, planted) });
+                let (ends, length) = (Ends::at(head.base.index), bytes.len() as u64);
+                chain.push_front(Linked { seq, head, ends, length, file: without_zeros(bytes, planted) });
             }
             Err(HeadFault::Version(version)) => return Err(Fault::Version { seq, version }),
             // Broken, or its name is newer than its content: a spare that had just been given its name.
@@ -148,10 +176,11 @@ impl Chain {
             }
             self.unproven.prove(head.synced);
             let bound = self.segments.get(at + 1).map_or(u64::MAX, |next| next.head.first);
-            let mut highest = head.base.index;
-            let stop = self.frames(head.tag(), &file, bound, &mut highest)?;
-            if let Some(segment) = self.segments.get_mut(at) {
-                segment.highest = highest;
+            let mut ends = Ends::at(head.base.index);
+            let stop = self.frames(head.tag(), &file, bound, &mut ends)?;
+            if let Some((segment, earlier)) = self.segments.get_mut(..=at).and_then(<[_]>::split_last_mut) {
+                segment.ends = ends;
+                earlier.iter_mut().for_each(|earlier| earlier.ends.highest = earlier.ends.highest.min(ends.least));
             }
             at += 1;
             if let Some(offset) = stop {
@@ -162,15 +191,14 @@ impl Chain {
     }
 
     /// Takes frames up to number `bound`. Where they end before it, the offset of the one that is missing.
-    fn frames(&mut self, tag: Tag, file: &Bytes, bound: u64, highest: &mut Index) -> Result<Option<usize>, Fault> {
+    fn frames(&mut self, tag: Tag, file: &Bytes, bound: u64, ends: &mut Ends) -> Result<Option<usize>, Fault> {
         let seq = tag.seq;
         let mut offset = segment::HEAD_BYTES;
         while self.next_frame < bound {
             match frame::find(file, offset, tag, Checksum::Verify) {
                 Some(frame) if frame.head.number == self.next_frame => {
                     let next = frame.next;
-                    self.frame(frame).map_err(|what| Fault::Damaged { seq, at: offset as u64, what })?;
-                    *highest = (*highest).max(self.log.last().index);
+                    self.frame(frame, ends).map_err(|what| Fault::Damaged { seq, at: offset as u64, what })?;
                     offset = next;
                 }
                 Some(_) | None => return Ok(Some(offset)),
@@ -179,19 +207,28 @@ impl Chain {
         Ok(None)
     }
 
-    fn frame(&mut self, frame: Frame) -> Result<(), String> {
+    fn frame(&mut self, frame: Frame, ends: &mut Ends) -> Result<(), String> {
         self.unproven.prove(frame.head.synced);
         let base = self.log.last();
+        let mut of_frame = Ends::at(base.index);
         let mut records = frame.records.clone();
         while !records.is_empty() {
             let record = Record::decode(&mut records).map_err(|error| format!("{error}"))?;
+            of_frame.begins_anew |= matches!(record, Record::SnapshotMark(_));
             self.log.take(record)?;
+            of_frame.note(self.log.last().index);
         }
+        ends.take(of_frame);
         self.closed = match frame.head.kind {
             Kind::Close => true,
             Kind::Records => false,
         };
-        self.unproven.push(UnprovenFrame { number: self.next_frame, records: frame.records, base });
+        self.unproven.push(UnprovenFrame {
+            number: self.next_frame,
+            records: frame.records,
+            base,
+            ends: of_frame,
+        });
         self.next_frame += 1;
         Ok(())
     }
@@ -230,8 +267,8 @@ impl Chain {
         let mut rest = torn.records.clone();
         while Record::decode_unchecked(&mut rest).is_ok_and(|record| self.log.take(record).is_ok()) {}
         let believed = torn.records.len() - rest.len();
-        let records = torn.records.slice(..believed);
-        self.unproven.push(UnprovenFrame { number: self.next_frame, records, base });
+        let (records, ends) = (torn.records.slice(..believed), Ends::at(base.index));
+        self.unproven.push(UnprovenFrame { number: self.next_frame, records, base, ends });
         self.next_frame += 1;
     }
 }
@@ -263,10 +300,14 @@ impl Unproven {
     pub(super) fn resolve(self, next: u64, last: Position) -> Resolution {
         match self.frames.front() {
             Some(front) if front.number == self.first => {
-                let base = front.base;
-                Resolution::Rewrite { base, records: self.frames.into_iter().map(|frame| frame.records).collect() }
+                let (base, mut ends) = (front.base, front.ends);
+                self.frames.iter().for_each(|frame| ends.take(frame.ends));
+                let records = self.frames.into_iter().map(|frame| frame.records).collect();
+                Resolution::Rewrite { base, ends, records }
             }
-            None if self.first == next => Resolution::Rewrite { base: last, records: Vec::new() },
+            None if self.first == next => {
+                Resolution::Rewrite { base: last, ends: Ends::at(last.index), records: Vec::new() }
+            }
             Some(_) | None => Resolution::Sync,
         }
     }

@@ -21,7 +21,7 @@ use crate::wal::batch::{FileWrite, Lane, WriteBatch};
 use crate::wal::beside::{Beside, sync_data_dir};
 use crate::wal::frame::{self, FrameHead, Kind, Tag, whole_sectors};
 use crate::wal::ops::FileOp;
-use crate::wal::record;
+use crate::wal::record::{self, Effect, Record};
 use crate::wal::reserve::Reserve;
 use crate::wal::segment::{self, SegmentHead};
 use crate::wal::spares::Spares;
@@ -92,6 +92,8 @@ pub struct Journal {
     nonces: ChaCha8Rng,
     /// Without a log: the hard state in the file of that name.
     kept_state: Bytes,
+    /// The log was truncated to this, and nothing has followed yet.
+    ends_at: Option<Position>,
 }
 
 /// What is written ahead.
@@ -120,8 +122,18 @@ pub(super) struct Segment {
     pub(super) seq: u64,
     /// In each of its frames; none in one of version 1, which gets no more.
     pub(super) nonce: Option<u64>,
+    /// Number of its first frame.
+    pub(super) first: u64,
+    /// Where the log ends before its first record.
+    pub(super) base: Position,
+    /// The log ends nowhere before this in it: all its entries are later.
+    pub(super) least: Index,
     /// No entry in it has a higher index.
     pub(super) highest: Index,
+    /// None has that is still in the log, once what is planned is on disk.
+    pub(super) live: Index,
+    /// Whether the log begins anew in it.
+    pub(super) begins_anew: bool,
     /// Its length; frames that are longer make it longer.
     pub(super) bytes: u64,
     /// Whether it is that long, and written out.
@@ -145,6 +157,9 @@ struct Draft {
     bytes: usize,
     head: Bytes,
     last: Position,
+    /// The log ends nowhere before this while it is written.
+    least: Index,
+    begins_anew: bool,
 }
 
 impl Journal {
@@ -174,6 +189,7 @@ impl Journal {
             bytes_written: 0,
             nonces,
             kept_state: Bytes::new(),
+            ends_at: None,
         }
     }
 
@@ -229,6 +245,7 @@ impl Journal {
         }
         if self.config.wal {
             self.remove_unneeded(group, &mut ops);
+            self.give_up_end(group, &mut ops);
         } else {
             self.keep_state(group, &mut ops);
         }
@@ -367,15 +384,20 @@ impl Journal {
     }
 
     fn write(&mut self, drafts: Drafts, now: Time, ops: &mut Vec<FileOp>) {
-        for Draft { mut records, bytes, head, last } in drafts.0 {
+        for Draft { mut records, bytes, head, last, least, begins_anew } in drafts.0 {
             if self.must_roll(bytes) {
                 self.roll(ops);
                 records.insert(0, head);
             }
             self.append(Kind::Records, records, ops);
             self.next.last = last;
-            if let Some(current) = &mut self.current {
-                current.segment.highest = current.segment.highest.max(last.index);
+            let gone_after = |segment: &mut Segment| segment.live = segment.live.min(least);
+            self.frozen.iter_mut().for_each(gone_after);
+            if let Some(Current { segment, .. }) = &mut self.current {
+                segment.highest = segment.highest.max(last.index);
+                segment.live = segment.live.min(least).max(last.index);
+                segment.least = segment.least.min(least);
+                segment.begins_anew |= begins_anew;
             }
             if let FsyncMode::Periodic(every) = self.config.fsync {
                 self.sync_due = self.sync_due.or(Some(now + every));
@@ -429,7 +451,10 @@ impl Journal {
         ops.push(FileOp::Sync { file });
         ops.push(sync_data_dir());
         self.frozen.extend(self.current.map(|current| current.segment));
-        let segment = Segment { seq, nonce, highest: self.next.last.index, bytes, whole, linked: false };
+        let (first, base) = (self.next.frame, self.next.last);
+        let (least, highest, live) = (base.index, base.index, base.index);
+        let (begins_anew, linked) = (false, false);
+        let segment = Segment { seq, nonce, first, base, least, highest, live, begins_anew, bytes, whole, linked };
         self.current = Some(Current { segment, end: segment::HEAD_BYTES as u64 });
     }
 
@@ -478,8 +503,12 @@ impl Journal {
         for index in group.iter().flat_map(|batch| &batch.discards) {
             self.beside.discard(*index, &mut removals);
         }
-        let marks = group.iter().flat_map(|batch| &batch.records).filter_map(record::snapshot_mark);
-        if let Some(upto) = marks.map(|position| position.index).chain(cut).max() {
+        let marks =
+            group.iter().flat_map(|batch| &batch.records).filter_map(|record| match record::effect(record) {
+                Effect::BeginsAnew(position) => Some(position.index),
+                Effect::EndsAt(_) | Effect::GoesOn | Effect::None => None,
+            });
+        if let Some(upto) = marks.chain(cut).max() {
             self.beside.remove_superfluous(upto, &mut removals);
         }
         if self.short {
@@ -495,8 +524,55 @@ impl Journal {
         }
     }
 
+    /// The log was truncated: segments that hold nothing but what is gone give their room back, now and not when the next snapshot
+    /// lets the log be cut. A segment takes their place that says where the log ends, as after a torn tail: it gets its name when it is
+    /// whole, and names the frame from which the earlier ones are void.
+    fn give_up_end(&mut self, group: &[WriteBatch], ops: &mut Vec<FileOp>) {
+        for record in group.iter().flat_map(|batch| &batch.records) {
+            match record::effect(record) {
+                Effect::EndsAt(position) => self.ends_at = Some(position),
+                Effect::GoesOn | Effect::BeginsAnew(_) => self.ends_at = None,
+                Effect::None => {}
+            }
+        }
+        let state = group.iter().map(|batch| &batch.head).rfind(|head| !head.is_empty());
+        let (Some(end), Some(current), Some(state)) = (self.ends_at, self.current, state) else { return };
+        let is_needed = |segment: &Segment| segment.least < end.index || segment.begins_anew;
+        let kept = self.frozen.iter().rposition(is_needed).map_or(0, |at| at + 1);
+        let gone = self.frozen.get(kept).copied().unwrap_or(current.segment);
+        if is_needed(&current.segment) || kept == 0 && gone.base.index > end.index {
+            return;
+        }
+        self.sync(ops);
+        let void: Vec<u64> =
+            self.frozen.drain(kept..).chain([current.segment]).map(|segment| segment.seq).collect();
+        self.end_after(gone.first, gone.base, end, state.clone(), ops);
+        ops.extend(void.into_iter().map(|seq| FileOp::Remove { file: segment::file_name(seq) }));
+        ops.push(sync_data_dir());
+    }
+
+    /// Goes on in a new segment behind those that are kept, in the place of frames from `first` on, before which the log ended at `base`.
+    fn end_after(&mut self, first: u64, base: Position, end: Position, state: Bytes, ops: &mut Vec<FileOp>) {
+        let (seq, nonce) = (self.next.seq, Some(self.draw_nonce()));
+        let prev = self.frozen.back().map_or(0, |segment| segment.seq);
+        let head = SegmentHead { seq, prev, first, synced: first, base, nonce };
+        let frame = FrameHead { kind: Kind::Records, tag: head.tag(), number: first, synced: first };
+        let mut parts = Vec::from([head.encode()]);
+        parts.extend(frame::encode(frame, Vec::from([state, Record::Truncate(end).encode()])));
+        let at = parts.iter().map(|part| part.len() as u64).sum();
+        ops.extend(segment::make_whole(seq, parts));
+        let (least, highest, live, bytes) = (end.index, base.index, end.index, self.segment_bytes);
+        let (begins_anew, whole, linked) = (false, false, false);
+        let segment = Segment { seq, nonce, first, base, least, highest, live, begins_anew, bytes, whole, linked };
+        self.current = Some(Current { segment, end: at });
+        self.next = Next { seq: seq + 1, frame: first + 1, synced: first + 1, last: end };
+        self.ends_at = None;
+    }
+
     fn drop_segments(&mut self, cut: Index, ops: &mut Vec<FileOp>) {
-        while let Some(segment) = self.frozen.front().copied().filter(|segment| segment.highest <= cut) {
+        // What is taken out of the log may be on its way to the disk still while a group of the other lane is planned: that cuts nothing.
+        let is_held = |segment: &Segment| segment.highest <= cut || segment.live <= cut && cut > Index::ZERO;
+        while let Some(segment) = self.frozen.front().copied().filter(is_held) {
             self.frozen.pop_front();
             self.unsynced.remove(&segment.seq);
             let file = segment::file_name(segment.seq);
@@ -528,7 +604,7 @@ impl Drafts {
             Some(draft) if draft.bytes + bytes <= FRAME_RECORDS_BYTES_MAX => draft,
             full => {
                 self.0.extend(full);
-                Draft::default()
+                Draft { least: Index(u64::MAX), ..Draft::default() }
             }
         };
         self.0.push(draft.with(batch, bytes));
@@ -541,6 +617,16 @@ impl Draft {
         self.bytes += bytes;
         self.head = batch.head.clone();
         self.last = batch.last;
+        for record in &batch.records {
+            match record::effect(record) {
+                Effect::EndsAt(position) => self.least = self.least.min(position.index),
+                Effect::BeginsAnew(position) => {
+                    (self.least, self.begins_anew) = (self.least.min(position.index), true);
+                }
+                Effect::GoesOn | Effect::None => {}
+            }
+        }
+        self.least = self.least.min(batch.last.index);
         self
     }
 }

@@ -207,14 +207,28 @@ pub(crate) fn checked_entry_len(bytes: &[u8]) -> Result<usize, RecordError> {
     }
 }
 
-/// Where a record, which this process has encoded, says that the log goes on from a snapshot; none if it does not.
-pub(super) fn snapshot_mark(record: &Bytes) -> Option<Position> {
-    if record.get(HEAD_BYTES) != Some(&SNAPSHOT_MARK) {
-        return None;
-    }
-    match Record::decode(&mut record.clone()) {
-        Ok(Record::SnapshotMark(position)) => Some(position),
-        Ok(_) | Err(_) => None,
+/// What a record, which this process has encoded, does to the end of the log.
+pub(super) enum Effect {
+    /// Nothing.
+    None,
+    /// An entry follows.
+    GoesOn,
+    /// The log begins anew after this.
+    BeginsAnew(Position),
+    /// Everything after this is gone.
+    EndsAt(Position),
+}
+
+/// The same for each record that is written: a look at its type, no more, unless it is a truncation.
+pub(super) fn effect(record: &Bytes) -> Effect {
+    match record.get(HEAD_BYTES) {
+        Some(&ENTRY) => Effect::GoesOn,
+        Some(&(SNAPSHOT_MARK | TRUNCATE)) => match Record::decode(&mut record.clone()) {
+            Ok(Record::SnapshotMark(position)) => Effect::BeginsAnew(position),
+            Ok(Record::Truncate(position)) => Effect::EndsAt(position),
+            Ok(_) | Err(_) => Effect::None,
+        },
+        Some(_) | None => Effect::None,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::wal::beside::{
     Beside, ROLLBACK_UNFINISHED, is_kept_by_rollback, is_unfinished_snapshot, rollback_of, snapshot_name,
     sync_data_dir,
 };
-use crate::wal::chain::{self, Chain, Fault, Resolution, SegmentFile};
+use crate::wal::chain::{self, Chain, Ends, Fault, Resolution, SegmentFile};
 use crate::wal::frame::{self, FrameHead, Kind};
 use crate::wal::journal::{Current, Journal, JournalConfig, Next, Segment};
 use crate::wal::log::Log;
@@ -336,15 +336,15 @@ impl Restart {
     ) -> Journal {
         let unproven = core::mem::take(&mut self.chain.unproven);
         let first_unproven = unproven.first;
-        let (first, base, unproven) = match unproven.resolve(next.frame, log_last) {
-            Resolution::Rewrite { base, records } => {
+        let (first, base, ends, unproven) = match unproven.resolve(next.frame, log_last) {
+            Resolution::Rewrite { base, ends, records } => {
                 self.give_up_from(first_unproven);
-                (first_unproven, base, records)
+                (first_unproven, base, ends, records)
             }
             Resolution::Sync => {
                 let files = self.chain.segments.iter().map(|segment| segment::file_name(segment.seq));
                 repairs.extend(files.map(|file| FileOp::Sync { file }));
-                (next.frame, log_last, Vec::new())
+                (next.frame, log_last, Ends::at(log_last.index), Vec::new())
             }
         };
         let prev = self.chain.segments.last().map_or(0, |segment| segment.seq);
@@ -358,11 +358,16 @@ impl Restart {
         let mut parts = Vec::from([head.encode()]);
         parts.extend(frame::encode(frame, records));
         let end = parts.iter().map(|part| part.len() as u64).sum();
-        repairs.extend(make_whole(next.seq, parts));
+        repairs.extend(segment::make_whole(next.seq, parts));
         let segment = Segment {
             seq: next.seq,
             nonce,
+            first,
+            base,
+            least: ends.least.min(next.last.index),
             highest: next.last.index,
+            live: next.last.index,
+            begins_anew: ends.begins_anew || self.choice.beyond_log,
             bytes: journal.segment_bytes(),
             whole: false,
             linked: false,
@@ -382,7 +387,12 @@ impl Restart {
         let segment = |segment: &chain::Linked| Segment {
             seq: segment.seq,
             nonce: segment.head.nonce,
-            highest: segment.highest,
+            first: segment.head.first,
+            base: segment.head.base,
+            least: segment.ends.least,
+            highest: segment.ends.highest,
+            live: segment.ends.highest,
+            begins_anew: segment.ends.begins_anew,
             bytes: segment.length,
             whole: self.config.is_segment_length(segment.length),
             linked: self.directory.linked.contains(&segment.seq),
@@ -429,18 +439,6 @@ impl Restart {
 /// The epoch that wrote `index`, as a snapshot remembers it.
 fn epoch_in(snapshot: &Option<(SnapshotMeta, crate::store::Store)>, index: Index) -> Option<Epoch> {
     snapshot.as_ref().and_then(|(meta, _)| meta.history.epoch_at(index))
-}
-
-/// Makes segment `seq` with this content, whole or not at all.
-fn make_whole(seq: u64, parts: Vec<Bytes>) -> [FileOp; 5] {
-    let file = segment::temporary_name(seq);
-    [
-        FileOp::Create { file: file.clone() },
-        FileOp::Write { file: file.clone(), at: 0, parts },
-        FileOp::Sync { file: file.clone() },
-        FileOp::Rename { from: file, to: segment::file_name(seq) },
-        sync_data_dir(),
-    ]
 }
 
 impl<E> From<Fault> for RecoveryError<E> {

@@ -9,7 +9,9 @@ use bytes::{BufMut, Bytes};
 
 use crate::codec::{Reader, Writer};
 use crate::position::Position;
+use crate::wal::beside::sync_data_dir;
 use crate::wal::frame::Tag;
+use crate::wal::ops::FileOp;
 
 /// Version of all that stands in a segment that is begun now.
 pub(super) const FORMAT_VERSION: u16 = 4;
@@ -136,4 +138,16 @@ pub(super) fn spare_temporary_name(n: u64) -> String {
 pub(super) fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
     let hex = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
     (hex.len() == 16).then(|| u64::from_str_radix(hex, 16).ok()).flatten()
+}
+
+/// Makes segment `seq` with this content, whole or not at all.
+pub(super) fn make_whole(seq: u64, parts: Vec<Bytes>) -> [FileOp; 5] {
+    let file = temporary_name(seq);
+    [
+        FileOp::Create { file: file.clone() },
+        FileOp::Write { file: file.clone(), at: 0, parts },
+        FileOp::Sync { file: file.clone() },
+        FileOp::Rename { from: file, to: file_name(seq) },
+        sync_data_dir(),
+    ]
 }

@@ -17,7 +17,8 @@ use crate::ids::NodeId;
 use crate::position::{Index, Position};
 use crate::time::Time;
 use crate::wal::{
-    Draw, FileOp, FileWrite, HardState, Journal, JournalConfig, Lane, Record, RollbackId, WriteBatch, recover,
+    Draw, Entry, FileOp, FileWrite, HardState, Journal, JournalConfig, Lane, Record, RollbackId, WriteBatch,
+    recover,
 };
 
 fn open(config: JournalConfig, disk: &mut Disk) -> Journal {
@@ -294,6 +295,30 @@ fn a_segment_that_a_rollback_directory_holds_is_not_written_over() {
         assert_eq!(reused, !linked, "{ops:?}");
         assert!(ops.iter().any(|op| op.starts_with("remove wal-")), "{ops:?}");
     }
+}
+
+#[test]
+fn segments_of_what_was_truncated_go_at_once() {
+    let mut disk = Disk::default();
+    let mut journal = open(config(FsyncMode::Always), &mut disk);
+    let state = Record::HardState(HardState::new(NodeId(1), RoleHint::Replica));
+    for index in 1..=12 {
+        let entry = super::arbitrary::set_of(3000);
+        let position = Position { epoch: epoch(1), index: Index(index) };
+        let entry = Entry::encode(position, entry.at, entry.concern, &entry.command().unwrap());
+        let records = [state.clone(), Record::Entry(entry)];
+        disk.carry_out_all(&journal.plan(Time(0), &[batch(index, &records, index)]));
+    }
+    let before = names_of(&disk, "wal-");
+    let end = Position { epoch: epoch(1), index: Index(2) };
+    let mut cut = batch(20, &[Record::Truncate(end)], 2);
+    cut.head = state.encode();
+    disk.carry_out_all(&journal.plan(Time(0), &[cut]));
+    let after = names_of(&disk, "wal-");
+    assert!(before.len() > 6 && after.len() <= 4, "{before:?} {after:?}");
+    let recovery =
+        recover(config(FsyncMode::Always), &disk.names(), Draw::default(), |name| disk.read(name)).unwrap();
+    assert_eq!(recovery.recovered.unwrap().entries.last().map(|entry| entry.position), Some(end));
 }
 
 fn own_chunk(position: Position, number: u32) -> FileWrite {
