@@ -31,6 +31,14 @@ impl SmallDisk {
         }
     }
 
+    /// Takes all of its room but so many bytes.
+    pub fn leave(&self, bytes: u64) -> PathBuf {
+        let told = Command::new("df").args(["-B1", "--output=avail"]).arg(&self.path).output().expect("df runs");
+        let told = String::from_utf8_lossy(&told.stdout);
+        let free: u64 = told.lines().last().and_then(|line| line.trim().parse().ok()).expect("a number");
+        self.fill(usize::try_from(free.saturating_sub(bytes)).expect("it fits into memory"))
+    }
+
     /// Takes so many bytes of its room, until the file is removed.
     pub fn fill(&self, bytes: usize) -> PathBuf {
         let filler = self.path.join("filler");

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use synap_tests::cluster;
+use synap_tests::cluster::{self, Cluster};
 use synap_tests::server::Server;
+use synap_tests::shell;
 use synap_tests::small_disk::SmallDisk;
 use synap_tests::wait;
 use tempfile::TempDir;
@@ -115,4 +116,51 @@ fn on_a_full_disk_deletes_go_on_and_a_start_too() {
     wait::until_true("writes are taken again", || {
         server.post("/kv/set", &json!({ "key": "more", "value": "1" })).status == 200
     });
+}
+
+#[test]
+fn a_rollback_file_has_no_hole_where_memory_shrinks_meanwhile() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let Some(disk) = SmallDisk::mount(directory.path(), 40) else { return };
+    let mut cluster = Cluster::prepare(1, |number, config| {
+        if number == 0 {
+            config["persistence"] = json!({
+                "data_dir": disk.path.join("data"),
+                "reserve_bytes": 1 << 20,
+                "snapshot": { "wal_bytes": 4 << 20 },
+                "wal": { "segment_bytes_max": 4 << 20 },
+            });
+        }
+    });
+    cluster.servers.iter_mut().for_each(Server::start);
+    cluster.servers[0].await_master();
+    for number in 0..30 {
+        cluster.servers[0].set(&format!("shared-{number}"), &"x".repeat(60_000));
+    }
+    cluster.await_converged();
+    cluster.servers[1].kill();
+    for number in 0..150 {
+        set(&cluster.servers[0], &format!("alone-{number}"), &"y".repeat(20_000));
+    }
+    cluster.servers[0].kill();
+    cluster.servers[1].start();
+    shell::synap(["promote", "--yes", "--force", "--accept-data-loss", "--url", &cluster.servers[1].url()]).good();
+    cluster.servers[1].await_master();
+    // Short of room, the node keeps less of its log in memory, from its first look at the disk on.
+    disk.leave(7 << 20);
+    cluster.servers[0].start();
+    cluster.await_converged();
+
+    let rollbacks = disk.path.join("data/rollback");
+    let named: Vec<_> =
+        fs::read_dir(&rollbacks).expect("there is one").flatten().map(|entry| entry.path()).collect();
+    let lines = named.iter().find(|path| path.extension().is_some_and(|ending| ending == "ndjson"));
+    let lines = fs::read_to_string(lines.expect("it is whole")).expect("it can be read");
+    let indices: Vec<u64> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["index"].as_u64().expect("an index"))
+        .collect();
+    assert!(indices.windows(2).all(|pair| pair[1] - pair[0] <= 1), "{indices:?}");
+    let kept = named.iter().any(|path| path.extension().is_some_and(|ending| ending == "files"));
+    assert!(kept || indices.len() >= 150, "{} lines, and nothing else is kept", indices.len());
 }

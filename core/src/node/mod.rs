@@ -405,7 +405,7 @@ impl Node {
         self.pay_vote(out);
         self.tend_clocks(out);
         if !self.config.planted.unbounded_tail() {
-            let upto = self.applied.index.min(self.shadow.durable());
+            let upto = self.applied.index.min(self.shadow.durable()).min(self.saved_upto());
             self.log.evict(upto, self.tail_bytes_max(), self.config.planted);
         }
         self.write(out);

@@ -65,6 +65,11 @@ impl Rollback {
         self.begun && self.next > self.upto
     }
 
+    /// Everything that is to be saved up to this is written, or on its way.
+    pub(super) fn saved_upto(&self) -> Index {
+        self.next.prev()
+    }
+
     /// The batch on its way has arrived.
     pub(super) fn saved(mut self) -> Self {
         self.batch = None;
@@ -81,19 +86,20 @@ impl Rollback {
         // Entries that both logs hold may still wait to be applied.
         let ready = self.named.read_upto(self.common.index, log, ROLLBACK_BYTES_PER_TURN);
         while ready && self.next <= self.upto && lines.len() < ROLLBACK_BYTES_PER_TURN {
-            if let Some(slot) = log.get(self.next) {
-                let Ok(command) = slot.entry.command() else { panic!("entries in the log decode") };
-                let ticket = self.ticket_fields(store, slot, &command);
-                let prior = match &slot.prior {
-                    Prior::Unknown if self.next > applied => self.named.prior(&command, store),
-                    known => known.clone(),
-                };
-                self.named.name(&command);
-                let version = |index| Some(log.version_base_at(index, applied, store.version_base())?.at(index));
-                let (version, shared) = (version(self.next), version(self.common.index));
-                let lines = Lines { out: &mut lines, slot, prior, more: &ticket, version, shared };
-                self.operations += lines.write(command.untied());
-            }
+            let Some(slot) = log.get(self.next) else {
+                panic!("INV-10: {} leaves memory before it is saved", self.next)
+            };
+            let Ok(command) = slot.entry.command() else { panic!("entries in the log decode") };
+            let ticket = self.ticket_fields(store, slot, &command);
+            let prior = match &slot.prior {
+                Prior::Unknown if self.next > applied => self.named.prior(&command, store),
+                known => known.clone(),
+            };
+            self.named.name(&command);
+            let version = |index| Some(log.version_base_at(index, applied, store.version_base())?.at(index));
+            let (version, shared) = (version(self.next), version(self.common.index));
+            let lines = Lines { out: &mut lines, slot, prior, more: &ticket, version, shared };
+            self.operations += lines.write(command.untied());
             self.next = self.next.next();
         }
         self.begun = true;

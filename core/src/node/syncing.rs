@@ -278,6 +278,14 @@ impl Node {
         self.repair = Some(Repair::RollingBack(rollback));
     }
 
+    /// INV-10: entries that go into a rollback file stay in memory until they are in it.
+    pub(super) fn saved_upto(&self) -> Index {
+        match &self.repair {
+            Some(Repair::RollingBack(rollback)) => rollback.saved_upto(),
+            Some(Repair::Installing(_)) | None => Index(u64::MAX),
+        }
+    }
+
     fn save_more(&mut self) {
         let batch = self.shadow.next_batch();
         let Some(Repair::RollingBack(rollback)) = &mut self.repair else { return };
