@@ -152,7 +152,7 @@ pub struct Node {
     tainted: bool,
     /// Entries after this one are in rollback files, though a tainted log still holds them; none if none are.
     saved_beyond: Option<Index>,
-    /// How the log on this disk was cut, although the store that serves holds more; none if it was not.
+    /// Where the log on this disk was cut while the store still holds what came after; none if it was not cut.
     cut_on_disk: Option<CutOnDisk>,
     snapshots: Snapshots,
     timekeeping: Timekeeping,

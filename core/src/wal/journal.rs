@@ -132,7 +132,7 @@ pub(super) struct Segment {
     pub(super) highest: Index,
     /// None has that is still in the log, once what is planned is on disk.
     pub(super) live: Index,
-    /// Whether the log begins anew in it.
+    /// Whether it holds a snapshot's mark, from which the log starts again.
     pub(super) begins_anew: bool,
     /// Its length; frames that are longer make it longer.
     pub(super) bytes: u64,

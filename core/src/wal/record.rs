@@ -213,7 +213,7 @@ pub(super) enum Effect {
     None,
     /// An entry follows.
     GoesOn,
-    /// The log begins anew after this.
+    /// The log starts again after this position, which a snapshot holds.
     BeginsAnew(Position),
     /// Everything after this is gone.
     EndsAt(Position),

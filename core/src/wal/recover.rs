@@ -226,8 +226,8 @@ impl Directory {
         directory
     }
 
-    /// A rollback that was not finished begins anew: what was kept for it is of no use, and holds the room of what the log
-    /// has cut since.
+    /// A rollback that was not finished is done again from its start. The files that were kept for the first attempt are removed:
+    /// nobody needs them, and they take the room of segments that the log has cut since.
     fn give_up_rollbacks(&mut self, names: &[String]) {
         let unfinished = |name: &&String| name.ends_with(ROLLBACK_UNFINISHED);
         let numbers: BTreeSet<u64> =
