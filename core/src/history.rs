@@ -78,8 +78,12 @@ pub struct History {
 pub enum Holding {
     /// An entry of that epoch stands there.
     This,
-    /// An entry of another epoch stands there, and this log has come to that epoch or beyond it.
-    Other,
+    /// An entry of another epoch stands there, or will, and this log has come to that epoch or beyond it. A log whose entries up to `since`
+    /// are final never holds the entry of that name: there the mastership began that followed, or it is the place itself.
+    Other {
+        /// At most the place that was asked about.
+        since: Index,
+    },
     /// The epoch is later than any that this log knows: what it wrote may not have come here yet, and then stands in the
     /// place of what is there.
     Later,
@@ -254,7 +258,8 @@ impl History {
         match (order(holder), order(last)) {
             (Some(Ordering::Equal), _) => Holding::This,
             (_, Some(Ordering::Greater)) => Holding::Later,
-            (Some(_), Some(_)) => Holding::Other,
+            (Some(Ordering::Less), Some(_)) => Holding::Other { since: holder.start },
+            (Some(Ordering::Greater), Some(_)) => Holding::Other { since: named.index },
             (None, _) | (_, None) => Holding::Ambiguous,
         }
     }

@@ -125,13 +125,15 @@ impl Outline {
             let index = named.index;
             match self.history.holds(&named, self.planted) {
                 Holding::Foreign => return Err(Refusal::ForeignPosition { index }),
+                Holding::Other { since } if since <= self.applied.index => {
+                    return Err(Refusal::RolledBack { index });
+                }
                 _ if index > self.applied.index => return Ok(false),
                 Holding::This if self.void_beyond.is_some_and(|kept| index > kept) => {
                     return Err(Refusal::RolledBack { index });
                 }
-                Holding::Other => return Err(Refusal::RolledBack { index }),
                 // This state may be the one that is taken back.
-                Holding::Later => return Ok(false),
+                Holding::Other { .. } | Holding::Later => return Ok(false),
                 Holding::Ambiguous => return Err(Refusal::AmbiguousPosition { index }),
                 Holding::This | Holding::Unknown => {}
             }

@@ -222,16 +222,22 @@ impl Node {
         let index = named.index;
         match self.log.history().holds(named, self.config.planted) {
             Holding::Foreign => Fate::Foreign,
+            Holding::Other { since } if since > self.committed || self.is_in_doubt(since) => Fate::Pending,
+            Holding::Other { .. } if self.config.planted.fate_of_the_place() => Fate::Committed,
+            Holding::Other { .. } => Fate::RolledBack,
             _ if index == Index::ZERO || index > self.committed => Fate::Pending,
             // What an unarmed master had committed and a promotion left behind is on its way out.
             Holding::This if self.saved_beyond.is_some_and(|common| index > common) => Fate::RolledBack,
-            Holding::This if self.is_repairing() && index > self.agreed() => Fate::Pending,
+            Holding::This if self.is_in_doubt(index) => Fate::Pending,
             Holding::This => Fate::Committed,
-            Holding::Other if self.config.planted.fate_of_the_place() => Fate::Committed,
-            Holding::Other => Fate::RolledBack,
             Holding::Later | Holding::Unknown => Fate::Pending,
             Holding::Ambiguous => Fate::Unknown,
         }
+    }
+
+    /// Whether the log there is being mended after the master's.
+    fn is_in_doubt(&self, index: Index) -> bool {
+        self.is_repairing() && index > self.agreed()
     }
 }
 

@@ -97,7 +97,8 @@ fn the_same_cluster_goes_on_by_force() {
     assert_eq!((hard_state.cluster, meta.cluster), (Some(old.cluster), old.cluster));
     assert!(meta.history.forced_after(old.position.index) && !meta.history.armed_at(meta.position.index));
     let holds = |text| meta.history.holds(&name(text), Planted::default());
-    assert_eq!((holds("3:10"), holds("3:13"), holds("4:14")), (Holding::This, Holding::Other, Holding::Other));
+    let gone = Holding::Other { since: Index(13) };
+    assert_eq!((holds("3:10"), holds("3:13"), holds("4:20")), (Holding::This, gone, gone));
 }
 
 #[test]
