@@ -95,7 +95,7 @@ pub struct Limits {
 /// How many entries one turn applies at most in a server.
 pub const APPLIES_PER_TURN_MAX: u64 = 8192;
 
-/// About how long a chunk of a snapshot is in a server.
+/// About how long a piece of a long file is in a server.
 pub const CHUNK_BYTES: usize = 256 << 10;
 
 /// Everything that the core is told at its start.
@@ -157,7 +157,8 @@ pub struct Config {
     pub limits: Limits,
     /// Most entries that one turn applies, at least 1; the rest waits for the next, which is asked for at once.
     pub applies_per_turn_max: u64,
-    /// About how long a chunk of a snapshot is: [`CHUNK_BYTES`], unless transfers are to have many.
+    /// About how long a piece is in which a long file goes, a chunk of a snapshot or lines of a rollback file: [`CHUNK_BYTES`], unless
+    /// files are to have many.
     pub chunk_bytes: usize,
     /// The bug that a simulation has planted; none, and no room for one, in a release.
     pub planted: Planted,

@@ -101,8 +101,8 @@ pub enum Event {
         upto: Index,
         /// Whether any of them had been applied here.
         applied: bool,
-        /// Those up to this index had left memory: they are in the files that were kept, and in no line.
-        unlisted: Option<Index>,
+        /// Which of them are in no line.
+        unlisted: Unlisted,
     },
     /// A replica's state differs from this master's at the same index; it is synced anew.
     HashMismatch {
@@ -189,6 +189,15 @@ pub enum Event {
         /// What to do instead.
         hint: &'static str,
     },
+}
+
+/// Discarded entries that are no lines of a rollback file: they are in the log's files that were kept beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unlisted {
+    /// Those up to this index had left memory.
+    pub upto: Option<Index>,
+    /// For those from this index on there was no room.
+    pub from: Option<Index>,
 }
 
 /// How loud an event is.
@@ -282,10 +291,16 @@ impl fmt::Display for Event {
             Self::RolledBack { id, from, upto, applied, unlisted } => {
                 let store = if *applied { "had been applied" } else { "had not been applied" };
                 write!(f, "rolled back {from}..={upto} into rollback file {}, they {store}", id.0)?;
-                match unlisted {
-                    Some(last) => write!(f, "; those up to {last} are in the log's files beside it alone"),
-                    None => Ok(()),
-                }
+                let Unlisted { upto, from } = unlisted;
+                upto.map_or(Ok(()), |upto| {
+                    write!(f, "; those up to {upto} are in the log's files beside it alone")
+                })?;
+                from.map_or(Ok(()), |from| {
+                    write!(
+                        f,
+                        "; there was no room for those from {from} on, they are in the log's files beside it alone"
+                    )
+                })
             }
             Self::HashMismatch { node, at } => {
                 write!(f, "state of {node} differs from ours at index {at}: it is quarantined and synced anew")

@@ -61,6 +61,10 @@ pub enum Bug {
     RivalsRaced,
     /// Two clocks that show the same now are taken for the same.
     WaitingClocksAgree,
+    /// A master whose disk hangs counts who can do without it by a membership that nobody else has.
+    UnsentMembershipCounts,
+    /// Entries leave memory while they are being written to a rollback file.
+    LeavesUnsaved,
     /// A voter goes on taking entries of the master whose successor it votes for.
     StaleEpochFollowed,
     /// A master that hears of a higher epoch leads on.
@@ -360,6 +364,8 @@ impl Planted {
     question!(lag_of_durable, LagOfDurable);
     question!(contact_by_link, ContactByLink);
     question!(eligible_unseen, EligibleUnseen);
+    question!(unsent_membership_counts, UnsentMembershipCounts);
+    question!(leaves_unsaved, LeavesUnsaved);
     question!(fate_of_the_place, FateOfThePlace);
     question!(staleness_from_proof, StalenessFromProof);
     question!(log_time_from_last_entry, LogTimeFromLastEntry);

@@ -187,6 +187,14 @@ pub const PLANTS: &[Plant] = &[
         ..plant("waiting_clocks_agree", Bug::WaitingClocksAgree, 500)
     },
     Plant {
+        plan: Some(include_str!("../seeds/a-membership-that-has-not-left.yaml")),
+        ..plant("unsent_membership_counts", Bug::UnsentMembershipCounts, 100)
+    },
+    Plant {
+        plan: Some(include_str!("../hunts/a-small-volume-and-a-rollback.yaml")),
+        ..plant("leaves_unsaved", Bug::LeavesUnsaved, 100)
+    },
+    Plant {
         plan: Some(include_str!("../hunts/a-silent-address-and-patient-voters.yaml")),
         ..plant("silence_taken_for_an_answer", Bug::SilenceTakenForAnAnswer, 100)
     },

@@ -119,6 +119,42 @@ fn on_a_full_disk_deletes_go_on_and_a_start_too() {
 }
 
 #[test]
+fn a_rollback_that_has_no_room_in_lines_goes_on() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let Some(disk) = SmallDisk::mount(directory.path(), 40) else { return };
+    let mut cluster = Cluster::prepare(1, |number, config| {
+        if number == 0 {
+            config["persistence"] = json!({
+                "data_dir": disk.path.join("data"),
+                "reserve_bytes": 1 << 20,
+                "snapshot": { "wal_bytes": 64 << 20 },
+                "wal": { "segment_bytes_max": 4 << 20 },
+            });
+        }
+    });
+    cluster.servers.iter_mut().for_each(Server::start);
+    cluster.servers[0].await_master();
+    cluster.await_converged();
+    cluster.servers[1].kill();
+    for number in 0..400 {
+        set(&cluster.servers[0], &format!("alone-{}", number % 4), &"y".repeat(60_000));
+    }
+    cluster.servers[0].kill();
+    cluster.servers[1].start();
+    shell::synap(["promote", "--yes", "--force", "--accept-data-loss", "--url", &cluster.servers[1].url()]).good();
+    cluster.servers[1].await_master();
+    cluster.servers[0].start();
+    cluster.await_converged();
+
+    let log = cluster.servers[0].log();
+    assert!(log.contains("there was no room for those from"), "{log}");
+    let rollbacks = fs::read_dir(disk.path.join("data/rollback")).expect("there is one");
+    let kept = rollbacks.flatten().find(|entry| entry.path().extension().is_some_and(|ending| ending == "files"));
+    let dump = shell::synap(["wal", "dump", &kept.expect("the log is kept").path().display().to_string()]).good();
+    assert!(dump.stdout.matches("alone-").count() >= 400, "every write is in the files that were kept");
+}
+
+#[test]
 fn a_rollback_file_has_no_hole_where_memory_shrinks_meanwhile() {
     let directory = TempDir::new().expect("a temporary directory can be made");
     let Some(disk) = SmallDisk::mount(directory.path(), 40) else { return };

@@ -117,7 +117,7 @@ impl Node {
     /// nothing of what has not left this node; and what disarms counts once all know that it is committed.
     fn others_could_elect(&self, fit: impl Fn(&Progress) -> bool) -> bool {
         let (Role::Master(master), Some(armed)) = (&self.role, self.armed()) else { return false };
-        let arms = self.log.membership().1.armed;
+        let arms = self.log.membership().1.armed && !self.config.planted.unsent_membership_counts();
         let known = if arms { self.log.membership_at(self.may_leave_upto()) } else { armed };
         let connected = known.voters().filter(|voter| *voter != self.id && master.feed_of(*voter).is_some());
         let fit = connected.filter(|voter| master.progress.get(voter).is_some_and(&fit));

@@ -8,10 +8,11 @@ use core::fmt::Write as _;
 
 use bytes::Bytes;
 
-use super::syncing::{ROLLBACK_BYTES_PER_TURN, first_lost};
+use super::syncing::first_lost;
 use super::untouched::Named;
 use crate::command::{Command, Condition, Pair, Value, ValueKind};
 use crate::config::Concern;
+use crate::event::Unlisted;
 use crate::log::{Answered, Log, Slot};
 use crate::position::{Index, Position};
 use crate::store::{Prior, Store};
@@ -34,10 +35,20 @@ pub(super) struct Rollback {
     named: Named,
     next: Index,
     begun: bool,
-    /// Entries up to here have left memory and go too: the files that hold them are kept.
-    pub(super) unlisted: Option<Index>,
+    /// What goes too and is in no line: the files that hold it are kept.
+    pub(super) unlisted: Unlisted,
     /// The batch on its way.
     batch: Option<u64>,
+}
+
+/// What of the file goes at once.
+pub(super) struct Piece {
+    /// With which batch.
+    pub(super) batch: u64,
+    /// About how long.
+    pub(super) bytes: usize,
+    /// Whether there is room for it.
+    pub(super) fits: bool,
 }
 
 impl Rollback {
@@ -52,7 +63,7 @@ impl Rollback {
             named: Named::after(applied),
             next: first_lost(common.index, base),
             begun: false,
-            unlisted: (common.index < base).then_some(base),
+            unlisted: Unlisted { upto: (common.index < base).then_some(base), from: None },
             batch: None,
         }
     }
@@ -76,16 +87,21 @@ impl Rollback {
         self
     }
 
-    /// The next lines, some per turn and one batch at a time, to leave with `batch`.
-    pub(super) fn save_some(&mut self, log: &Log, store: &Store, applied: Index, batch: u64) -> Vec<FileWrite> {
+    /// The next lines, one piece at a time.
+    pub(super) fn save_some(&mut self, log: &Log, store: &Store, applied: Index, piece: Piece) -> Vec<FileWrite> {
         if self.batch.is_some() || self.is_complete() {
             return Vec::new();
         }
         let first = !self.begun;
+        let keeps = first && self.unlisted.upto.is_some() || !piece.fits;
+        if !piece.fits {
+            self.unlisted.from = Some(self.next);
+            self.next = self.upto.next();
+        }
         let mut lines = String::new();
         // Entries that both logs hold may still wait to be applied.
-        let ready = self.named.read_upto(self.common.index, log, ROLLBACK_BYTES_PER_TURN);
-        while ready && self.next <= self.upto && lines.len() < ROLLBACK_BYTES_PER_TURN {
+        let ready = self.named.read_upto(self.common.index, log, piece.bytes);
+        while ready && self.next <= self.upto && lines.len() < piece.bytes {
             let Some(slot) = log.get(self.next) else {
                 panic!("INV-10: {} leaves memory before it is saved", self.next)
             };
@@ -103,11 +119,11 @@ impl Rollback {
             self.next = self.next.next();
         }
         self.begun = true;
-        self.batch = Some(batch);
+        self.batch = Some(piece.batch);
         let last = self.is_complete();
         let write = FileWrite::Rollback { id: self.id, first, last, lines: Bytes::from(lines) };
         let keep = FileWrite::RollbackKeepFiles { id: self.id };
-        if first && self.unlisted.is_some() { Vec::from([keep, write]) } else { Vec::from([write]) }
+        if keeps { Vec::from([keep, write]) } else { Vec::from([write]) }
     }
 
     /// What a ticket adds to a line: its key, and which entry this one repeats, as far as it is known. Such a one has

@@ -25,6 +25,8 @@ const RESTS: Duration = Duration::from_secs(5);
 pub(super) struct Room {
     /// Bytes free, as told last; none before.
     free: Option<u64>,
+    /// Bytes of rollback files handed to the disk since.
+    taken: u64,
     /// Something of the log waits for room.
     stuck: bool,
     /// The node keeps little.
@@ -50,6 +52,11 @@ impl Room {
     /// Whether something of the log waits for room.
     pub(super) fn is_stuck(&self) -> bool {
         self.stuck
+    }
+
+    /// So much goes into a rollback file.
+    pub(super) fn takes(&mut self, bytes: u64) {
+        self.taken += bytes;
     }
 
     /// Whether the node keeps little.
@@ -80,7 +87,7 @@ impl Node {
     }
 
     pub(super) fn on_disk_free(&mut self, free: u64) {
-        self.room.free = Some(free);
+        (self.room.free, self.room.taken) = (Some(free), 0);
     }
 
     /// A snapshot was given up for want of room.
@@ -91,6 +98,17 @@ impl Node {
     /// Whether a snapshot that nobody asked for may begin: it fits, as far as anybody knows, and the last one did.
     pub(super) fn has_room_for_snapshot(&self) -> bool {
         self.room.fits && self.room.rests_until.is_none_or(|until| until <= self.now.mono)
+    }
+
+    /// Whether another piece of a rollback file may be written: what the file leaves must hold the state that a master sends, since
+    /// nothing ends the rollback before. What has no room in it stays in the files of the log.
+    pub(super) fn has_room_for_lines(&self) -> bool {
+        // The piece, and the one that may have been on its way to the disk when that was asked.
+        let pieces = 2 * self.config.chunk_bytes as u64;
+        let needed = self.next_snapshot_bytes() + self.config.disk_margin / 2 + pieces;
+        let watched = self.config.disk_margin > 0 && self.config.keeps_log;
+        let free = self.room.free.map(|free| free.saturating_sub(self.room.taken));
+        !watched || free.is_none_or(|free| free >= needed)
     }
 
     /// Finds out what the room allows.

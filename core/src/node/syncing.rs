@@ -17,7 +17,7 @@ use crate::snapshot::{SnapshotMeta, SnapshotReader};
 use crate::store::Store;
 use crate::wal::{Entry, FileWrite, Record};
 
-use super::rollback::Rollback;
+use super::rollback::{Piece, Rollback};
 
 /// A snapshot that is coming in.
 #[derive(Clone, Debug)]
@@ -281,16 +281,20 @@ impl Node {
     /// INV-10: entries that go into a rollback file stay in memory until they are in it.
     pub(super) fn saved_upto(&self) -> Index {
         match &self.repair {
-            Some(Repair::RollingBack(rollback)) => rollback.saved_upto(),
-            Some(Repair::Installing(_)) | None => Index(u64::MAX),
+            Some(Repair::RollingBack(rollback)) if !self.config.planted.leaves_unsaved() => rollback.saved_upto(),
+            Some(Repair::RollingBack(_) | Repair::Installing(_)) | None => Index(u64::MAX),
         }
     }
 
     fn save_more(&mut self) {
-        let batch = self.shadow.next_batch();
+        let fits = self.has_room_for_lines();
         let Some(Repair::RollingBack(rollback)) = &mut self.repair else { return };
-        let files: Vec<FileWrite> = rollback.save_some(&self.log, &self.store, self.applied.index, batch);
+        let piece = Piece { batch: self.shadow.next_batch(), bytes: self.config.chunk_bytes, fits };
+        let files: Vec<FileWrite> = rollback.save_some(&self.log, &self.store, self.applied.index, piece);
         for file in files {
+            if let FileWrite::Rollback { lines, .. } = &file {
+                self.room.takes(lines.len() as u64);
+            }
             self.draft.push_file(file);
         }
     }
@@ -336,9 +340,6 @@ impl Node {
         self.greet_again(out);
     }
 }
-
-/// About how many bytes of rollback lines one turn writes.
-pub(super) const ROLLBACK_BYTES_PER_TURN: usize = 256 << 10;
 
 /// The index after which nothing of a log is left when it is cut to `common`.
 pub(super) fn first_lost(common: Index, base: Index) -> Index {

@@ -81,8 +81,8 @@ pub enum FileWrite {
         /// Whole lines.
         lines: Bytes,
     },
-    /// What is discarded reaches further back than memory: link the log's segments and the snapshots into
-    /// `rollback/` too, so that nothing is lost.
+    /// What is discarded reaches further back than memory, or is longer than what has room in lines: link the log's segments and the
+    /// snapshots into `rollback/` too, so that nothing is lost.
     RollbackKeepFiles {
         /// The rollback file that they belong to.
         id: RollbackId,

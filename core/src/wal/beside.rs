@@ -196,7 +196,9 @@ impl Beside {
     /// The unfinished file comes first: where a start finds it, the files that were kept for it are of no use.
     fn keep_files(&mut self, id: RollbackId, segments: &[String], ops: &mut Vec<FileOp>) {
         let number = self.rollback_number(id, false, ops);
-        ops.push(FileOp::Create { file: rollback_temporary_name(number) });
+        if self.rollback.is_none_or(|(open, _)| open != id) {
+            ops.push(FileOp::Create { file: rollback_temporary_name(number) });
+        }
         ops.push(FileOp::SyncDir { dir: ROLLBACK.into() });
         let dir = format!("{ROLLBACK}/{number}.files");
         ops.push(FileOp::CreateDir { dir: dir.clone() });

@@ -108,7 +108,7 @@ pub struct ModelDisk {
     platter_version: u64,
     faults: Faults,
     counts: Counts,
-    /// How much fits on it, rollback files aside, which nothing removes; 0: everything.
+    /// How much fits on it, whole rollback files aside, which nothing removes; 0: everything.
     volume_bytes: u64,
 }
 
@@ -283,7 +283,7 @@ impl ModelDisk {
     }
 
     fn used(&self) -> u64 {
-        let counted = self.names.listed().filter(|(name, _)| !name.starts_with("rollback/"));
+        let counted = self.names.listed().filter(|(name, _)| !is_report(name));
         counted.filter_map(|(_, inode)| Some(self.files.get(&inode)?.cache().len() as u64)).sum()
     }
 
@@ -602,4 +602,9 @@ fn front(parts: &[Bytes], length: usize) -> Vec<Bytes> {
         left -= take;
     }
     taken
+}
+
+/// A whole rollback file, or what is kept beside one: whoever reads it takes it away.
+fn is_report(name: &str) -> bool {
+    name.starts_with("rollback/") && !name.ends_with(".tmp")
 }

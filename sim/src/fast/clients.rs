@@ -256,7 +256,11 @@ impl World<'_> {
     fn sent_on(&mut self, host: usize, leader: &Leader) {
         let Some(to) = self.host_of(leader) else { return };
         let epoch = |world: &Self, number: usize| world.status(number).map(|status| status.epoch);
-        let begins = self.hosts[to].process.as_ref().is_some_and(|it| it.node.view().state == State::Opening);
+        // One that opens another has committed an entry of the one before.
+        let begins = self.hosts[to].process.as_ref().is_some_and(|it| {
+            let view = it.node.view();
+            view.state == State::Opening && Some(view.applied.epoch) != epoch(self, to)
+        });
         // Who opens a mastership anew tells of its epoch once that is on its disk; until then, of the one before its start.
         let before = self.hosts[to].process.as_ref().map(|it| it.promised_at_start);
         let opens = begins && epoch(self, host) == epoch(self, to) && epoch(self, to) != before;

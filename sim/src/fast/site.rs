@@ -3,7 +3,7 @@
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use synap_core::history::Reign;
+use synap_core::history::History;
 use synap_core::input::{MemberChange, Promotion, Request};
 use synap_core::status::{Role, State, Status};
 
@@ -72,10 +72,10 @@ impl Site for World<'_> {
         self.status(node).is_some_and(|status| status.role == Role::Master && status.state == State::Serving)
     }
 
-    fn reigns(&self, node: usize) -> Option<(u32, Vec<Reign>)> {
+    fn history(&self, node: usize) -> Option<(u32, Arc<History>)> {
         let host = &self.hosts[node];
         let view = host.process.as_ref()?.node.outline();
-        Some((host.life, view.history.reigns().to_vec()))
+        Some((host.life, view.history.clone()))
     }
 
     fn end(&mut self, node: usize, power: bool, why: &str) {

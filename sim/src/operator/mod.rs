@@ -17,7 +17,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use synap_core::config::RoleHint;
-use synap_core::history::Reign;
+use synap_core::history::History;
 use synap_core::status::Status;
 
 use crate::dice::mix;
@@ -121,8 +121,8 @@ pub(crate) trait Site {
     fn status(&self, node: usize) -> Option<Status>;
     /// Whether a node leads, by its own word.
     fn serves(&self, node: usize) -> bool;
-    /// The life that a node is in, and the reigns of its log.
-    fn reigns(&self, node: usize) -> Option<(u32, Vec<Reign>)>;
+    /// The life that a node is in, and the epochs of its log.
+    fn history(&self, node: usize) -> Option<(u32, Arc<History>)>;
 
     /// The process ends: killed, or out of power.
     fn end(&mut self, node: usize, power: bool, why: &str);

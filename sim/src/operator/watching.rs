@@ -101,8 +101,8 @@ fn answers_min(plan: &Plan) -> u64 {
 }
 
 fn last_word(site: &mut impl Site, node: usize, statuses: &[Option<Status>]) {
-    let Some((life, reigns)) = site.reigns(node) else { return };
-    site.see(&Fact::Converged { node, life, reigns: &reigns, statuses });
+    let Some((life, history)) = site.history(node) else { return };
+    site.see(&Fact::Converged { node, life, history: &history, statuses });
     let writes = site.writes();
     let plan = plan_of(site);
     site.finish(if writes < answers_min(&plan) && plan.faults.is_empty() {

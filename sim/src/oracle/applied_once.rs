@@ -33,8 +33,8 @@ impl Oracle for AppliedOnce {
                 self.answered.entry(ticket.key.clone()).or_default().push(written.position);
                 Ok(())
             }
-            Fact::Converged { node, reigns, statuses, .. } => match statuses.get(*node) {
-                Some(Some(status)) => self.settle(ground, reigns, status.positions.last.index),
+            Fact::Converged { node, history, statuses, .. } => match statuses.get(*node) {
+                Some(Some(status)) => self.settle(ground, history.reigns(), status.positions.last.index),
                 Some(None) | None => Ok(()),
             },
             _ => Ok(()),

@@ -74,9 +74,9 @@ impl Oracle for ByTheModel {
                 let what = What::Fronted((*answer).clone(), span);
                 self.claim(ground, *at, Claim { node: *node, what })
             }
-            Fact::Converged { node, reigns, statuses, .. } => {
+            Fact::Converged { node, history, statuses, .. } => {
                 let Some(Some(status)) = statuses.get(*node) else { return Ok(()) };
-                self.reach(ground, reigns, status.positions.applied)?;
+                self.reach(ground, history.reigns(), status.positions.applied)?;
                 self.settle(ground)
             }
             _ => Ok(()),

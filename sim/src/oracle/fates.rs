@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use synap_core::history::Reign;
+use synap_core::history::History;
 use synap_core::output::Fate;
 use synap_core::position::Position;
 
@@ -33,12 +33,11 @@ impl Fates {
         }
     }
 
-    fn settle(&self, reigns: &[Reign], last: Position) -> Result<(), String> {
+    fn settle(&self, history: &History, last: Position) -> Result<(), String> {
         for (position, (node, stays)) in &self.told {
-            let at = reigns.partition_point(|reign| reign.start <= position.index);
             // Of what the history has forgotten nothing can be said.
-            let Some(reign) = at.checked_sub(1).and_then(|at| reigns.get(at)) else { continue };
-            let holds = reign.epoch == position.epoch && position.index <= last.index;
+            let Some(epoch) = history.epoch_at(position.index) else { continue };
+            let holds = epoch == position.epoch && position.index <= last.index;
             if holds != *stays {
                 let word = if *stays { "committed, and it is not in" } else { "rolled back, and it is in" };
                 return Err(format!("n{node} has said that {position} is {word} the log that ends at {last}"));
@@ -63,8 +62,8 @@ impl Oracle for Fates {
             }
             Fact::Fate { node, position, fate: Fate::Committed } => self.tells(*node, *position, true),
             Fact::Fate { node, position, fate: Fate::RolledBack } => self.tells(*node, *position, false),
-            Fact::Converged { node, reigns, statuses, .. } => match statuses.get(*node) {
-                Some(Some(status)) => self.settle(reigns, status.positions.last),
+            Fact::Converged { node, history, statuses, .. } => match statuses.get(*node) {
+                Some(Some(status)) => self.settle(history, status.positions.last),
                 Some(None) | None => Ok(()),
             },
             _ => Ok(()),

@@ -121,7 +121,8 @@ impl Oracle for ClientHistory {
             | Fact::Sent { message: Message::Welcome(Welcome { standing, .. }), .. } => {
                 self.learn_line(standing.history.reigns());
             }
-            Fact::Converged { node, life, reigns, statuses } => {
+            Fact::Converged { node, life, history, statuses } => {
+                let reigns = history.reigns();
                 if let Some(Some(status)) = statuses.get(*node) {
                     let end = End { node: *node, life: *life, reigns, status };
                     return self.settle(ground, &end);

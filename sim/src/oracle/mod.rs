@@ -51,7 +51,7 @@ use bytes::Bytes;
 use synap_core::command::Command;
 use synap_core::config::Concern;
 use synap_core::event::Event;
-use synap_core::history::Reign;
+use synap_core::history::History;
 use synap_core::ids::{LinkId, NodeId};
 use synap_core::message::Message;
 use synap_core::output::{Fate, Written};
@@ -290,8 +290,8 @@ pub enum Fact<'a> {
         node: usize,
         /// In which of its lives.
         life: u32,
-        /// The reigns of its log.
-        reigns: &'a [Reign],
+        /// The epochs of its log.
+        history: &'a History,
         /// Each node's last word, by node; none if it is given up.
         statuses: &'a [Option<Status>],
     },

@@ -24,9 +24,9 @@ impl Oracle for RefusedIsNotDone {
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
         match fact {
             Fact::Refused { command } => self.refused.extend(values(command)),
-            Fact::Converged { node, reigns, statuses, .. } => {
+            Fact::Converged { node, history, statuses, .. } => {
                 let Some(Some(status)) = statuses.get(*node) else { return Ok(()) };
-                for entry in ground.log.chain(reigns, Index(1), status.positions.last.index) {
+                for entry in ground.log.chain(history.reigns(), Index(1), status.positions.last.index) {
                     self.compared += 1;
                     let command = entry.command().map_err(|error| format!("{}: {error}", entry.position))?;
                     if values(&command).any(|value| self.refused.contains(&value)) {

@@ -12,6 +12,9 @@ use crate::dice::Dice;
 use crate::disk::{DiskProfile, FailedSync};
 use crate::plan::{Fault, Knobs, Network, PLAN_VERSION, Plan, What, Workload, ruins_disk};
 
+/// How many of a thousand plans have files in many pieces.
+const PIECES_PER_MILLE: u32 = 300;
+
 /// The plan of a seed.
 pub fn draw(seed: u64) -> Plan {
     let mut dice = Dice::named(seed, "plan");
@@ -52,7 +55,17 @@ pub fn draw(seed: u64) -> Plan {
     narrow(&mut plan);
     shrink_volumes(&mut plan);
     copy(&mut plan);
+    divide_files(&mut plan);
     plan
+}
+
+/// Makes the pieces short in which snapshots and rollback files go, if it is a plan of those: a file has many, and anything may happen
+/// between two of them. Drawn from a stream of its own.
+fn divide_files(plan: &mut Plan) {
+    let mut dice = Dice::named(plan.seed, "pieces");
+    if dice.chance(PIECES_PER_MILLE) {
+        plan.knobs.chunk_bytes = *dice.pick(&[1, 200, 1_000, 8_000]);
+    }
 }
 
 /// Most runs are long and at ease, so that timeouts, snapshots and repairs come to their end between faults; some are

@@ -5,7 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use serde_json::json;
-use synap_core::history::Reign;
+use synap_core::history::History;
 use synap_core::status::{Role, State, Status};
 
 use super::clients::Order as ToClients;
@@ -77,9 +77,9 @@ impl Site for Run {
         view.is_some_and(|view| view.role == Role::Master && view.state == State::Serving)
     }
 
-    fn reigns(&self, node: usize) -> Option<(u32, Vec<Reign>)> {
-        let reigns = self.stage.ledger().nodes[node].outline.as_ref()?.history.reigns().to_vec();
-        Some((self.machine(node, |machine| machine.life), reigns))
+    fn history(&self, node: usize) -> Option<(u32, Arc<History>)> {
+        let history = self.stage.ledger().nodes[node].outline.as_ref()?.history.clone();
+        Some((self.machine(node, |machine| machine.life), history))
     }
 
     fn end(&mut self, node: usize, power: bool, why: &str) {

@@ -243,6 +243,28 @@ fn what_was_kept_for_a_rollback_that_was_killed_is_removed() {
 }
 
 #[test]
+fn a_file_that_has_no_room_for_more_lines_keeps_those_that_it_has() {
+    let mut disk = Disk::default();
+    let mut journal = open(config(FsyncMode::Always), &mut disk);
+    let state = Record::HardState(HardState::new(NodeId(1), RoleHint::Replica));
+    disk.carry_out_all(&journal.plan(Time(0), &[batch(1, std::slice::from_ref(&state), 0)]));
+    let id = RollbackId(7);
+    let piece = |first, last, lines: &'static [u8]| {
+        let lines = Bytes::from_static(lines);
+        FileWrite::Rollback { id, first, last, lines }
+    };
+    let groups =
+        [vec![piece(true, false, b"{}\n")], vec![FileWrite::RollbackKeepFiles { id }, piece(false, true, b"")]];
+    for (number, files) in groups.into_iter().enumerate() {
+        let mut saved = batch(2 + number as u64, &[], 0);
+        saved.files = files;
+        disk.carry_out_all(&journal.plan(Time(0), &[saved]));
+    }
+    assert_eq!(names_of(&disk, "rollback/7.files/").len(), 1);
+    assert_eq!(disk.read("rollback/7.ndjson").unwrap(), b"{}\n"[..]);
+}
+
+#[test]
 fn an_older_rollback_file_is_never_replaced() {
     let mut disk = Disk::default();
     let lines = Bytes::from_static(b"{}\n");

@@ -39,7 +39,7 @@ pub(super) async fn tell_of_files(source: &SourceArgs, id: &str) -> Result<(), F
     let has_more = |file: &&Value| file["id"] == id && file["files"] == true;
     if files.iter().any(|file| has_more(&file)) {
         eprintln!(
-            "note: older operations were discarded too, and are no lines of this file: rollback/{id}.files in the node's data directory \
+            "note: more operations were discarded, and are no lines of this file: rollback/{id}.files in the node's data directory \
              holds the log and the snapshots that they are in (`synap wal dump DIR` reads them)"
         );
     }
