@@ -200,6 +200,23 @@ pub struct Unlisted {
     pub from: Option<Index>,
 }
 
+impl fmt::Display for Unlisted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const WHERE: &str = "in the log's files beside it alone";
+        match (self.upto, self.from) {
+            (None, None) => Ok(()),
+            (Some(upto), Some(from)) if upto.next() == from => {
+                write!(f, "; for want of room all of them are {WHERE}")
+            }
+            (Some(upto), None) => write!(f, "; those up to {upto} are {WHERE}"),
+            (None, Some(from)) => write!(f, "; for want of room those from {from} on are {WHERE}"),
+            (Some(upto), Some(from)) => {
+                write!(f, "; those up to {upto}, and for want of room those from {from} on, are {WHERE}")
+            }
+        }
+    }
+}
+
 /// How loud an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
@@ -291,16 +308,7 @@ impl fmt::Display for Event {
             Self::RolledBack { id, from, upto, applied, unlisted } => {
                 let store = if *applied { "had been applied" } else { "had not been applied" };
                 write!(f, "rolled back {from}..={upto} into rollback file {}, they {store}", id.0)?;
-                let Unlisted { upto, from } = unlisted;
-                upto.map_or(Ok(()), |upto| {
-                    write!(f, "; those up to {upto} are in the log's files beside it alone")
-                })?;
-                from.map_or(Ok(()), |from| {
-                    write!(
-                        f,
-                        "; there was no room for those from {from} on, they are in the log's files beside it alone"
-                    )
-                })
+                write!(f, "{unlisted}")
             }
             Self::HashMismatch { node, at } => {
                 write!(f, "state of {node} differs from ours at index {at}: it is quarantined and synced anew")

@@ -147,7 +147,7 @@ fn a_rollback_that_has_no_room_in_lines_goes_on() {
     cluster.await_converged();
 
     let log = cluster.servers[0].log();
-    assert!(log.contains("there was no room for those from"), "{log}");
+    assert!(log.contains("for want of room those from"), "{log}");
     let rollbacks = fs::read_dir(disk.path.join("data/rollback")).expect("there is one");
     let kept = rollbacks.flatten().find(|entry| entry.path().extension().is_some_and(|ending| ending == "files"));
     let dump = shell::synap(["wal", "dump", &kept.expect("the log is kept").path().display().to_string()]).good();

@@ -3,12 +3,14 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use synap_core::input::Input;
-use synap_core::wal::{FileOp, WriteBatch};
+use synap_core::wal::{FileOp, FileWrite, WriteBatch};
 
 use super::{Event, World};
 use crate::bugs;
 use crate::disk::{Begun, DiskError, Hand};
+use crate::oracle::{Fact, Kept};
 use crate::trace::{Step, is_sync, op_line};
 
 /// One queue of a process's disk.
@@ -18,6 +20,8 @@ pub(super) struct Lane {
     queue: Vec<WriteBatch>,
     /// Batches that are being written, with one sync for all.
     group: Vec<WriteBatch>,
+    /// Of those that wait, and of those that are being written.
+    bytes: (u64, u64),
     ops: VecDeque<FileOp>,
     begun: Option<Begun>,
     busy: bool,
@@ -60,6 +64,9 @@ pub(crate) const HANG_LOOK_US: u64 = 5_000;
 /// How often a full disk is tried again.
 const ROOM_RETRY_US: u64 = 1_000_000;
 
+/// INV-12: batches of fewer bytes are well within any bound.
+const WORTH_A_WORD: u64 = 64 << 10;
+
 /// How often a process looks how much is free.
 const MEASURE_US: u64 = 200_000;
 
@@ -69,7 +76,13 @@ const SUPERVISOR_US: u64 = 200_000;
 impl World<'_> {
     pub(super) fn queue(&mut self, host: usize, lane: LaneName, batch: WriteBatch) {
         let Some(process) = &mut self.hosts[host].process else { return };
-        process.lane(lane).queue.push(batch);
+        let waits = process.lane(lane);
+        waits.bytes.0 += bytes_of(&batch);
+        waits.queue.push(batch);
+        let bytes = waits.bytes.0 + waits.bytes.1;
+        if bytes > WORTH_A_WORD {
+            self.see(&Fact::Keeps { node: host, kept: Kept::Unwritten, bytes });
+        }
         self.next_group(host, lane);
     }
 
@@ -86,6 +99,7 @@ impl World<'_> {
         let ops = process.journal.plan(time, &group);
         let lane = process.lane(name);
         lane.group = group;
+        lane.bytes = (0, lane.bytes.0);
         lane.ops = ops.into();
         lane.busy = true;
         self.next_op(host, name);
@@ -207,6 +221,7 @@ impl World<'_> {
     fn snapshot_given_up(&mut self, number: usize) {
         let Some(process) = &mut self.hosts[number].process else { return };
         process.snapshot.busy = false;
+        process.snapshot.bytes.1 = 0;
         let group = std::mem::take(&mut process.snapshot.group);
         for batch in group {
             self.put(number, Input::GivenUp(batch.given_up()));
@@ -253,6 +268,7 @@ impl World<'_> {
         let Some(process) = &mut self.hosts[number].process else { return };
         let lane = process.lane(name);
         lane.busy = false;
+        lane.bytes.1 = 0;
         let group = std::mem::take(&mut lane.group);
         match name {
             LaneName::Log | LaneName::Snapshot => {
@@ -267,4 +283,17 @@ impl World<'_> {
         self.tell_free(number);
         self.spare(number);
     }
+}
+
+/// How much of records, chunks and lines it carries.
+fn bytes_of(batch: &WriteBatch) -> u64 {
+    let records = batch.records.iter().map(Bytes::len);
+    let files = batch.files.iter().map(|file| match file {
+        FileWrite::SnapshotChunk { bytes, .. } => bytes.len(),
+        FileWrite::Rollback { lines, .. } => lines.len(),
+        FileWrite::SnapshotDone { .. }
+        | FileWrite::SnapshotAbandoned { .. }
+        | FileWrite::RollbackKeepFiles { .. } => 0,
+    });
+    records.chain(files).sum::<usize>() as u64
 }

@@ -65,9 +65,7 @@ impl Oracle for Bounds {
         // A single write that is longer goes alone; what a mastership writes of its own is short, and asks nobody.
         // What it took over from the one before is there already, and the one before may have let more in.
         let own = ground.log.begins(positions.last).is_none_or(|begins| begins <= positions.applied.index.next());
-        let knobs = &ground.plan.knobs;
-        let uncommitted_bytes_max = knobs.uncommitted_bytes_max.max(ground.log.record_bytes_max()) + OWN_BYTES_MAX;
-        if status.state == State::Serving && own && status.uncommitted_bytes > uncommitted_bytes_max {
+        if status.state == State::Serving && own && status.uncommitted_bytes > uncommitted_bytes_max(ground) {
             return Err(format!("n{node} has {} bytes of log that are not settled", status.uncommitted_bytes));
         }
         if status.held_bytes > HELD_BYTES_MAX.max(ground.log.record_bytes_max()) {
@@ -84,6 +82,11 @@ impl Oracle for Bounds {
     }
 }
 
+/// A single record that is longer goes alone.
+fn uncommitted_bytes_max(ground: &Ground<'_>) -> u64 {
+    ground.plan.knobs.uncommitted_bytes_max.max(ground.log.record_bytes_max()) + OWN_BYTES_MAX
+}
+
 /// What is on its way to a replica bounds what waits at both ends: entries, and chunks from before or after them.
 fn keeps(ground: &Ground<'_>, node: usize, kept: Kept, bytes: u64) -> Result<(), String> {
     let record_bytes_max = ground.log.record_bytes_max();
@@ -95,6 +98,8 @@ fn keeps(ground: &Ground<'_>, node: usize, kept: Kept, bytes: u64) -> Result<(),
         // A message is at most one record or one chunk, or appends that go together; the next has begun to come, perhaps.
         Kept::Half => (CHUNK_BYTES + 2 * record_bytes_max + AROUND_BYTES_MAX, "a message that is not whole"),
         Kept::Incoming => (window + chunks, "messages of one peer that wait"),
+        // As much as a master lets wait for a commit, or as two of them send to a replica one after the other; and a piece of a file.
+        Kept::Unwritten => (uncommitted_bytes_max(ground) + 2 * window + chunks, "batches of one hand"),
     };
     if bytes > bytes_max {
         return Err(format!("n{node} has {what} of {bytes} bytes, {bytes_max} are the bound"));

@@ -308,6 +308,8 @@ pub enum Kept {
     Half,
     /// Chunks of a snapshot that were sent to one replica, which has not said to have stored them.
     Chunks,
+    /// What one hand has been given to write.
+    Unwritten,
 }
 
 /// What a node cannot know better than whoever runs its machine.
