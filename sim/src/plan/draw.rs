@@ -15,6 +15,9 @@ use crate::plan::{Fault, Knobs, Network, PLAN_VERSION, Plan, What, Workload, rui
 /// How many of a thousand plans have files in many pieces.
 const PIECES_PER_MILLE: u32 = 300;
 
+/// A log in memory that is shorter asks for transfers that are over soon.
+const TAIL_BYTES_MIN: u64 = 4_096;
+
 /// The plan of a seed.
 pub fn draw(seed: u64) -> Plan {
     let mut dice = Dice::named(seed, "plan");
@@ -63,9 +66,14 @@ pub fn draw(seed: u64) -> Plan {
 /// between two of them. Drawn from a stream of its own.
 fn divide_files(plan: &mut Plan) {
     let mut dice = Dice::named(plan.seed, "pieces");
-    if dice.chance(PIECES_PER_MILLE) {
-        plan.knobs.chunk_bytes = *dice.pick(&[1, 200, 1_000, 8_000]);
+    if !dice.chance(PIECES_PER_MILLE) {
+        return;
     }
+    let chunk_bytes = *dice.pick(&[1, 200, 1_000, 8_000]);
+    // What is written during a transfer must still be in memory after it, or the next one begins.
+    let tail_bytes_min = (0..plan.nodes()).map(|node| plan.knobs_of(node).tail_bytes_max).min();
+    let is_long = tail_bytes_min.is_some_and(|bytes| bytes >= TAIL_BYTES_MIN);
+    plan.knobs.chunk_bytes = if is_long { chunk_bytes } else { chunk_bytes.max(8_000) };
 }
 
 /// Most runs are long and at ease, so that timeouts, snapshots and repairs come to their end between faults; some are
