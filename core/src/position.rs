@@ -102,6 +102,11 @@ impl Named {
         }
     }
 
+    /// Whether this node may be the leader that it names.
+    pub fn may_be_by(&self, leader: NodeId) -> bool {
+        self.leader.is_none_or(|digits| digits.compare(leader).is_eq())
+    }
+
     /// Whether it may be the name of this position.
     pub fn may_be(&self, position: Position) -> bool {
         self.index == position.index && self.compare(position.epoch).is_none_or(Ordering::is_eq)

@@ -224,6 +224,7 @@ impl Node {
             Holding::Foreign => Fate::Foreign,
             Holding::Other { since } if since > self.committed || self.is_in_doubt(since) => Fate::Pending,
             Holding::Other { .. } if self.config.planted.fate_of_the_place() => Fate::Committed,
+            Holding::Other { .. } if !self.knows_leader_of(named) => Fate::Foreign,
             Holding::Other { .. } => Fate::RolledBack,
             _ if index == Index::ZERO || index > self.committed => Fate::Pending,
             // What an unarmed master had committed and a promotion left behind is on its way out.
@@ -233,6 +234,13 @@ impl Node {
             Holding::Later | Holding::Unknown => Fate::Pending,
             Holding::Ambiguous => Fate::Unknown,
         }
+    }
+
+    /// Whether the leader that it names has led here, or is a member: of another's masterships nothing is known.
+    fn knows_leader_of(&self, named: &Named) -> bool {
+        let leaders = self.log.history().reigns().iter().map(|reign| reign.epoch.leader);
+        let members = self.log.membership().1.members.iter().map(|member| member.id);
+        leaders.chain(members).any(|node| named.may_be_by(node))
     }
 
     /// Whether the log there is being mended after the master's.

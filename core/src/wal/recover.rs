@@ -122,6 +122,7 @@ pub fn recover<E>(
     }
     let chain = chain::read(files, config.planted)?;
     let chain = with_hard_state(chain)?;
+    is_there(&chain, &directory)?;
     let snapshots: Vec<Index> = directory.snapshots.iter().copied().collect();
     let choice = snapshots::choose(&chain.log, &snapshots, &mut read)?;
     let state = hard_state(kept_state, &chain.log, &choice, drawn(config, draw));
@@ -194,6 +195,18 @@ fn with_hard_state(mut chain: Chain) -> Result<Chain, Fault> {
             Ok(chain)
         }
         Some(_) | None => Ok(chain),
+    }
+}
+
+/// A log is on disk before the first snapshot, and before another one takes its place. So where there are snapshots, and segments that
+/// hold nothing, what was in them is lost; unless no log is kept.
+fn is_there(chain: &Chain, directory: &Directory) -> Result<(), Fault> {
+    match directory.segments.last() {
+        Some(seq) if chain.segments.is_empty() && !directory.snapshots.is_empty() && !directory.keeps_state => {
+            let what = "the segment holds nothing, and no other one holds the log that was here beside the snapshots";
+            Err(Fault::Damaged { seq: *seq, at: 0, what: what.into() })
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

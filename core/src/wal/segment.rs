@@ -137,7 +137,8 @@ pub(super) fn spare_temporary_name(n: u64) -> String {
 /// The number in a name between `prefix` and `suffix`.
 pub(super) fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
     let hex = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
-    (hex.len() == 16).then(|| u64::from_str_radix(hex, 16).ok()).flatten()
+    // No node comes near the last number, and there is none after it.
+    (hex.len() == 16).then(|| u64::from_str_radix(hex, 16).ok()).flatten().filter(|number| *number < u64::MAX >> 1)
 }
 
 /// Makes segment `seq` with this content, whole or not at all.

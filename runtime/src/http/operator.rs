@@ -159,7 +159,8 @@ pub(crate) async fn outcome(front: &Front, head: &request::Parts) -> Result<Answ
             "two entries may have that number: ask with the `leader` or the whole `position` that was answered",
         ),
         Fate::Foreign => Some(
-            "that position is of the cluster from whose backup this one was restored: look whether what was written is there",
+            "no mastership that is known here answered it: it is of another cluster (the one from whose backup this one was restored?), \
+             or its master is no member any more; look whether what was written is there",
         ),
     };
     let mut answer = json!({"epoch": named.number, "index": named.index.0, "outcome": outcome});

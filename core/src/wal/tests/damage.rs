@@ -6,6 +6,8 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use super::disk::{Dice, Disk};
 use super::model::{Model, config};
 use crate::config::FsyncMode;
@@ -153,6 +155,35 @@ fn a_damaged_snapshot_gives_way_to_the_one_before() {
     assert!(disk.names().contains(&std::format!("{newest}.damaged")));
     let recovered = read(&disk).unwrap().recovered.unwrap();
     assert_eq!(recovered.snapshots.len(), 1);
+}
+
+#[test]
+fn segments_that_hold_nothing_beside_a_snapshot_are_a_lost_log() {
+    let (mut disk, mut model, mut dice) = (Disk::default(), Model::new(), Dice::new(5));
+    let mut journal = read(&disk).unwrap().journal;
+    while model.snapshots.is_empty() {
+        let batch = model.write(&mut dice);
+        disk.carry_out_all(&journal.plan(Time(0), &[batch]));
+        model.settle();
+        if let Some(batch) = model.snapshot(&mut dice, 2) {
+            disk.carry_out_all(&journal.plan(Time(0), &[batch]));
+            model.settle();
+        }
+    }
+    assert!(read(&disk).unwrap().recovered.is_some());
+    for content in [Bytes::new(), Bytes::from(vec![0; 4096]), Bytes::from(vec![7; 4096])] {
+        let emptied = |name: &str| if name.starts_with("wal-") { Ok(content.clone()) } else { disk.read(name) };
+        let refused = recover(always(), &disk.names(), Draw::default(), emptied).unwrap_err();
+        assert!(matches!(refused, RecoveryError::Damaged { at: 0, .. }), "{refused}");
+    }
+}
+
+#[test]
+fn a_name_with_the_last_number_is_none_of_ours() {
+    let (disk, model) = written(3, true);
+    let names: Vec<String> = disk.names().into_iter().chain(["wal-ffffffffffffffff.log".into()]).collect();
+    let found = recover(always(), &names, Draw::default(), |name| disk.read(name)).unwrap();
+    assert!(model.now().is(&found.recovered.unwrap()));
 }
 
 #[test]
