@@ -9,12 +9,14 @@ use synap_tests::shell;
 use synap_tests::wait;
 
 /// Values that a parser of numbers or of objects would change.
-const VALUES: [&str; 6] = [
+const VALUES: [&str; 8] = [
     r#"{"z":123456789012345678901234567890,"a":1.10}"#,
     "1e400",
     "-0.0",
     r#"[0.1e-7,{"b":1,"a":2,"b":3}]"#,
     r#"{"base64":"YWJj"}"#,
+    r#"{"base64":"/w=="}"#,
+    r#"{"\u0062ase64":"gICA"}"#,
     "null",
 ];
 
@@ -45,9 +47,9 @@ fn values_are_replayed_to_the_letter() {
         let url = old_master.url();
         shell::synap(["rollback", "replay", &id, "--url", &url].iter().chain(more)).good()
     };
-    assert!(replay(&["--dry-run"]).contains("8 would be replayed"), "{}", replay(&["--dry-run"]));
+    assert!(replay(&["--dry-run"]).contains("10 would be replayed"), "{}", replay(&["--dry-run"]));
     let told = replay(&[]);
-    assert!(told.contains("8 replayed"), "{told}");
+    assert!(told.contains("10 replayed"), "{told}");
     for (number, value) in VALUES.iter().enumerate() {
         let stored = master.get(&format!("/kv/get/v{number}")).with(200);
         assert_eq!(stored.text(), *value, "{told}");
@@ -56,6 +58,11 @@ fn values_are_replayed_to_the_letter() {
     assert_eq!((master.value("doomed"), master.value("counted")), (None, Some(json!("2"))), "{told}");
     assert_eq!(master.get("/kv/ttl/spared").with(200).json()["ttl"], -1, "{told}");
     assert!(replay(&[]).contains("0 replayed"), "what is done is not done again");
+
+    let stranger = Cluster::start(0);
+    let (dir, url) = (old_master.data_directory().display().to_string(), stranger.servers[0].url());
+    let refused = shell::synap(["rollback", "replay", &id, "--data-dir", &dir, "--url", &url]);
+    assert!(refused.code == 1 && refused.stderr.contains("nothing is replayed"), "{refused:?}");
 }
 
 #[test]

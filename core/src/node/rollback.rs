@@ -260,7 +260,14 @@ fn previous_version(prior: &Prior, nth: usize) -> Option<Version> {
 
 fn pair_fields(pair: &Pair) -> String {
     let ttl = pair.ttl_ms.map(|ttl_ms| format!(",\"ttl_ms\":{ttl_ms}")).unwrap_or_default();
-    format!("{},\"value\":{}{ttl}", key_field(&pair.key), value_json(&pair.value))
+    let json = if looks_like_bytes(&pair.value) { ",\"json\":true" } else { "" };
+    format!("{},\"value\":{}{json}{ttl}", key_field(&pair.key), value_json(&pair.value))
+}
+
+/// Whether it is JSON of the form in which bytes are written here, perhaps: with a key `base64`, however that is spelt.
+fn looks_like_bytes(value: &Value) -> bool {
+    let has = |part: &[u8]| value.bytes.windows(part.len()).any(|window| window == part);
+    value.kind == ValueKind::Json && (has(b"base64") || has(b"\\u"))
 }
 
 fn key_field(key: &[u8]) -> String {

@@ -12,6 +12,7 @@ mod snapshot;
 mod wal;
 
 pub(in crate::cli) use snapshot::load as load_snapshot;
+pub(in crate::cli) use wal::cluster_of;
 
 /// What is asked of a log or of snapshots.
 #[derive(Clone, Debug, Subcommand)]

@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use synap_core::command::{Command, Condition, Pair, ValueKind};
 use synap_core::config::{Concern, FsyncMode};
+use synap_core::ids::ClusterId;
 use synap_core::planted::Planted;
-use synap_core::wal::{Draw, Entry, JournalConfig, Recovery, recover};
+use synap_core::wal::{Draw, Entry, JournalConfig, Recovery, recover, tells_whose};
 
 use super::{damaged, open};
 use crate::cli::exit::{Exit, Failed, Outcome};
@@ -54,13 +55,24 @@ pub(super) fn verify(dir: &Path) -> Outcome {
     Ok(Exit::Good)
 }
 
+/// Of which cluster the node of a directory is, if it has joined one.
+pub(in crate::cli) fn cluster_of(dir: &Path) -> Result<Option<ClusterId>, Failed> {
+    Ok(read(dir)?.recovered.and_then(|recovered| recovered.hard_state.cluster))
+}
+
 /// Nothing was checked, which is not to be taken for "good".
 fn no_node(dir: &Path) -> Failed {
-    Failed::new(Exit::NotFound, format!("{} holds no log: no node has ever started there", dir.display()))
+    Failed::new(
+        Exit::NotFound,
+        format!("{} holds no log: no node has ever started there, or its log was removed", dir.display()),
+    )
 }
 
 fn read(dir: &Path) -> Result<Recovery, Failed> {
     let (disk, names) = open(dir)?;
+    if !names.iter().any(|name| tells_whose(name)) {
+        return Err(no_node(dir));
+    }
     // All of the log, wherever the newest snapshot stands.
     let config = JournalConfig {
         wal: true,

@@ -120,6 +120,9 @@ struct Raw<'a> {
     /// Never as a number of ours, which would round it. None is null.
     #[serde(borrow, default)]
     value: Option<&'a RawValue>,
+    /// The value is JSON, though it looks like bytes.
+    #[serde(default)]
+    json: bool,
     ttl_ms: Option<u64>,
     amount: Option<i64>,
     #[serde(default)]
@@ -145,7 +148,8 @@ impl Raw<'_> {
         let change = match self.operation.as_str() {
             "set" => {
                 let value = self.value.map_or("null", RawValue::get);
-                Change::Set { value: stored(value), ttl_ms: self.ttl_ms }
+                let value = if self.json { Stored::Json(value.to_owned()) } else { stored(value) };
+                Change::Set { value, ttl_ms: self.ttl_ms }
             }
             "delete" => Change::Delete,
             "incr" => Change::Incr(self.amount.ok_or("an incr without amount")?),
@@ -222,6 +226,19 @@ mod tests {
         for json in [r#"{"base64":"YWJj"}"#, r#""abc""#] {
             assert_eq!(stored(json), Stored::Json(json.to_owned()));
         }
+    }
+
+    #[test]
+    fn json_that_is_told_to_be_json_is_no_bytes() {
+        let text = r#"{"\u0062ase64":"/w=="}"#;
+        let line = SET.replace(r#"{"x":1}"#, text);
+        let value = |line: &str| match Discarded::parse(line).expect("good").operation {
+            Operation::Client { change: Change::Set { value, .. }, .. } => value,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(value(&line), Stored::Bytes(vec![0xff]));
+        let told = line.replace(r#","ttl_ms""#, r#","json":true,"ttl_ms""#);
+        assert_eq!(value(&told), Stored::Json(text.to_owned()));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(in crate::cli) struct Replay {
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
-    /// Only operations whose clients were told that they are done
+    /// Leave out operations whose clients were told that they are not done, or nothing. What the node no longer knew stays
     #[arg(long)]
     only_answered: bool,
     #[command(flatten)]
@@ -43,6 +43,7 @@ struct Tally {
 pub(super) async fn run(asked: Replay) -> Outcome {
     let lines = parse(&source::read(&asked.source, &asked.id).await?)?;
     let master = master_near(&asked.source.target.any().await?).await?;
+    check_cluster(&asked.source, &master).await?;
     let mut ledger = Ledger::new(&lines);
     let mut tally = Tally::default();
     for line in &lines {
@@ -66,7 +67,7 @@ async fn one(master: &Client, asked: &Replay, ledger: &mut Ledger, line: &Discar
     if line.retry_of.is_some() {
         return Ok(ledger.judge(line, 0));
     }
-    if asked.only_answered && line.answered != Answered::Yes {
+    if asked.only_answered && line.answered == Answered::No {
         ledger.lost(line);
         return Ok(Verdict::Skip("its client was not told that it is done"));
     }
@@ -96,6 +97,18 @@ async fn one(master: &Client, asked: &Replay, ledger: &mut Ledger, line: &Discar
     };
     ledger.replayed(line, version);
     Ok(verdict)
+}
+
+/// Keys of the same names in another cluster are other keys.
+async fn check_cluster(source: &SourceArgs, master: &Client) -> Result<(), Failed> {
+    let status = status_of(master).await?;
+    match (source::cluster(source)?, text(&status, "/cluster_id")) {
+        (Some(ours), Some(theirs)) if ours != theirs => Err(Failed::running(format!(
+            "the rollback file is of cluster {ours}, {} is of cluster {theirs}: nothing is replayed",
+            master
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Whatever happens on the key afterwards is judged against what the master itself holds, never a replica.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::client::{Asked, ONE_SERVER, Target, escape};
 use crate::cli::exit::{Exit, Failed};
-use crate::cli::offline::{damaged, open};
+use crate::cli::offline::{cluster_of, damaged, open};
 use crate::disk::Disk;
 
 /// Where rollback files are read.
@@ -44,6 +44,12 @@ pub(super) async fn tell_of_files(source: &SourceArgs, id: &str) -> Result<(), F
         );
     }
     Ok(())
+}
+
+/// Of which cluster a node is whose files are read from its directory; a running one is asked, and leads to its own master.
+pub(super) fn cluster(source: &SourceArgs) -> Result<Option<String>, Failed> {
+    let of = source.data_dir.as_deref().map(cluster_of).transpose()?;
+    Ok(of.flatten().map(|cluster| cluster.to_string()))
 }
 
 /// A whole file.
