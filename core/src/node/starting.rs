@@ -533,6 +533,11 @@ impl Node {
             out.replies.push((id, Err(Refusal::BadRequest { why: "force needs accept_data_loss" })));
             return;
         }
+        if self.is_standalone() {
+            let why = "this server stands alone (replication.enabled is false): it takes writes as it is".into();
+            out.replies.push((id, Err(Refusal::Conflict { why })));
+            return;
+        }
         if let Some(position) = self.reigns_since() {
             let beside = self.odds.are_known(self.now.mono)
                 || self.knows_a_line_behind() && !self.config.planted.force_without_effect();

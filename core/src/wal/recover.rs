@@ -203,7 +203,8 @@ fn with_hard_state(mut chain: Chain) -> Result<Chain, Fault> {
 fn is_there(chain: &Chain, directory: &Directory) -> Result<(), Fault> {
     match directory.segments.last() {
         Some(seq) if chain.segments.is_empty() && !directory.snapshots.is_empty() && !directory.keeps_state => {
-            let what = "the segment holds nothing, and no other one holds the log that was here beside the snapshots";
+            let what =
+                "the segment holds nothing, and no other one holds the log that was here beside the snapshots";
             Err(Fault::Damaged { seq: *seq, at: 0, what: what.into() })
         }
         Some(_) | None => Ok(()),

@@ -36,7 +36,7 @@ pub(super) fn run(asked: CheckConfig) -> Outcome {
     if let Some(warning) = loaded.data_directory_fault() {
         eprintln!("warning: {warning}");
     }
-    for (host, warning) in loaded.advertised_names() {
+    for (host, warning) in loaded.names_to_look_up() {
         if !resolves(host) {
             eprintln!("warning: {warning}");
         }

@@ -279,9 +279,10 @@ impl Answer {
         let text = |name: &str| body.get(name).and_then(Value::as_str);
         let said = text("detail").or(text("title")).unwrap_or_default();
         let code = text("code").unwrap_or(self.status.canonical_reason().unwrap_or("no reason"));
+        let leader = text("leader").map(|leader| format!("; the master is {leader}")).unwrap_or_default();
         match said {
             "" => format!("{} answered {} {code}", self.from, self.status.as_u16()),
-            said => format!("{said} ({} answered {} {code})", self.from, self.status.as_u16()),
+            said => format!("{said} ({} answered {} {code}{leader})", self.from, self.status.as_u16()),
         }
     }
 

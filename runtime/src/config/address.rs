@@ -80,7 +80,8 @@ fn checked_host(host: &str, text: &str) -> Result<String, BadAddress> {
     if is_name || is_v6 {
         return Ok(host.to_owned());
     }
-    Err(BadAddress(format!("{text:?} names no host")))
+    let hint = if text.contains("://") { ": leave out what ends with ://" } else { "" };
+    Err(BadAddress(format!("{text:?} names no host{hint}")))
 }
 
 fn checked_port(port: &str, text: &str) -> Result<u16, BadAddress> {

@@ -80,24 +80,33 @@ impl Loaded {
         translate::settings(&self.schema)
     }
 
-    /// The names that the configuration tells others to find this node at, each with what it means if one stands for nothing.
-    pub fn advertised_names(&self) -> Vec<(String, Fault)> {
+    /// The names that the configuration tells others to find this node at, and that of its master, each with what it means if it stands
+    /// for nothing.
+    pub fn names_to_look_up(&self) -> Vec<(String, Fault)> {
         let told = [
             ("server.advertise_address", &self.schema.server.advertise_address),
             ("replication.advertise_address", &self.schema.replication.advertise_address),
         ];
         let own = self.settings().own_names();
+        let fault = |key: &str, what: String| {
+            let origin = self.origins.get(key).cloned().unwrap_or(Origin::Default);
+            Fault { origin, key: Some(key.to_owned()), what }
+        };
         let named = told.into_iter().filter_map(|(key, told)| {
             let host = HostPort::parse(told.as_deref()?).ok()?.host;
             own.contains(&host).then(|| {
                 let what = format!(
                     "{host} stands for no address on this machine; where that is so of other machines too, nobody finds this node there"
                 );
-                let origin = self.origins.get(key).cloned().unwrap_or(Origin::Default);
-                (host, Fault { origin, key: Some(key.to_owned()), what })
+                (host, fault(key, what))
             })
         });
-        named.collect()
+        let master = self.schema.replication.master_address.as_deref().filter(|_| self.schema.replication.enabled);
+        let master = master.and_then(|address| Some(HostPort::parse(address).ok()?.host)).map(|host| {
+            let what = format!("{host} stands for no address on this machine: no master is found there");
+            (host, fault("replication.master_address", what))
+        });
+        named.chain(master).collect()
     }
 
     /// What is wrong with the data directory as this machine has it now; it need not be there yet.
@@ -149,7 +158,8 @@ fn read(file: &Path) -> io::Result<String> {
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes, so it is no configuration")));
     }
-    Ok(text)
+    // Some editors put a byte order mark in front.
+    Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
 }
 
 fn unreadable(file: PathBuf, error: &io::Error) -> Faults {

@@ -59,7 +59,7 @@ pub(super) fn warnings(schema: &Schema, mode_was_said: bool) -> Vec<Complaint> {
     if auto && log_is_kept && persistence.wal.fsync_mode != FsyncMode::Always {
         warn(
             "persistence.wal.fsync_mode",
-            "automatic failover is unsafe with anything but always: promises can be lost with the power",
+            "automatic failover does not arm with anything but always: a power cut could take promises",
         );
     }
     if persistence.enabled && !persistence.wal.enabled && !persistence.snapshot.enabled {

@@ -55,13 +55,17 @@ const BAD: &[(&str, &str)] = &[
     ),
     (
         "server:\n  port: many\n",
-        "synap.yaml:2: server.port: text given: \"many\", a whole number from 0 to 65535 is wanted",
+        "synap.yaml:2: server.port: text given: \"many\", a port from 1 to 65535 is wanted",
     ),
     (
         "server:\n  port: 70000\n",
-        "synap.yaml:2: server.port: number given: `70000`, a whole number from 0 to 65535 is wanted",
+        "synap.yaml:2: server.port: number given: `70000`, a port from 1 to 65535 is wanted",
     ),
-    ("server:\n  port:\n", "synap.yaml:2: server.port: nothing given, a whole number from 0 to 65535 is wanted"),
+    (
+        "server:\nreplication:\n  role:\n",
+        "synap.yaml:3: replication.role: nothing given, one of the words that docs/configuration.md lists is wanted",
+    ),
+    ("server:\n  port:\n", "synap.yaml:2: server.port: nothing given, a port from 1 to 65535 is wanted"),
     ("server:\n  port: 0\n", "synap.yaml:2: server.port: 0 is not within 1 to 65535"),
     ("server:\n  host: 5\n", "synap.yaml:2: server.host: number given: `5`, text is wanted"),
     ("server:\n  host: [a]\n", "synap.yaml:2: server.host: a list given, text is wanted"),
@@ -245,7 +249,7 @@ fn a_bad_variable_is_told_by_its_name() {
         (
             "SYNAP__SERVER__PORT",
             "high",
-            "environment SYNAP__SERVER__PORT: server.port: text given: \"high\", a whole number from 0 to 65535 is wanted",
+            "environment SYNAP__SERVER__PORT: server.port: text given: \"high\", a port from 1 to 65535 is wanted",
         ),
     ] {
         let faults = load_with("server:\n", &[(name, value)], Vec::new()).expect_err("was taken");

@@ -155,7 +155,14 @@ impl Disk for FileDisk {
 
     fn read(&self, name: &str) -> io::Result<Bytes> {
         let path = self.root.path(name);
-        fs::read(&path).map(Bytes::from).map_err(|error| at("read", &path, error))
+        let read = || {
+            // Whoever opens a pipe waits for somebody to write to it.
+            if !fs::metadata(&path)?.is_file() {
+                return Err(io::Error::other("this is no regular file"));
+            }
+            fs::read(&path)
+        };
+        read().map(Bytes::from).map_err(|error| at("read", &path, error))
     }
 
     fn was_used(&self) -> bool {

@@ -9,7 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use tokio::process::{self, Command};
 use tokio::time::{Instant, timeout_at};
 
-use super::plan::Planned;
+use super::plan::{NODE_NAME, Planned};
 use crate::cli::exit::Failed;
 
 /// A running server.
@@ -40,7 +40,7 @@ impl Child {
         let process = Command::new(std::env::current_exe()?)
             .args(planned.arguments())
             .arg("--until-stdin-closes")
-            .env("SYNAP__REPLICATION__NODE_NAME", &planned.name)
+            .env(NODE_NAME, &planned.name)
             .stdin(Stdio::piped())
             .stdout(Stdio::from(log.try_clone()?))
             .stderr(Stdio::from(log))

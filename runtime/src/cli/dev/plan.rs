@@ -8,6 +8,9 @@ use crate::cli::exit::{Exit, Failed};
 use crate::disk::FileDisk;
 use crate::disk::file::{LOCK, OpenError};
 
+/// The setting that names a server, as the environment takes it.
+pub(super) const NODE_NAME: &str = "SYNAP__REPLICATION__NODE_NAME";
+
 /// From one server's ports to the next.
 const PORT_STEP: u16 = 10;
 /// Fewer servers do not elect a master by themselves.
@@ -116,7 +119,7 @@ impl Planned {
 
     /// What a person types to start it.
     pub(super) fn command_line(&self) -> String {
-        format!("{} {}", program(), self.arguments().join(" "))
+        format!("{NODE_NAME}={} {} {}", self.name, program(), self.arguments().join(" "))
     }
 
     /// Where clients reach it.
