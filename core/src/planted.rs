@@ -65,6 +65,8 @@ pub enum Bug {
     UnsentMembershipCounts,
     /// Entries leave memory while they are being written to a rollback file.
     LeavesUnsaved,
+    /// A master takes no notice of a promise that is all that is left of a member.
+    EmptiedMemberIgnored,
     /// A voter goes on taking entries of the master whose successor it votes for.
     StaleEpochFollowed,
     /// A master that hears of a higher epoch leads on.
@@ -364,6 +366,7 @@ impl Planted {
     question!(lag_of_durable, LagOfDurable);
     question!(contact_by_link, ContactByLink);
     question!(eligible_unseen, EligibleUnseen);
+    question!(emptied_member_ignored, EmptiedMemberIgnored);
     question!(unsent_membership_counts, UnsentMembershipCounts);
     question!(leaves_unsaved, LeavesUnsaved);
     question!(fate_of_the_place, FateOfThePlace);

@@ -187,6 +187,10 @@ pub const PLANTS: &[Plant] = &[
         ..plant("waiting_clocks_agree", Bug::WaitingClocksAgree, 500)
     },
     Plant {
+        plan: Some(include_str!("../seeds/a-member-that-lost-all-but-its-promise.yaml")),
+        ..plant("emptied_member_ignored", Bug::EmptiedMemberIgnored, 100)
+    },
+    Plant {
         plan: Some(include_str!("../seeds/a-membership-that-has-not-left.yaml")),
         ..plant("unsent_membership_counts", Bug::UnsentMembershipCounts, 100)
     },

@@ -76,7 +76,8 @@ impl Node {
         if self.is_at_odds_with(peer, out) {
             return false;
         }
-        if peer.promised <= self.promised || peer.cluster != self.cluster {
+        let emptied = self.is_emptied_member(peer) && !self.config.planted.emptied_member_ignored();
+        if peer.promised <= self.promised || peer.cluster != self.cluster && !emptied {
             return false;
         }
         if self.config.planted.no_step_down_on_higher_epoch() {
@@ -95,15 +96,26 @@ impl Node {
             } else {
                 self.resign(hint, "a higher epoch is known", out);
             }
-        } else if self.our_line_was_promoted(peer) {
+        } else if emptied || self.our_line_was_promoted(peer) {
             self.promised.number = peer.promised.number;
             self.open_epoch(StartKind::Restart, None, out);
-            self.tell("a master that was not promoted has a higher epoch; ours was: it goes above");
+            self.tell(if emptied {
+                "a member that has lost all it had has promised a higher epoch: it goes above"
+            } else {
+                "a master that was not promoted has a higher epoch; ours was: it goes above"
+            });
         } else {
             let hint = peer.leads.then(|| peer.replication.as_ref().map(address_text)).flatten();
             self.become_replica(hint, "a higher epoch is known", out);
         }
         true
+    }
+
+    /// Whether it is a member of which nothing is left but its id and its promise, as of one that keeps no log. It cannot follow a lower
+    /// epoch than it has promised, and holds nothing for which a master should give way.
+    fn is_emptied_member(&self, peer: &Standing) -> bool {
+        let is_member = self.log.membership().1.members.iter().any(|member| member.id == peer.node);
+        is_member && peer.cluster.is_none() && peer.last == Position::ZERO
     }
 
     /// Whether an operator's promotion stands in our log after the last position that both share, and none in
