@@ -13,7 +13,7 @@ use synap_core::config::RoleHint;
 use synap_core::ids::NodeId;
 use synap_core::node::Node;
 use synap_core::recovered::Recovered;
-use synap_core::wal::{Draw, Journal, JournalConfig, RecoveryError, recover, tells_of_use, tells_whose};
+use synap_core::wal::{Draw, Journal, JournalConfig, RecoveryError, recover, tells_of_use};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinError;
 use tokio::time::timeout;
@@ -330,7 +330,7 @@ async fn try_load<D: Disk>(
     if recovery.recovered.is_none() && was_used() {
         return Err(StartError::Emptied { dir: dir() });
     }
-    if disk.was_used() && !names.iter().any(|name| tells_whose(name)) {
+    if disk.was_used() && !recovery.tells_whose {
         return Err(StartError::LogGone { dir: dir() });
     }
     recovery.notes.iter().for_each(|note| tracing::info!("recovery: {note}"));

@@ -96,6 +96,15 @@ fn a_log_that_was_tidied_away_beside_its_snapshots_is_missed_at_the_start() {
     assert_eq!(server.await_exit(), 66);
     assert!(server.log().contains("its log is gone"), "{}", server.log());
 
+    // Empty files under their names are no log either.
+    for entry in fs::read_dir(&aside).expect("it is there").flatten() {
+        fs::write(server.data_directory().join(entry.file_name()), "").expect("a file can be written");
+    }
+    server.spawn();
+    assert_eq!(server.await_exit(), 66);
+    let verified = shell::synap(["wal", "verify", &server.data_directory().display().to_string()]);
+    assert_eq!(verified.code, 4, "{verified:?}");
+
     // As the message says: put back, nothing is missing.
     for entry in fs::read_dir(&aside).expect("it is there").flatten() {
         fs::copy(entry.path(), server.data_directory().join(entry.file_name())).expect("a file can be copied");

@@ -29,4 +29,4 @@ pub use command::{BATCH_PAIRS_MAX, SWEEP_KEYS_MAX};
 pub use journal::{Journal, JournalConfig};
 pub use ops::FileOp;
 pub use record::{Entry, HardState, RECORD_BYTES_MAX, Record};
-pub use recover::{Draw, Recovery, RecoveryError, recover, tells_of_use, tells_whose};
+pub use recover::{Draw, Recovery, RecoveryError, recover, tells_of_use};

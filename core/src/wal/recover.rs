@@ -43,6 +43,8 @@ pub struct Recovery {
     pub repairs: Vec<FileOp>,
     /// What was found and mended, for people.
     pub notes: Vec<String>,
+    /// Whether anything here says whose it is, as a snapshot does not. Where a node was durable before, what did is gone.
+    pub tells_whose: bool,
 }
 
 /// Why a data directory is refused. Nothing in it was changed.
@@ -122,7 +124,6 @@ pub fn recover<E>(
     }
     let chain = chain::read(files, config.planted)?;
     let chain = with_hard_state(chain)?;
-    is_there(&chain, &directory)?;
     let snapshots: Vec<Index> = directory.snapshots.iter().copied().collect();
     let choice = snapshots::choose(&chain.log, &snapshots, &mut read)?;
     let state = hard_state(kept_state, &chain.log, &choice, drawn(config, draw));
@@ -137,11 +138,6 @@ pub fn recover<E>(
 pub fn tells_of_use(name: &str) -> bool {
     let damaged = name.strip_suffix(".damaged").is_some_and(|file| index_of_file_name(file).is_some());
     damaged || rollback_of(name).is_some()
-}
-
-/// Whether this file says which node it is from, as a snapshot does not: a directory in which a node was durable has one.
-pub fn tells_whose(name: &str) -> bool {
-    segment::number_in(name, "wal-", ".log").is_some() || name == statefile::FILE
 }
 
 /// Who the node is if the directory does not say so.
@@ -195,19 +191,6 @@ fn with_hard_state(mut chain: Chain) -> Result<Chain, Fault> {
             Ok(chain)
         }
         Some(_) | None => Ok(chain),
-    }
-}
-
-/// A log is on disk before the first snapshot, and before another one takes its place. So where there are snapshots, and segments that
-/// hold nothing, what was in them is lost; unless no log is kept.
-fn is_there(chain: &Chain, directory: &Directory) -> Result<(), Fault> {
-    match directory.segments.last() {
-        Some(seq) if chain.segments.is_empty() && !directory.snapshots.is_empty() && !directory.keeps_state => {
-            let what =
-                "the segment holds nothing, and no other one holds the log that was here beside the snapshots";
-            Err(Fault::Damaged { seq: *seq, at: 0, what: what.into() })
-        }
-        Some(_) | None => Ok(()),
     }
 }
 
@@ -298,6 +281,7 @@ struct Restart {
 
 impl Restart {
     fn finish(mut self) -> Recovery {
+        let tells_whose = self.kept_state.is_some() || self.chain.log.hard_state.is_some();
         let mut notes = core::mem::take(&mut self.choice.notes);
         notes.extend(self.chain.torn.take().map(|torn| format!("torn by a crash, and cut: {torn}")));
         let mut repairs: Vec<FileOp> =
@@ -335,7 +319,7 @@ impl Restart {
             None => {}
         }
         self.clean_up(&mut repairs);
-        Recovery { recovered: self.recovered(kept), journal, repairs, notes }
+        Recovery { recovered: self.recovered(kept), journal, repairs, notes, tells_whose }
     }
 
     /// The log goes on in a new segment, so that what follows the end of the old one, torn or unproven, is void for

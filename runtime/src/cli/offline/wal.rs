@@ -7,7 +7,7 @@ use synap_core::command::{Command, Condition, Pair, ValueKind};
 use synap_core::config::{Concern, FsyncMode};
 use synap_core::ids::ClusterId;
 use synap_core::planted::Planted;
-use synap_core::wal::{Draw, Entry, JournalConfig, Recovery, recover, tells_whose};
+use synap_core::wal::{Draw, Entry, JournalConfig, Recovery, recover};
 
 use super::{damaged, open};
 use crate::cli::exit::{Exit, Failed, Outcome};
@@ -70,9 +70,6 @@ fn no_node(dir: &Path) -> Failed {
 
 fn read(dir: &Path) -> Result<Recovery, Failed> {
     let (disk, names) = open(dir)?;
-    if !names.iter().any(|name| tells_whose(name)) {
-        return Err(no_node(dir));
-    }
     // All of the log, wherever the newest snapshot stands.
     let config = JournalConfig {
         wal: true,
@@ -82,7 +79,9 @@ fn read(dir: &Path) -> Result<Recovery, Failed> {
         tail_bytes_max: u64::MAX,
         planted: Planted::default(),
     };
-    recover(config, &names, Draw::default(), |name| disk.read(name)).map_err(|error| damaged(dir, &error))
+    let found = recover(config, &names, Draw::default(), |name| disk.read(name));
+    let found = found.map_err(|error| damaged(dir, &error))?;
+    if found.tells_whose { Ok(found) } else { Err(no_node(dir)) }
 }
 
 fn notes(recovery: &Recovery) {
