@@ -119,7 +119,7 @@ pub enum Fate {
     Pending,
     /// Without its leader the position may name two entries, of lines apart: which one is meant is not known.
     Unknown,
-    /// Another cluster answered it, perhaps the one from whose backup this one was restored, or a node that is no member any more.
+    /// Its leader is not known here: another cluster answered it, or a node that is no member any more.
     Foreign,
 }
 

@@ -63,6 +63,15 @@ fn values_are_replayed_to_the_letter() {
     let (dir, url) = (old_master.data_directory().display().to_string(), stranger.servers[0].url());
     let refused = shell::synap(["rollback", "replay", &id, "--data-dir", &dir, "--url", &url]);
     assert!(refused.code == 1 && refused.stderr.contains("nothing is replayed"), "{refused:?}");
+
+    // Where nothing but rollback files was saved of a node, they can still be replayed.
+    let saved = tempfile::tempdir().expect("a temporary directory can be made");
+    let (rollback, name) = (saved.path().join("rollback"), format!("{id}.ndjson"));
+    fs::create_dir(&rollback).expect("a directory can be made");
+    fs::copy(old_master.data_directory().join("rollback").join(&name), rollback.join(&name))
+        .expect("it is copied");
+    let dir = saved.path().display().to_string();
+    shell::synap(["rollback", "replay", &id, "--dry-run", "--data-dir", &dir, "--url", &master.url()]).good();
 }
 
 #[test]

@@ -118,31 +118,42 @@ fn on_a_full_disk_deletes_go_on_and_a_start_too() {
     });
 }
 
-#[test]
-fn a_rollback_that_has_no_room_in_lines_goes_on() {
-    let directory = TempDir::new().expect("a temporary directory can be made");
-    let Some(disk) = SmallDisk::mount(directory.path(), 40) else { return };
+/// A master on a small disk, with a replica elsewhere.
+fn pair(disk: &SmallDisk, wal_bytes: u64) -> Cluster {
     let mut cluster = Cluster::prepare(1, |number, config| {
         if number == 0 {
             config["persistence"] = json!({
                 "data_dir": disk.path.join("data"),
                 "reserve_bytes": 1 << 20,
-                "snapshot": { "wal_bytes": 64 << 20 },
+                "snapshot": { "wal_bytes": wal_bytes },
                 "wal": { "segment_bytes_max": 4 << 20 },
             });
         }
     });
     cluster.servers.iter_mut().for_each(Server::start);
     cluster.servers[0].await_master();
+    cluster
+}
+
+/// The master dies, and the replica takes its place with less than it had.
+fn promote_the_other(cluster: &mut Cluster) {
+    cluster.servers[0].kill();
+    cluster.servers[1].start();
+    shell::synap(["promote", "--yes", "--force", "--accept-data-loss", "--url", &cluster.servers[1].url()]).good();
+    cluster.servers[1].await_master();
+}
+
+#[test]
+fn a_rollback_that_has_no_room_in_lines_goes_on() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let Some(disk) = SmallDisk::mount(directory.path(), 40) else { return };
+    let mut cluster = pair(&disk, 64 << 20);
     cluster.await_converged();
     cluster.servers[1].kill();
     for number in 0..400 {
         set(&cluster.servers[0], &format!("alone-{}", number % 4), &"y".repeat(60_000));
     }
-    cluster.servers[0].kill();
-    cluster.servers[1].start();
-    shell::synap(["promote", "--yes", "--force", "--accept-data-loss", "--url", &cluster.servers[1].url()]).good();
-    cluster.servers[1].await_master();
+    promote_the_other(&mut cluster);
     cluster.servers[0].start();
     cluster.await_converged();
 
@@ -158,18 +169,7 @@ fn a_rollback_that_has_no_room_in_lines_goes_on() {
 fn a_rollback_file_has_no_hole_where_memory_shrinks_meanwhile() {
     let directory = TempDir::new().expect("a temporary directory can be made");
     let Some(disk) = SmallDisk::mount(directory.path(), 40) else { return };
-    let mut cluster = Cluster::prepare(1, |number, config| {
-        if number == 0 {
-            config["persistence"] = json!({
-                "data_dir": disk.path.join("data"),
-                "reserve_bytes": 1 << 20,
-                "snapshot": { "wal_bytes": 4 << 20 },
-                "wal": { "segment_bytes_max": 4 << 20 },
-            });
-        }
-    });
-    cluster.servers.iter_mut().for_each(Server::start);
-    cluster.servers[0].await_master();
+    let mut cluster = pair(&disk, 4 << 20);
     for number in 0..30 {
         cluster.servers[0].set(&format!("shared-{number}"), &"x".repeat(60_000));
     }
@@ -178,10 +178,7 @@ fn a_rollback_file_has_no_hole_where_memory_shrinks_meanwhile() {
     for number in 0..150 {
         set(&cluster.servers[0], &format!("alone-{number}"), &"y".repeat(20_000));
     }
-    cluster.servers[0].kill();
-    cluster.servers[1].start();
-    shell::synap(["promote", "--yes", "--force", "--accept-data-loss", "--url", &cluster.servers[1].url()]).good();
-    cluster.servers[1].await_master();
+    promote_the_other(&mut cluster);
     // Short of room, the node keeps less of its log in memory, from its first look at the disk on.
     disk.leave(7 << 20);
     cluster.servers[0].start();

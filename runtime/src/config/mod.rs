@@ -159,7 +159,10 @@ fn read(file: &Path) -> io::Result<String> {
         return Err(io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes, so it is no configuration")));
     }
     // Some editors put a byte order mark in front.
-    Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
+    Ok(text)
 }
 
 fn unreadable(file: PathBuf, error: &io::Error) -> Faults {

@@ -30,6 +30,14 @@ fn repository_file(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+#[test]
+fn a_byte_order_mark_is_no_document() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("synap.yaml");
+    std::fs::write(&file, "\u{feff}server:\n  port: 7000\n").unwrap();
+    assert_eq!(super::read(&file).unwrap(), "server:\n  port: 7000\n");
+}
+
 /// Each bad text with everything that is said about it.
 const BAD: &[(&str, &str)] = &[
     ("", "synap.yaml: server: missing; it is the one section that must be there (an empty one will do)"),

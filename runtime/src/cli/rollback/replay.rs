@@ -102,10 +102,9 @@ async fn one(master: &Client, asked: &Replay, ledger: &mut Ledger, line: &Discar
 /// Keys of the same names in another cluster are other keys.
 async fn check_cluster(source: &SourceArgs, master: &Client) -> Result<(), Failed> {
     let status = status_of(master).await?;
-    match (source::cluster(source)?, text(&status, "/cluster_id")) {
+    match (source::cluster(source), text(&status, "/cluster_id")) {
         (Some(ours), Some(theirs)) if ours != theirs => Err(Failed::running(format!(
-            "the rollback file is of cluster {ours}, {} is of cluster {theirs}: nothing is replayed",
-            master
+            "the rollback file is of cluster {ours}, {master} is of cluster {theirs}: nothing is replayed"
         ))),
         _ => Ok(()),
     }

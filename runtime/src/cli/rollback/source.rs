@@ -46,10 +46,10 @@ pub(super) async fn tell_of_files(source: &SourceArgs, id: &str) -> Result<(), F
     Ok(())
 }
 
-/// Of which cluster a node is whose files are read from its directory; a running one is asked, and leads to its own master.
-pub(super) fn cluster(source: &SourceArgs) -> Result<Option<String>, Failed> {
-    let of = source.data_dir.as_deref().map(cluster_of).transpose()?;
-    Ok(of.flatten().map(|cluster| cluster.to_string()))
+/// Of which cluster a node is whose files are read from its directory, if its log tells: the files may be all that was saved of it. A
+/// running node leads to its own master.
+pub(super) fn cluster(source: &SourceArgs) -> Option<String> {
+    cluster_of(source.data_dir.as_deref()?).ok().flatten().map(|cluster| cluster.to_string())
 }
 
 /// A whole file.
