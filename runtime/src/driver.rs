@@ -54,7 +54,7 @@ pub enum Stop {
 /// How a driver ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// As asked; everything is on disk.
+    /// As asked; everything that was promised is on disk.
     Stopped,
     /// The disk failed: nothing was promised since.
     DiskFailed(io::Error),
@@ -244,7 +244,9 @@ impl<N: Net> Driver<N> {
                 Report::Room(room) => self.inputs.push(Input::DiskRoom(room)),
                 Report::Free(free) => self.inputs.push(Input::DiskFree(free)),
                 Report::Failed(error) => return Some(Stopping::DiskFailed(error)),
-                Report::Closed => unreachable!("the log is closed only when this driver has let go of it"),
+                Report::Closed | Report::ClosedForWantOfRoom => {
+                    unreachable!("the log is closed only when this driver has let go of it")
+                }
             }
         }
         for report in self.inbox.link_reports.drain(..) {
@@ -285,6 +287,13 @@ impl<N: Net> Driver<N> {
             match reports.recv().await {
                 Some(Report::Durable(..) | Report::GivenUp(_) | Report::Room(_) | Report::Free(_)) => {}
                 Some(Report::Closed) => break,
+                Some(Report::ClosedForWantOfRoom) => {
+                    tracing::warn!(
+                        node = self.parts.name,
+                        "the disk is full: what waited for room is not on it. That was answered to nobody, or at `async` alone"
+                    );
+                    break;
+                }
                 Some(Report::Failed(error)) => return Ended::DiskFailed(error),
                 None => return Ended::DiskFailed(io::Error::other("the writer ended without a word")),
             }

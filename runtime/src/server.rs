@@ -16,7 +16,7 @@ use synap_core::recovered::Recovered;
 use synap_core::wal::{Draw, Journal, JournalConfig, RecoveryError, recover, tells_of_use};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinError;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -34,8 +34,9 @@ use crate::observe::{Observer, Watch};
 use crate::settings::Settings;
 use crate::tasks::Tasks;
 
-/// How long the end of a graceful stop waits for the disk to take what is queued.
-const DISK_PATIENCE: Duration = Duration::from_secs(30);
+/// How much longer than its grace a stop takes at most, for the disk to take what is queued: supervisors of containers give a
+/// process ten seconds, and the default grace is five.
+const DISK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long clients may take to hear that the node has ended; the port of nodes stays open meanwhile.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(100);
@@ -286,8 +287,8 @@ impl Running {
         self.replication_address
     }
 
-    /// Asks for a graceful stop: no new work is taken, what is in flight is answered, everything is synced. Bounded
-    /// by the settings' `shutdown_grace`.
+    /// Asks for a graceful stop: no new work is taken, what is in flight is answered, everything is synced. It ends three seconds
+    /// after the settings' `shutdown_grace` at the latest.
     pub fn shutdown(&self) {
         self.stop.cancel();
     }
@@ -376,7 +377,6 @@ impl<L> Door<L> {
     }
 }
 
-/// Serves clients until told to stop.
 /// The role is a hint, and what is on disk wins; but who stands alone listens to no peers and asks nobody, so that it is no hint that
 /// could be ignored.
 fn refuse_to_stand_alone(settings: &Settings, node: &Node) -> Result<(), StartError> {
@@ -388,6 +388,7 @@ fn refuse_to_stand_alone(settings: &Settings, node: &Node) -> Result<(), StartEr
     Err(StartError::Member { dir, others })
 }
 
+/// Serves clients until told to stop.
 async fn serve<N: Net>(tasks: Tasks, net: N, listener: N::Listener, front: Arc<Front>, stop: CancellationToken) {
     let accept = || async {
         let (stream, peer) = net.accept(&listener).await?;
@@ -468,6 +469,7 @@ impl Assembly {
 
     /// Refuses new work, answers what is in flight, syncs, and only then lets go of the nodes' port.
     async fn stop(&mut self) -> Result<Ended, JoinError> {
+        let ends_by = Instant::now() + self.grace + DISK_PATIENCE;
         // A driver that has ended meanwhile says why below.
         let _ = self.driver_stop.send(Stop::Gracefully);
         self.no_more_clients.cancel();
@@ -480,9 +482,12 @@ impl Assembly {
             self.front.abort();
         }
         let _ = self.driver_stop.send(Stop::WhenDrained);
-        match timeout(DISK_PATIENCE, &mut self.driven).await {
+        match timeout_at(ends_by, &mut self.driven).await {
             Ok(ended) => heard(ended),
-            Err(_) => Ok(Ended::DiskFailed(io::Error::new(io::ErrorKind::TimedOut, "it takes nothing any more"))),
+            Err(_) => Ok(Ended::DiskFailed(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "it has not taken in time what was to be written before the end",
+            ))),
         }
     }
 }

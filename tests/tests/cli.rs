@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use synap_tests::cluster::Cluster;
+use synap_tests::cluster::{self, Cluster};
 use synap_tests::load::Load;
 use synap_tests::server::Server;
 use synap_tests::shell::{self, synap};
@@ -241,6 +241,33 @@ fn of_two_members_with_one_name_none_is_removed_by_it() {
 }
 
 #[test]
+fn a_server_that_stands_alone_is_not_promoted_and_nobody_is_elected_beside_it() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let mut server = Server::new("n1", directory.path());
+    let mut config = cluster::config(&server, None);
+    config["replication"] = json!({ "enabled": false });
+    server.configure(&config.to_string());
+    server.spawn();
+    server.await_master();
+    let refused = server.post("/replication/promote", &json!({})).with(409).text();
+    assert!(refused.contains("stands alone"), "{refused}");
+    let refused = synap(["promote", "--yes", "--url", &server.url()]).ended_with(1);
+    assert!(refused.stderr.contains("stands alone"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_pause_says_where_nobody_elects() {
+    let cluster = Cluster::start(1);
+    let url = cluster.servers[0].url();
+    let told = synap(["pause", "--yes", "--url", &url]).good();
+    assert!(told.contains("nobody is elected in any case: "), "{told}");
+    assert!(synap(["resume", "--url", &url]).good().contains("nobody is elected in any case: "));
+    let nobody = "0123456789abcdef0123456789abcdef";
+    let told = synap(["members", "remove", nobody, "--yes", "--url", &url]).good();
+    assert!(told.contains("there is nothing to remove") && told.contains("n2"), "{told}");
+}
+
+#[test]
 fn usage_and_absence_have_their_codes() {
     synap(["no-such-command"]).ended_with(2);
     synap(["serve"]).ended_with(2);
@@ -280,6 +307,9 @@ fn a_configuration_is_checked_without_a_server() {
         "{}",
         told.stderr
     );
+    let nowhere = ["check-config", "--role", "replica", "--master-address", "no-such-host.invalid:15501"];
+    let told = synap(nowhere).ended_with(0);
+    assert!(told.stderr.contains("no-such-host.invalid stands for no address"), "{}", told.stderr);
     let told = synap(["check-config", "--role", "master", "--data-dir", "not-there-yet"]).ended_with(0);
     assert!(!told.stderr.contains("directory"), "{}", told.stderr);
 }

@@ -118,6 +118,25 @@ fn on_a_full_disk_deletes_go_on_and_a_start_too() {
     });
 }
 
+#[test]
+fn a_stop_waits_for_no_room() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let Some(disk) = SmallDisk::mount(directory.path(), 32) else { return };
+    let filler = disk.leave(0);
+    let mut server = Server::new("n1", directory.path());
+    let mut config = cluster::config(&server, None);
+    config["persistence"] = json!({ "data_dir": disk.path.join("data") });
+    server.configure(&config.to_string());
+    server.spawn();
+    server.await_probe("/livez");
+    assert_eq!(server.terminate(), 0, "{}", server.log());
+    assert!(server.log().contains("the disk is full"), "{}", server.log());
+    fs::remove_file(&filler).expect("the filler can be removed");
+    server.spawn();
+    server.await_master();
+    server.set("key", "1");
+}
+
 /// A master on a small disk, with a replica elsewhere.
 fn pair(disk: &SmallDisk, wal_bytes: u64) -> Cluster {
     let mut cluster = Cluster::prepare(1, |number, config| {

@@ -29,6 +29,7 @@ mod mastery;
 mod own_address;
 mod pace;
 mod pausing;
+mod promotion;
 mod quarantine;
 mod refusals;
 mod regime;

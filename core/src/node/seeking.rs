@@ -20,6 +20,9 @@ use core::time::Duration;
 /// The shortest wait between two dials; it doubles after each round of all addresses.
 const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
 
+/// So many rounds of all addresses, three seconds at least, are as many as nodes need that are started together.
+const ROUNDS_UNTIL_IN_VAIN: usize = 5;
+
 /// Most addresses of callers that are kept (INV-12).
 const IN_VAIN_MAX: usize = 64;
 
@@ -268,6 +271,12 @@ impl Node {
         let Role::Replica(replica) = &mut self.role else { return };
         let again = self.config.auto_reconnect || replica.last_leader.is_none();
         replica.seek = Seek::Waiting { until: again.then_some(until) };
+    }
+
+    /// Whether this replica has dialled all that it knows, over and over, since entries last flowed.
+    pub(super) fn looks_in_vain(&self, replica: &Replica) -> bool {
+        let attempts = usize::try_from(replica.attempts).unwrap_or(usize::MAX);
+        attempts >= ROUNDS_UNTIL_IN_VAIN * self.known_addresses().len().max(1)
     }
 
     /// A master calls. It is dialled; where that has failed, where nobody or another node answers, or where it says to be

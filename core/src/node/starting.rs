@@ -5,7 +5,6 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::election::Cause;
 use super::hello::address_text;
 use super::mastery::Master;
 use super::own_address::is_dialable;
@@ -15,11 +14,10 @@ use crate::command::StartKind;
 use crate::config::RoleHint;
 use crate::event::Event;
 use crate::ids::{ClusterId, LinkId, NodeId, RequestId};
-use crate::input::Promotion;
 use crate::log::Answered;
 use crate::message::{Hello, Message, Pull, Pulled, Reason, Standing, Welcome};
-use crate::output::{Output, Refusal, Reply};
-use crate::position::{Epoch, Full, Index, Position};
+use crate::output::{Output, Refusal};
+use crate::position::{Epoch, Index, Position};
 use crate::seen::Mark;
 use crate::time::Time;
 use crate::wal::{HardState, Record};
@@ -73,6 +71,16 @@ impl Purpose {
             Self::Promotion { force, .. } => *force,
         }
     }
+
+    /// Why no other promotion can begin beside it.
+    pub(super) fn in_the_way(&self) -> &'static str {
+        match self {
+            Self::Restart => {
+                "this node led when it stopped, and asks the others before it leads again: repeat this in some seconds"
+            }
+            Self::Promotion { .. } => "a promotion of this node is under way: repeat this in some seconds",
+        }
+    }
 }
 
 impl Asking {
@@ -87,6 +95,10 @@ impl Asking {
             pulling: None,
             begun: false,
         }
+    }
+
+    pub(super) fn purpose(&self) -> &Purpose {
+        &self.purpose
     }
 
     /// A member has said how it stands.
@@ -480,7 +492,7 @@ impl Node {
     }
 
     /// Ends what the present role has begun: links that it dialled, and promises to those who wait.
-    fn leave_role(&mut self, out: &mut Output) {
+    pub(super) fn leave_role(&mut self, out: &mut Output) {
         let links: Vec<LinkId> = match &self.role {
             Role::Founding(_) => Vec::new(),
             Role::Asking(asking) => asking.asked.keys().copied().filter(|link| link.is_dialled()).collect(),
@@ -525,101 +537,6 @@ impl Node {
             }
         }
         self.become_replica(None, "the promotion was given up", out);
-    }
-
-    /// The operator's verb.
-    pub(super) fn on_promote(&mut self, id: RequestId, ask: Promotion, out: &mut Output) {
-        if ask.force && !ask.accept_data_loss {
-            out.replies.push((id, Err(Refusal::BadRequest { why: "force needs accept_data_loss" })));
-            return;
-        }
-        if self.is_standalone() {
-            let why = "this server stands alone (replication.enabled is false): it takes writes as it is".into();
-            out.replies.push((id, Err(Refusal::Conflict { why })));
-            return;
-        }
-        if let Some(position) = self.reigns_since() {
-            let beside = self.odds.are_known(self.now.mono)
-                || self.knows_a_line_behind() && !self.config.planted.force_without_effect();
-            if ask.force && beside {
-                self.keep_this_line(id, out);
-                return;
-            }
-            let promoted = super::mastery::promoted_already(position);
-            out.replies.push((id, Ok(Reply::Promoted(promoted))));
-            return;
-        }
-        // Without a majority a node campaigns over and over. That must not be in the way of the only one who can help.
-        self.end_campaign("an operator promotes this node", out);
-        if let Err(refusal) = self.may_promote(&ask) {
-            out.replies.push((id, Err(refusal)));
-            return;
-        }
-        if self.armed().is_some() && !ask.force {
-            self.campaign(Cause::Operator(id), "an operator promotes this node", out);
-            return;
-        }
-        let heard = self.marks.last();
-        let purpose = Purpose::Promotion { request: Some(id), force: ask.force, heard };
-        let until = self.now.mono + self.config.catch_up;
-        self.leave_role(out);
-        self.role = Role::Asking(Asking::new(purpose, until));
-        self.tell("an operator promotes this node");
-    }
-
-    /// Of two lines, neither of which takes this one's place or only this one the other's, the operator keeps this master's: a start by
-    /// force says so in its log, and the other one yields.
-    fn keep_this_line(&mut self, id: RequestId, out: &mut Output) {
-        let took_over = self.log.last();
-        let promoting = super::mastery::Promoting::without_loss(id, took_over);
-        self.open_epoch(StartKind::Forced, Some(promoting), out);
-        self.tell("an operator keeps this line by force");
-    }
-
-    fn may_promote(&self, ask: &Promotion) -> Result<(), Refusal> {
-        let conflict = |why: &str| Err(Refusal::Conflict { why: String::from(why) });
-        let Role::Replica(replica) = &self.role else {
-            return conflict("this node is about to be master, or leads and hears no majority");
-        };
-        if self.cluster.is_none() {
-            return conflict("this node belongs to no cluster yet");
-        }
-        if self.flags.disk_hangs {
-            return conflict(
-                "this node's disk hangs, and its promise to lead would have to be on it: promote another",
-            );
-        }
-        if self.flags.is_copy {
-            return conflict("another process runs under this node's id: this data directory was copied");
-        }
-        if self.repair.is_some() || replica.is_syncing() {
-            return conflict(
-                "this node is being synced, its state is not whole: restart it to promote what its disk holds",
-            );
-        }
-        if self.tainted && !ask.force {
-            return conflict(
-                "this node's state differs from the last master's, or was rolled back, and only a master's snapshot heals it: \
-                 promote another, or force this one to lead with what it holds",
-            );
-        }
-        // Armed, voters decide, and the operator's word outranks a priority; a log that is too short it does not outrank.
-        if self.config.priority == 0 && self.armed().is_none() && !ask.force {
-            return conflict("this node's failover.priority is 0: promote another, or force it");
-        }
-        let last = self.log.last();
-        if ask.expect_last.is_some_and(|named| !named.may_be(last)) {
-            return Err(Refusal::Conflict {
-                why: alloc::format!("the last position is {}, not the one expected", Full(last)),
-            });
-        }
-        if !ask.force && replica.is_following() {
-            return conflict(match self.armed() {
-                Some(_) => "the master is alive and followed; use switchover",
-                None => "the master is alive and followed; stop it first",
-            });
-        }
-        Ok(())
     }
 
     /// The promise is on disk: the epoch's first entry may be written (INV-6).

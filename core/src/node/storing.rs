@@ -208,14 +208,15 @@ impl Node {
         self.is_open() && self.holds_lease()
     }
 
-    /// Whether there was a master and this node neither is one nor follows one, in whatever state that leaves it.
+    /// Whether this node neither is a master nor follows one, in whatever state that leaves it. Where it has never known of a master,
+    /// it looks for a moment first: nodes that are started together find each other then.
     fn misses_a_master(&self) -> bool {
-        let alone = match &self.role {
+        let knew_one = || !self.log.history().reigns().is_empty();
+        match &self.role {
             Role::Candidate(_) => true,
-            Role::Replica(replica) => !replica.is_following(),
+            Role::Replica(replica) => !replica.is_following() && (knew_one() || self.looks_in_vain(replica)),
             Role::Founding(_) | Role::Asking(_) | Role::Master(_) => false,
-        };
-        alone && !self.log.history().reigns().is_empty()
+        }
     }
 
     /// What is wrong now, in order.

@@ -28,17 +28,17 @@ pub(super) fn run(asked: CheckConfig) -> Outcome {
     let loaded = asked.overrides.load(asked.file)?;
     out::text(loaded.to_yaml())?;
     if let Some(told) = disk(&loaded) {
-        eprintln!("{told}");
+        out::aside(told);
     }
     for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
+        out::aside(format!("warning: {warning}"));
     }
     if let Some(warning) = loaded.data_directory_fault() {
-        eprintln!("warning: {warning}");
+        out::aside(format!("warning: {warning}"));
     }
     for (host, warning) in loaded.names_to_look_up() {
         if !resolves(host) {
-            eprintln!("warning: {warning}");
+            out::aside(format!("warning: {warning}"));
         }
     }
     Ok(Exit::Good)

@@ -395,5 +395,10 @@ mod tests {
         let failed = client.json(&Asked::get("/kv/get/a")).await.expect_err("absent");
         assert_eq!(failed.exit, Exit::NotFound);
         assert_eq!(failed.message, format!("no such key ({client} answered 404 key_not_found)"));
+        let body = "{\"code\":\"not_master\",\"detail\":\"this node is not the master\",\"leader\":\"b:2\"}";
+        let (client, _server) = server(vec![answer("421 Misdirected Request", "", body)]).await;
+        let failed = client.json(&Asked::get("/snapshot")).await.expect_err("elsewhere");
+        let told = format!("this node is not the master ({client} answered 421 not_master; the master is b:2)");
+        assert_eq!((failed.exit, failed.message), (Exit::Failure, told));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::{Asked, Target};
+use super::client::{Asked, Client, Target};
 use super::cluster::{number, status_of, text};
 use super::confirm::confirm;
 use super::exit::{Exit, Outcome};
@@ -74,16 +74,32 @@ pub(super) async fn pause(asked: Pause) -> Outcome {
         confirm(&pause_consequences(asked.ttl_secs), "Pause?")?;
     }
     client.json(&Asked::post("/replication/pause", &json!({ "ttl_secs": asked.ttl_secs }))).await?;
-    out::line(format!("elections are paused for {} s; `synap resume` ends that", asked.ttl_secs))?;
-    Ok(Exit::Good)
+    out::remark(format!("elections are paused for {} s; `synap resume` ends that", asked.ttl_secs))?;
+    tell_who_elects(&client).await
 }
 
 /// Ends a pause.
 pub(super) async fn resume(asked: Resume) -> Outcome {
     let client = asked.target.any().await?;
     client.json(&Asked::post("/replication/resume", &json!({}))).await?;
-    out::line("replicas campaign by themselves again")?;
+    out::remark("no pause holds: replicas campaign by themselves")?;
+    tell_who_elects(&client).await
+}
+
+/// A pause, or its end, changes nothing yet where nobody elects.
+async fn tell_who_elects(client: &Client) -> Outcome {
+    if let Some(nobody) = nobody_elects(&status_of(client).await?) {
+        out::remark(nobody)?;
+    }
     Ok(Exit::Good)
+}
+
+fn nobody_elects(status: &Value) -> Option<String> {
+    if status.pointer("/failover/armed") != Some(&Value::Bool(false)) {
+        return None;
+    }
+    let reason = text(status, "/failover/reason").unwrap_or("automatic failover is not armed");
+    Some(format!("as it is, nobody is elected in any case: {reason}"))
 }
 
 fn switchover_consequences(status: &Value, asked: &Switchover) -> String {
@@ -119,6 +135,10 @@ mod tests {
         let said = switchover_consequences(&json!({ "leader": { "http": "n1:15500" } }), &asked);
         assert!(said.starts_with("n1:15500 hands the mastership over to n2"), "{said}");
         assert!(said.contains("at most 900 ms") && said.contains("Nothing is lost"), "{said}");
+        let nobody =
+            nobody_elects(&json!({ "failover": { "armed": false, "reason": "failover.mode is manual" } }));
+        assert_eq!(nobody.as_deref(), Some("as it is, nobody is elected in any case: failover.mode is manual"));
+        assert_eq!(nobody_elects(&json!({ "failover": { "armed": true, "reason": "armed" } })), None);
         let said = pause_consequences(60);
         assert!(said.starts_with("For 60 s") && said.contains("nobody replaces it"), "{said}");
     }

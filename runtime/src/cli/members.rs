@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use synap_core::ids::NodeId;
 
 use super::client::{Asked, Client, Target};
 use super::cluster::{number, status_of, text};
@@ -82,10 +83,14 @@ pub(super) async fn run(asked: Members) -> Outcome {
     if let Some(change) = &asked.change {
         let (members, _) = ask_who_knows(&client).await?;
         change.nodes().into_iter().try_for_each(|name| names_one(&members, name))?;
-        if let Some(consequences) = change.consequences() {
-            confirm(&consequences, "Go on?")?;
+        if change.is_done(&members) {
+            out::remark("no member has that id: there is nothing to remove")?;
+        } else {
+            if let Some(consequences) = change.consequences() {
+                confirm(&consequences, "Go on?")?;
+            }
+            client.json(&Asked::post("/replication/members", &change.body())).await?;
         }
-        client.json(&Asked::post("/replication/members", &change.body())).await?;
     }
     let (members, known_by) = ask_who_knows(&client).await?;
     let mut listed: Vec<&Value> = all(&members).collect();
@@ -93,9 +98,9 @@ pub(super) async fn run(asked: Members) -> Outcome {
     let rows: Vec<Vec<Cell>> = listed.into_iter().map(row).collect();
     out::text(table::layout(&HEAD, &rows))?;
     if let Some(only) = known_by {
-        out::line(format!("no master answers: this is what {only} knows of the others"))?;
+        out::remark(format!("no master answers: this is what {only} knows of the others"))?;
     }
-    out::line(armed_line(&members))?;
+    out::remark(armed_line(&members))?;
     Ok(Exit::Good)
 }
 
@@ -173,6 +178,13 @@ impl Change {
             Self::Add { node, .. } | Self::Remove { node, .. } | Self::Priority { node, .. } => vec![node],
             Self::Replace { node, by, .. } => vec![node, by],
         }
+    }
+
+    /// Whether it removes a node that is no member, which the server takes as done: a whole id names one node for ever.
+    fn is_done(&self, members: &Value) -> bool {
+        let Self::Remove { node, .. } = self else { return false };
+        let is_id = node.len() == NodeId::DIGITS && node.chars().all(|digit| digit.is_ascii_hexdigit());
+        is_id && !all(members).any(|member| text(member, "/node_id") == Some(node))
     }
 
     fn body(&self) -> Value {
@@ -307,6 +319,15 @@ mod tests {
             row(&json!({ "node_id": two, "connected": false, "last_contact_ms": 12_000 }))[1..5],
             ["1a8d9f96", "-", "-", "no, for 12 s"]
         );
+    }
+
+    #[test]
+    fn an_id_that_no_member_has_is_removed_already() {
+        let members = json!({ "members": [{ "node_name": "n3", "node_id": "0c0c3c3d30610f934c501171320d5776" }] });
+        let is_done = |node: &str| Change::Remove { node: node.into(), yes: false }.is_done(&members);
+        assert!(is_done("1a8d9f96555e97ee4a36cfc66309d79b"));
+        assert!(!is_done("0c0c3c3d30610f934c501171320d5776"), "it is one");
+        assert!(!is_done("n4"), "the server refuses a name that nobody has");
     }
 
     #[test]

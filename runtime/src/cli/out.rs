@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
 use super::exit::Failed;
+use super::table;
 
 /// Writes one piece of text as it is.
 pub(super) fn text(text: impl Display) -> Result<(), Failed> {
@@ -13,6 +14,16 @@ pub(super) fn text(text: impl Display) -> Result<(), Failed> {
 /// Writes one line.
 pub(super) fn line(text: impl Display) -> Result<(), Failed> {
     bytes(format!("{text}\n").as_bytes())
+}
+
+/// Writes a remark: on a terminal its lines end between words.
+pub(super) fn remark(text: impl AsRef<str>) -> Result<(), Failed> {
+    line(table::prose(text.as_ref(), &std::io::stdout()))
+}
+
+/// Writes a remark to standard error, since standard output is for other programs.
+pub(super) fn aside(text: impl AsRef<str>) {
+    eprintln!("{}", table::prose(text.as_ref(), &std::io::stderr()));
 }
 
 /// Writes bytes as they are.

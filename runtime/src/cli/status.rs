@@ -36,7 +36,7 @@ pub(super) async fn run(asked: Status) -> Outcome {
         let rows: Vec<Vec<Cell>> = seen.iter().map(|node| row(node, followed.as_ref())).collect();
         out::text(table::layout(&HEAD, &rows))?;
         for remark in remarks(&seen) {
-            out::line(remark)?;
+            out::remark(remark)?;
         }
     }
     Ok(Exit::Good)

@@ -64,11 +64,33 @@ impl PartialEq<&str> for Cell {
 
 /// Lays out rows under their head, for standard output; each row has as many cells as the head.
 pub(super) fn layout(head: &[&str], rows: &[Vec<Cell>]) -> String {
-    let terminal = std::io::stdout().is_terminal();
+    let stdout = std::io::stdout();
+    let terminal = stdout.is_terminal();
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let colours = terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-    let width = terminal.then(|| Table::new().width()).flatten().map(|width| width.max(WIDTH_MIN));
+    let width = width_of(&stdout);
     layout_for(Screen { width, colours }, head, rows)
+}
+
+/// A remark, for `to`: on a terminal its lines end between words.
+pub(super) fn prose(remark: &str, to: &impl IsTerminal) -> String {
+    prose_for(width_of(to), remark)
+}
+
+fn prose_for(width: Option<u16>, remark: &str) -> String {
+    let Some(width) = width else { return remark.to_owned() };
+    let mut table = Table::new();
+    table.load_style(NOTHING).force_no_tty().add_row([remark]);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 0));
+    }
+    table.trim_fmt()
+}
+
+/// How many columns it has; none where there is no limit.
+fn width_of(to: &impl IsTerminal) -> Option<u16> {
+    to.is_terminal().then(|| Table::new().width()).flatten().map(|width| width.max(WIDTH_MIN))
 }
 
 fn layout_for(screen: Screen, head: &[&str], rows: &[Vec<Cell>]) -> String {
@@ -136,6 +158,17 @@ mod tests {
             assert!(text.contains("1000001:1010-0c0c3c3d"), "{text}");
         }
         assert_eq!(layout_for(PIPE, &head, &rows).lines().count(), 2, "one line for each row");
+    }
+
+    #[test]
+    fn remarks_are_folded_between_words() {
+        let remark = "no master: 1 of 3 voters are heard from, by this command or by a node that answers it, and 2 are needed\nStart n1";
+        let folded = prose_for(Some(80), remark);
+        let lines: Vec<&str> = folded.lines().collect();
+        assert_eq!((lines.len(), lines[2]), (3, "Start n1"), "{folded}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{folded}");
+        assert_eq!(format!("{} {}", lines[0].trim_end(), lines[1]), remark.lines().next().unwrap_or_default());
+        assert_eq!(prose_for(None, remark), remark, "a pipe gets whole lines");
     }
 
     #[test]

@@ -373,6 +373,15 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_is_not_waited_for() {
+        let (dir, disk) = disk();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("wal-1.log"), mode).unwrap();
+        let error = disk.read("wal-1.log").unwrap_err();
+        assert!(error.to_string().contains("no regular file"), "{error}");
+    }
+
+    #[test]
     fn a_directory_remembers_that_it_was_used() {
         let (dir, mut disk) = disk();
         assert!(!disk.was_used());

@@ -71,22 +71,26 @@ async fn stand_still<T>(error: &io::Error) -> T {
     }
 }
 
-/// Carries out one operation, waiting for room as long as it takes. An error is final.
+/// Carries out one operation, waiting for room as long as `waits` says so: false where there was none to the end. An error is final.
 pub(super) async fn carry_out<D: Disk>(
     disk: &mut D,
     op: &FileOp,
     planted: Planted,
     room: &Room,
-) -> io::Result<()> {
+    waits: impl Fn() -> bool,
+) -> io::Result<bool> {
     if fits(disk, op, planted).await? {
-        return Ok(());
+        return Ok(true);
     }
     room.full();
     let done = loop {
+        if !waits() {
+            return Ok(false);
+        }
         tokio::time::sleep(RETRY_EVERY).await;
         match fits(disk, op, planted).await {
             Ok(false) => {}
-            done => break done.map(drop),
+            done => break done,
         }
     };
     room.found();

@@ -76,6 +76,7 @@ async fn carry_out_what_fits<D: Disk>(
     planted: Planted,
 ) -> io::Result<Option<Vec<FileOp>>> {
     for done in 0..ops.len() {
+        let_stop().await;
         if !fits(disk, &ops[done], planted).await? {
             return Ok(Some(ops.split_off(done)));
         }
@@ -85,7 +86,77 @@ async fn carry_out_what_fits<D: Disk>(
 
 async fn carry_out_all<D: Disk>(disk: &mut D, ops: &[FileOp], planted: Planted, room: &Room) -> io::Result<()> {
     for op in ops {
-        carry_out(disk, op, planted, room).await?;
+        let_stop().await;
+        carry_out(disk, op, planted, room, || true).await?;
     }
     Ok(())
+}
+
+/// Between two operations of a long job a stop is heard: on a real disk nothing else of it ever waits.
+async fn let_stop() {
+    tokio::task::yield_now().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::io::ErrorKind;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// Is stopped by its third operation, and never makes anybody wait, as a real one.
+    #[derive(Clone)]
+    struct StopsAtThree {
+        done: Arc<AtomicUsize>,
+        stop: CancellationToken,
+    }
+
+    impl Disk for StopsAtThree {
+        fn list(&self) -> io::Result<Vec<String>> {
+            Ok(Vec::new())
+        }
+
+        fn read(&self, _name: &str) -> io::Result<Bytes> {
+            Err(ErrorKind::NotFound.into())
+        }
+
+        fn free(&self) -> io::Result<Option<u64>> {
+            Ok(None)
+        }
+
+        async fn apply(&mut self, _op: &FileOp) -> io::Result<()> {
+            if self.done.fetch_add(1, Ordering::Relaxed) == 2 {
+                self.stop.cancel();
+            }
+            Ok(())
+        }
+
+        fn second(&self) -> Self {
+            self.clone()
+        }
+
+        fn spawn(_name: &str, _task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+            Err(ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stop_breaks_off_a_long_job() {
+        for gives_up in [false, true] {
+            let (jobs, job_inbox) = mpsc::unbounded_channel();
+            let (job_outbox, _done) = mpsc::unbounded_channel();
+            let (reports, _told) = mpsc::unbounded_channel();
+            let ops = (0..100).map(|_| FileOp::Sync { file: "reserve".into() }).collect();
+            jobs.send(Job { purpose: Purpose::Spare, ops, gives_up }).unwrap();
+            let disk = StopsAtThree { done: Arc::default(), stop: CancellationToken::new() };
+            let ends = Ends { jobs: job_inbox, done: job_outbox };
+            let stop = disk.stop.clone();
+            run(disk.clone(), Planted::default(), Room::new(reports), ends, stop).await;
+            assert_eq!(disk.done.load(Ordering::Relaxed), 3);
+        }
+    }
 }

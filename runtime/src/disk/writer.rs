@@ -36,6 +36,8 @@ pub enum Report {
     Failed(io::Error),
     /// Everything that was queued for the log is on disk and the log is closed; nothing follows.
     Closed,
+    /// The log was to be closed, and there is no room for what was queued: nothing is kept of that. Nothing follows.
+    ClosedForWantOfRoom,
 }
 
 /// What a writer works with.
@@ -75,7 +77,9 @@ impl<D: Disk> Writer<D> {
         D::spawn("synap-second", second)?;
         let second = Second { jobs, done: jobs_done, stop: stop.drop_guard() };
         let (snapshots, gauge) = (Snapshots::default(), Gauge::default());
-        let running = Running { writer: self, room, inbox, outbox, second, snapshots, gauge, use_noted: false };
+        let (use_noted, lacks_room) = (false, false);
+        let running =
+            Running { writer: self, room, inbox, outbox, second, snapshots, gauge, use_noted, lacks_room };
         D::spawn("synap-writer", running.run())?;
         Ok(WriterLink { batches, reports })
     }
@@ -91,6 +95,8 @@ struct Running<D> {
     /// The directory says that a node is durable in it.
     use_noted: bool,
     gauge: Gauge,
+    /// The log was to be closed while an operation had no room.
+    lacks_room: bool,
 }
 
 /// The writer's ends of its second hand, which ends with them.
@@ -139,11 +145,11 @@ impl<D: Disk> Running<D> {
         let result = self.work().await;
         let Self { writer, outbox, second, .. } = self;
         let last = match result {
-            Ok(()) => {
+            Ok(closed) => {
                 // Who hears of the end may open the directory again at once.
                 second.end().await;
                 drop(writer);
-                Report::Closed
+                closed
             }
             Err(error) => Report::Failed(error),
         };
@@ -151,7 +157,8 @@ impl<D: Disk> Running<D> {
         let _ = outbox.send(last);
     }
 
-    async fn work(&mut self) -> io::Result<()> {
+    /// Works until the log is closed: the last report.
+    async fn work(&mut self) -> io::Result<Report> {
         let mut group = Vec::new();
         self.tell_free();
         self.order_spare();
@@ -169,8 +176,12 @@ impl<D: Disk> Running<D> {
                 Wake::Look => {}
                 Wake::Closed => {
                     let ops = self.writer.journal.close();
-                    return self.carry_out_all(&ops).await;
+                    self.carry_out_all(&ops).await?;
+                    return Ok(Report::Closed);
                 }
+            }
+            if self.lacks_room {
+                return Ok(Report::ClosedForWantOfRoom);
             }
             self.tell_free();
             self.order_spare();
@@ -215,6 +226,9 @@ impl<D: Disk> Running<D> {
         }
         let ops = self.writer.journal.plan(self.writer.clock.mono(), group);
         self.carry_out_all(&ops).await?;
+        if self.lacks_room {
+            return Ok(());
+        }
         if !std::mem::replace(&mut self.use_noted, true) {
             self.writer.disk.note_use();
         }
@@ -223,12 +237,18 @@ impl<D: Disk> Running<D> {
         Ok(())
     }
 
+    /// Carries out all of them, unless the log is to be closed while one has no room: it `lacks_room` then, and nothing may follow.
     async fn carry_out_all(&mut self, ops: &[FileOp]) -> io::Result<()> {
         for op in ops {
             let began = is_sync(op).then(Instant::now);
             if !fits(&mut self.writer.disk, op, self.writer.planted).await? {
                 self.give_reserve().await?;
-                carry_out(&mut self.writer.disk, op, self.writer.planted, &self.room).await?;
+                let waits = || !self.inbox.is_closed();
+                let disk = &mut self.writer.disk;
+                if !carry_out(disk, op, self.writer.planted, &self.room, waits).await? {
+                    self.lacks_room = true;
+                    return Ok(());
+                }
             }
             if let Some(began) = began {
                 self.writer.observer.wal_synced(began.elapsed());

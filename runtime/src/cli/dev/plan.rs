@@ -228,6 +228,11 @@ mod tests {
             ]
         );
         assert_eq!(replica.log, Path::new("d/node2.log"), "beside the data directory, not in it");
+        let command = replica.command_line();
+        assert!(
+            command.starts_with("SYNAP__REPLICATION__NODE_NAME=node2 "),
+            "typed so, it keeps its name: {command}"
+        );
     }
 
     #[test]
