@@ -78,7 +78,7 @@ impl Line<'_> {
     /// Safety: an entry that was committed here may go only if an operator's promotion explains that. Where an armed membership was
     /// in force, every entry that was acked may have been committed by a majority and answered; it may go for a promotion by
     /// force, which accepts the loss, and for a leader whom voters elected first of all since the fork, by a membership
-    /// that both logs hold: who lacks such an entry is elected by no majority of it (see `node::voting`). Voters of a membership that
+    /// that both logs hold: who lacks such an entry is elected by no majority of it (see `node::election::voter`). Voters of a membership that
     /// came after the fork are others, and prove nothing; nor does a promotion without force, which asked nobody.
     pub fn may_give_way_to(&self, theirs: &Self) -> bool {
         let shared = self.shared_with(theirs);

@@ -1,9 +1,9 @@
 //! The invariants that one node can see, asserted in production too where they cost nothing.
 
-use super::answers::{READS_MAX, WAITERS_MAX};
-use super::held::{HELD_BYTES_MAX, HELD_MAX};
-use super::linking::LINKS_MAX;
-use super::{Node, Role};
+use crate::node::clients::held::{HELD_BYTES_MAX, HELD_MAX};
+use crate::node::clients::pending::{READS_MAX, WAITERS_MAX};
+use crate::node::peers::LINKS_MAX;
+use crate::node::{Node, Role};
 
 impl Node {
     /// Asserts every invariant that one node can see.
@@ -41,7 +41,7 @@ impl Node {
         }
     }
 
-    pub(super) fn check_cheap(&self) {
+    pub(in crate::node) fn check_cheap(&self) {
         let (last, durable) = (self.log.last().index, self.shadow.durable());
         let (committed, applied) = (self.committed, self.applied.index);
         assert!(applied <= committed, "INV-4: applied {applied} beyond committed {committed}");

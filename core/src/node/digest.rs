@@ -6,7 +6,7 @@ use core::hash::{Hash, Hasher};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::Node;
+use crate::node::Node;
 
 impl Node {
     /// Equal for nodes that will do the same with the same inputs. What only reports (counters, causes for people,

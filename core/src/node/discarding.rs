@@ -7,11 +7,11 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::mastery::FeedMode;
-use super::seeking::Replica;
-use super::syncing::Syncing;
-use super::{Node, Role};
 use crate::log::{Log, Slot};
+use crate::node::follower::discovery::Replica;
+use crate::node::follower::snapshot_install::Syncing;
+use crate::node::leader::FeedMode;
+use crate::node::{Node, Role};
 use crate::snapshot::{SnapshotReader, SnapshotWriter};
 use crate::store::{Scrap, Store, StoreView, work};
 use crate::view::View;
@@ -22,7 +22,7 @@ const WORK_PER_TURN_MAX: usize = 16_384;
 
 /// What waits to be freed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Discarded {
+pub(in crate::node) struct Discarded {
     trees: Scrap,
     slots: Vec<VecDeque<Slot>>,
     /// Work done since the process began.
@@ -30,42 +30,42 @@ pub(super) struct Discarded {
 }
 
 impl Discarded {
-    pub(super) fn store(&mut self, store: Store) {
+    pub(in crate::node) fn store(&mut self, store: Store) {
         self.trees.add_store(store);
     }
 
-    pub(super) fn view(&mut self, view: StoreView) {
+    pub(in crate::node) fn view(&mut self, view: StoreView) {
         self.trees.add_view(view);
     }
 
-    pub(super) fn log(&mut self, log: Log) {
+    pub(in crate::node) fn log(&mut self, log: Log) {
         self.slots.push(log.into_slots());
     }
 
-    pub(super) fn writer(&mut self, writer: SnapshotWriter) {
+    pub(in crate::node) fn writer(&mut self, writer: SnapshotWriter) {
         writer.discard(&mut self.trees);
     }
 
-    pub(super) fn reader(&mut self, reader: SnapshotReader) {
+    pub(in crate::node) fn reader(&mut self, reader: SnapshotReader) {
         reader.into_store().into_iter().for_each(|store| self.store(store));
     }
 
-    pub(super) fn syncing(&mut self, syncing: Option<Syncing>) {
+    pub(in crate::node) fn syncing(&mut self, syncing: Option<Syncing>) {
         syncing.into_iter().for_each(|syncing| self.reader(syncing.reader));
     }
 
-    pub(super) fn replica(&mut self, replica: Replica) {
+    pub(in crate::node) fn replica(&mut self, replica: Replica) {
         replica.into_syncings().into_iter().for_each(|syncing| self.syncing(syncing));
     }
 
-    pub(super) fn feed(&mut self, mode: FeedMode) {
+    pub(in crate::node) fn feed(&mut self, mode: FeedMode) {
         match mode {
             FeedMode::Snapshot { writer, .. } => self.writer(writer),
             FeedMode::Probe | FeedMode::Stream { .. } => {}
         }
     }
 
-    pub(super) fn role(&mut self, role: Role) {
+    pub(in crate::node) fn role(&mut self, role: Role) {
         match role {
             Role::Founding(_) | Role::Asking(_) => {}
             Role::Candidate(candidate) => self.replica(candidate.into_replica()),
@@ -120,7 +120,7 @@ impl Node {
         self.free_some();
     }
 
-    pub(super) fn free_some(&mut self) {
+    pub(in crate::node) fn free_some(&mut self) {
         let most = if self.config.planted.freed_at_once() { usize::MAX } else { WORK_PER_TURN_MAX };
         self.discarded.free(most);
     }

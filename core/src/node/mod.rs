@@ -3,53 +3,18 @@
 //! A turn takes what happened, input by input, and then settles: commits, applies, answers, feeds, acks, dials. Each
 //! room below holds one part of that; none of them is a second way in.
 
-mod answers;
-mod arming;
-mod caretaking;
 mod check;
-mod cut_on_disk;
-mod dials;
+mod clients;
 mod digest;
 mod discarding;
+mod disk;
 mod election;
-mod evidence;
-mod feeding;
-mod following;
-mod forks;
-mod handover;
-mod hanging;
-mod held;
-mod hello;
-mod identity;
-mod lag;
-mod lease;
-mod linearizing;
-mod linking;
-mod mastery;
-mod own_address;
-mod pace;
-mod pausing;
-mod promotion;
-mod quarantine;
-mod refusals;
-mod regime;
-mod relief;
-mod report;
-mod rollback;
-mod room;
-mod roster;
-mod seeking;
-mod shadow;
+mod follower;
+mod leader;
+mod peers;
+mod replicated;
 mod snapshots;
-mod starting;
-mod storing;
-mod sweeping;
-mod syncing;
-mod timekeeping;
-mod untouched;
-mod voting;
-mod window;
-mod writes;
+mod status;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -79,30 +44,30 @@ use crate::time::{Now, Time, WallMs};
 use crate::view::{Outline, View};
 use crate::wal::HardState;
 
-use answers::{Reads, Waiters};
-use cut_on_disk::CutOnDisk;
+use clients::held::HeldWrites;
+use clients::pending::{Reads, Waiters};
+use clients::read_index::Linearizing;
 use discarding::Discarded;
-use election::Candidate;
-use handover::Switching;
-use hanging::Hands;
-use held::HeldWrites;
-use identity::Contest;
-use lag::{Marks, Proofs};
-use linearizing::Linearizing;
-use linking::Links;
-use mastery::Master;
-use own_address::OwnAddress;
-use pausing::Pausing;
-use room::Room;
-use seeking::Replica;
-use shadow::Shadow;
+use disk::hanging::Hands;
+use disk::space::Room;
+use election::candidate::Candidate;
+use election::pause::Pausing;
+use election::voter::Ballot;
+use follower::discovery::Replica;
+use follower::snapshot_install::Repair;
+use leader::Master;
+use leader::bootstrap::{Asking, Founding};
+use leader::handover::Switching;
+use leader::sweeping::Sweeping;
+use peers::Links;
+use peers::identity::Contest;
+use peers::own_address::OwnAddress;
+use replicated::append::Draft;
+use replicated::cut_on_disk::CutOnDisk;
+use replicated::durable::Shadow;
+use replicated::log_time::Timekeeping;
 use snapshots::Snapshots;
-use starting::{Asking, Founding};
-use storing::Draft;
-use sweeping::Sweeping;
-use syncing::Repair;
-use timekeeping::Timekeeping;
-use voting::Ballot;
+use status::lag::{Marks, Proofs};
 
 /// One node.
 #[derive(Clone, Debug)]
@@ -130,17 +95,17 @@ pub struct Node {
     draft: Draft,
     role: Role,
     ballot: Ballot,
-    odds: forks::Odds,
-    refusals: refusals::Refusals,
+    odds: leader::dual_leaders::Odds,
+    refusals: peers::refusals::Refusals,
     pausing: Option<Pausing>,
     /// When masters changed of late.
-    changes: Vec<lease::Change>,
+    changes: Vec<leader::lease::Change>,
     switching: Switching,
     /// Writes that wait for the end of a switchover, or for room in the log.
     held_writes: HeldWrites,
     links: Links,
     /// Dials that came to nothing since a master was last followed.
-    dials: dials::Dials,
+    dials: peers::dials::Dials,
     /// Hellos that wait until it is clear what this node is.
     held: BTreeMap<LinkId, Hello>,
     /// Hellos that wait until it is clear whether an earlier process of the same node lives.
@@ -210,7 +175,7 @@ struct Flags {
     state_mismatch: bool,
     address_unknown: bool,
     caught_up_once: bool,
-    /// Another process of this node was first; see [`identity`].
+    /// Another process of this node was first; see [`peers::identity`].
     is_copy: bool,
     looked_for_first: bool,
 }
@@ -234,12 +199,12 @@ impl Node {
         let logged = log.bytes_between(start.index, log.last().index);
         let shadow = Shadow::new(hard_state.promised, log.last().index, config.planted);
         let committed = committed.min(log.last().index).max(start.index);
-        let me = hello::myself(&config, hard_state.node, None);
+        let me = peers::hello::myself(&config, hard_state.node, None);
         let stamped = log.log_time().max(store.log_time());
         let timekeeping = Timekeeping::new(stamped, hard_state.wall_ahead_ms, now, config.planted);
         let mut node = Self {
             id: hard_state.node,
-            as_leader: hello::leader_of_member(&me),
+            as_leader: peers::hello::leader_of_member(&me),
             own_address: OwnAddress::default(),
             me,
             cluster: hard_state.cluster,
@@ -259,14 +224,14 @@ impl Node {
             draft: Draft::default(),
             role: Role::Replica(Replica::new(None)),
             ballot: Ballot::default(),
-            odds: forks::Odds::default(),
-            refusals: refusals::Refusals::default(),
+            odds: leader::dual_leaders::Odds::default(),
+            refusals: peers::refusals::Refusals::default(),
             pausing: None,
             changes: Vec::new(),
             switching: Switching::default(),
             held_writes: HeldWrites::default(),
             links: Links::default(),
-            dials: dials::Dials::default(),
+            dials: peers::dials::Dials::default(),
             held: BTreeMap::new(),
             contests: BTreeMap::new(),
             looks_for_first: None,
@@ -292,7 +257,7 @@ impl Node {
             told_voters: Vec::new(),
             ignored_role: None,
             why: String::new(),
-            outline: Arc::new(report::empty_outline()),
+            outline: Arc::new(status::report::empty_outline()),
             discarded: Discarded::default(),
             store,
             log,

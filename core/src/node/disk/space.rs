@@ -1,0 +1,212 @@
+//! The room on the disk. While little is left a node keeps little: one snapshot, a short tail, no more log than that snapshot needs,
+//! and the next snapshot early, as long as it fits. Owns what a number of free bytes means; what goes to disk because of it is
+//! in [`crate::node::snapshots`] and [`crate::node::replicated::append`].
+//!
+//! A margin stays free for the log while a snapshot is written. Half of it is for what makes room (deletes, values that shrink, a
+//! snapshot's mark) and for promises: writes that make the store larger are refused before that is touched.
+
+use core::time::Duration;
+
+use crate::command::{Command, Pair};
+use crate::config::SnapshotPolicy;
+use crate::event::Event;
+use crate::node::Node;
+use crate::output::Output;
+use crate::position::Index;
+use crate::seen::Mark;
+use crate::status::{Alarm, DiskSpace};
+use crate::time::Time;
+
+/// After a snapshot found no room, none is tried unasked for this long. While room is short, one is due this long after the last.
+const RESTS: Duration = Duration::from_secs(5);
+
+/// What is known of the room.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::node) struct Room {
+    /// Bytes free, as told last; none before.
+    free: Option<u64>,
+    /// Bytes of rollback files handed to the disk since.
+    taken: u64,
+    /// Something of the log waits for room.
+    stuck: bool,
+    /// The node keeps little.
+    short: bool,
+    /// The disk has been told so.
+    told_short: bool,
+    /// The store must not grow.
+    spent: bool,
+    /// The next snapshot fits, or is being written.
+    fits: bool,
+    /// Until when none is tried unasked.
+    rests_until: Option<Time>,
+    /// Up to where the log was cut for want of room.
+    cut: Index,
+}
+
+impl Room {
+    /// Nothing is known: there is room.
+    pub(in crate::node) fn new() -> Self {
+        Self { fits: true, ..Self::default() }
+    }
+
+    /// Whether something of the log waits for room.
+    pub(in crate::node) fn is_stuck(&self) -> bool {
+        self.stuck
+    }
+
+    /// So much goes into a rollback file.
+    pub(in crate::node) fn takes(&mut self, bytes: u64) {
+        self.taken += bytes;
+    }
+
+    /// Whether the node keeps little.
+    pub(in crate::node) fn is_short(&self) -> bool {
+        self.short
+    }
+
+    /// Whether the disk is to be told that this has changed.
+    pub(in crate::node) fn has_news(&self) -> bool {
+        self.short != self.told_short
+    }
+
+    /// The batch that tells it leaves.
+    pub(in crate::node) fn tell(&mut self) -> bool {
+        self.told_short = self.short;
+        self.short
+    }
+}
+
+impl Node {
+    /// Something waits for room on a full disk, or no longer does.
+    pub(in crate::node) fn on_disk_room(&mut self, room: bool, out: &mut Output) {
+        self.room.stuck = !room;
+        self.hands.spoke(self.now.mono);
+        if !room {
+            self.refuse_snapshots(out);
+        }
+    }
+
+    pub(in crate::node) fn on_disk_free(&mut self, free: u64) {
+        (self.room.free, self.room.taken) = (Some(free), 0);
+    }
+
+    /// A snapshot was given up for want of room.
+    pub(in crate::node) fn rest_from_snapshots(&mut self) {
+        self.room.rests_until = Some(self.now.mono + RESTS);
+    }
+
+    /// Whether a snapshot that nobody asked for may begin: it fits, as far as anybody knows, and the last one did.
+    pub(in crate::node) fn has_room_for_snapshot(&self) -> bool {
+        self.room.fits && self.room.rests_until.is_none_or(|until| until <= self.now.mono)
+    }
+
+    /// Whether another piece of a rollback file may be written: what the file leaves must hold the state that a master sends, since
+    /// nothing ends the rollback before. What has no room in it stays in the files of the log.
+    pub(in crate::node) fn has_room_for_lines(&self) -> bool {
+        // The piece, and the one that may have been on its way to the disk when that was asked.
+        let pieces = 2 * self.config.chunk_bytes as u64;
+        let needed = self.next_snapshot_bytes() + self.config.disk_margin / 2 + pieces;
+        let watched = self.config.disk_margin > 0 && self.config.keeps_log;
+        let free = self.room.free.map(|free| free.saturating_sub(self.room.taken));
+        !watched || free.is_none_or(|free| free >= needed)
+    }
+
+    /// Finds out what the room allows.
+    pub(in crate::node) fn watch_room(&mut self, out: &mut Output) {
+        if let Some(free) = self.room.free
+            && self.config.disk_margin > 0
+            && !self.config.planted.room_unwatched()
+        {
+            self.measure(free);
+        }
+        let full = self.room.stuck || self.room.spent && !self.snapshots.is_taking();
+        if full != self.flags.disk_full {
+            self.flags.disk_full = full;
+            out.events.push(Event::Alarm { alarm: Alarm::DiskFull, on: full });
+        }
+        if self.room.fits == self.flags.disk_short {
+            self.flags.disk_short = !self.room.fits;
+            out.events.push(Event::Alarm { alarm: Alarm::DiskShort, on: !self.room.fits });
+        }
+        if self.room.short {
+            self.seen.mark(Mark::RoomShort);
+            self.cut_short();
+        }
+    }
+
+    /// Each bound is left a little later than it is met, so that nothing changes to and fro.
+    fn measure(&mut self, free: u64) {
+        let (margin, taking) = (self.config.disk_margin, self.snapshots.is_taking());
+        let next = self.next_snapshot_bytes();
+        let Room { short, spent, .. } = self.room;
+        self.room.short = free < next + margin * if short { 4 } else { 3 };
+        let kept = margin / 2 + if spent { margin / 4 } else { 0 };
+        self.room.spent = free < kept + if taking { next } else { 0 };
+        self.room.fits = taking || free >= next + margin;
+    }
+
+    /// As much of the log as the newest snapshot replaces is of no use on disk.
+    fn cut_short(&mut self) {
+        let Some(newest) = self.snapshots.newest() else { return };
+        let upto = newest.index.min(self.log.base().index);
+        if upto > self.room.cut {
+            self.room.cut = upto;
+            self.draft.cut(upto);
+            if upto == newest.index {
+                self.snapshots.keep_newest();
+            }
+        }
+    }
+
+    /// How much log is kept in memory for replicas that come back: what memory has left, the disk has no use for.
+    pub(in crate::node) fn tail_bytes_max(&self) -> u64 {
+        let most = self.config.tail_bytes_max;
+        if self.room.short { most.min(self.config.disk_margin / 4) } else { most }
+    }
+
+    /// How much log makes a snapshot due, and after how long a little of it does.
+    pub(in crate::node) fn snapshot_after(&self, policy: SnapshotPolicy) -> (u64, Duration) {
+        let SnapshotPolicy { wal_bytes, interval, .. } = policy;
+        if self.room.short {
+            (wal_bytes.min(self.config.disk_margin / 2), interval.min(RESTS))
+        } else {
+            (wal_bytes, interval)
+        }
+    }
+
+    /// Whether a write is refused because it would make the store larger on a disk that has no room for that.
+    pub(in crate::node) fn outgrows_disk(&self, command: &Command) -> bool {
+        self.room.spent && !self.shrinks(command)
+    }
+
+    /// Whether the store is smaller afterwards, or nothing at all happens.
+    fn shrinks(&self, command: &Command) -> bool {
+        match command {
+            Command::Once { ticket, command } => self.store.first_under(ticket).is_some() || self.shrinks(command),
+            Command::If { command, .. } => self.shrinks(command),
+            Command::Set { pair, .. } => self.is_smaller(pair),
+            Command::Batch { pairs, .. } => pairs.iter().all(|pair| self.is_smaller(pair)),
+            Command::Incr { .. } => false,
+            Command::Delete { .. }
+            | Command::Expire { .. }
+            | Command::Persist { .. }
+            | Command::EpochStart { .. }
+            | Command::Config(_)
+            | Command::Sweep { .. } => true,
+        }
+    }
+
+    fn is_smaller(&self, pair: &Pair) -> bool {
+        let held = self.store.view().get(&pair.key).map_or(0, |item| item.value().len());
+        pair.value.bytes.len() < held
+    }
+
+    /// What a status tells of it.
+    pub(in crate::node) fn disk_space(&self) -> DiskSpace {
+        DiskSpace {
+            free: self.room.free,
+            needed: self.next_snapshot_bytes() + self.config.disk_margin,
+            short: self.room.short,
+        }
+    }
+}
