@@ -67,6 +67,8 @@ pub enum Bug {
     LeavesUnsaved,
     /// A master takes no notice of a promise that is all that is left of a member.
     EmptiedMemberIgnored,
+    /// An empty master that was a member founds a cluster as soon as a new one would.
+    FoundsInHaste,
     /// A voter goes on taking entries of the master whose successor it votes for.
     StaleEpochFollowed,
     /// A master that hears of a higher epoch leads on.
@@ -367,6 +369,7 @@ impl Planted {
     question!(contact_by_link, ContactByLink);
     question!(eligible_unseen, EligibleUnseen);
     question!(emptied_member_ignored, EmptiedMemberIgnored);
+    question!(founds_in_haste, FoundsInHaste);
     question!(unsent_membership_counts, UnsentMembershipCounts);
     question!(leaves_unsaved, LeavesUnsaved);
     question!(fate_of_the_place, FateOfThePlace);

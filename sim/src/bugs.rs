@@ -191,6 +191,10 @@ pub const PLANTS: &[Plant] = &[
         ..plant("emptied_member_ignored", Bug::EmptiedMemberIgnored, 100)
     },
     Plant {
+        plan: Some(include_str!("../seeds/a-master-whose-only-snapshot-is-damaged.yaml")),
+        ..plant("founds_in_haste", Bug::FoundsInHaste, 100)
+    },
+    Plant {
         plan: Some(include_str!("../seeds/a-membership-that-has-not-left.yaml")),
         ..plant("unsent_membership_counts", Bug::UnsentMembershipCounts, 100)
     },

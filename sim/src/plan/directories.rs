@@ -92,12 +92,17 @@ fn restarted(plan: &mut Plan, dice: &mut Dice) -> Vec<Fault> {
 }
 
 /// A node without a log. Where replicas elect it never votes; where an operator promotes it may lead, and lose everything with its process.
+/// Not one whose file makes it master: once it has lost everything while the others are away, that is an order to found a cluster.
 fn logless(plan: &mut Plan, _dice: &mut Dice) -> Vec<Fault> {
     // A disk with a log would come to a machine that reads none.
     if has(plan, |what| matches!(what, What::OldDisk(_) | What::SwapDisks(..))) {
         return Vec::new();
     }
     let nodes = plan.nodes() as u8;
+    let founds = plan.faults.iter().any(|fault| matches!(fault.what, What::EditRole(node) if node == nodes - 1));
+    if founds {
+        return Vec::new();
+    }
     if !plan.knobs.automatic || nodes >= 4 {
         plan.knobs.logless = vec![nodes - 1];
     }

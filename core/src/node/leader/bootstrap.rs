@@ -4,6 +4,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::command::StartKind;
 use crate::config::RoleHint;
@@ -21,6 +22,9 @@ use crate::position::{Epoch, Index, Position};
 use crate::seen::Mark;
 use crate::time::Time;
 use crate::wal::{HardState, Record};
+
+/// An empty master waits no longer than this, however rarely its members may dial.
+const FOUNDING_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// An empty master waits for members of a running cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +161,7 @@ impl Node {
         self.role = match self.config.role {
             RoleHint::Standalone => Role::Asking(Asking::new(Purpose::Restart, now)),
             RoleHint::Master if self.cluster.is_none() => {
-                Role::Founding(Founding { until: now + self.config.election_timeout, asked: false })
+                Role::Founding(Founding { until: now + self.founding_patience(before), asked: false })
             }
             // An armed cluster has voters for that: this node comes back as one of them.
             RoleHint::Master | RoleHint::Replica if armed => Role::Replica(Replica::new(None)),
@@ -176,6 +180,14 @@ impl Node {
         // The status says so whether or not anybody has to be told what to do about it.
         let waits_in_vain = matches!((&self.role, self.config.role), (Role::Replica(_), RoleHint::Master));
         self.flags.config_role_ignored = waits_in_vain || self.ignored_role.is_some();
+    }
+
+    /// How long members of a running cluster may take to call an empty master. One that has promised an epoch was a member, and has lost its
+    /// state since: those that followed it may dial it as rarely as nodes ever do.
+    fn founding_patience(&self, before: &HardState) -> Duration {
+        let was_member = before.promised.number > 0 && !self.config.planted.founds_in_haste();
+        let between_dials = self.config.reconnect_delay_max.min(FOUNDING_WAIT_MAX);
+        self.config.election_timeout + if was_member { between_dials } else { Duration::ZERO }
     }
 
     /// What to do where the configured role is not the one that is taken up.
