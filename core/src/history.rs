@@ -10,7 +10,7 @@ use crate::position::{Epoch, Index, Named};
 
 /// One mastership within a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Reign {
+pub struct Term {
     /// Which.
     pub epoch: Epoch,
     /// The index of its `EpochStart`.
@@ -19,30 +19,30 @@ pub struct Reign {
     pub kind: StartKind,
 }
 
-/// A stretch of the log whose reigns are forgotten: the first of them began at `from`, the last ended at `upto`.
+/// A stretch of the log whose terms are forgotten: the first of them began at `from`, the last ended at `upto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gap {
-    /// Where the first forgotten reign began.
+    /// Where the first forgotten term began.
     pub from: Index,
-    /// The last index before the next reign that is remembered.
+    /// The last index before the next term that is remembered.
     pub upto: Index,
     /// What began in it.
     pub lost: Lost,
 }
 
-/// What kinds of reigns a gap stands for; each includes those before it.
+/// What kinds of terms a gap stands for; each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lost {
     /// Restarts of the master that led before the gap.
     Restarts,
-    /// Reigns that a majority of voters was for.
+    /// Terms that a majority of voters was for.
     ByVoters,
     /// Any, promotions and foundings included.
     Any,
 }
 
 impl Lost {
-    /// The gap in which a reign of this kind would be.
+    /// The gap in which a term of this kind would be.
     pub const fn of(kind: StartKind) -> Self {
         match kind {
             StartKind::Restart => Self::Restarts,
@@ -61,14 +61,14 @@ pub struct Arming {
     pub armed: bool,
 }
 
-/// The reigns of one log, oldest first, and from when to when it was armed. At most [`REIGNS_MAX`] are remembered, and what
+/// The terms of one log, oldest first, and from when to when it was armed. At most [`REIGNS_MAX`] are remembered, and what
 /// is forgotten is a known [`Gap`].
 ///
 /// Restarts are forgotten first, then what voters began: what an operator did is what the guards between two logs ask for
 /// (see [`crate::lines`]), and no number of restarts may push it out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct History {
-    reigns: Vec<Reign>,
+    terms: Vec<Term>,
     gaps: Vec<Gap>,
     arming: Vec<Arming>,
 }
@@ -95,26 +95,26 @@ pub enum Holding {
     Foreign,
 }
 
-/// How many reigns are remembered, and how many changes of arming.
+/// How many terms are remembered, and how many changes of arming.
 pub const REIGNS_MAX: usize = 256;
 
-/// How many gaps there can be: one before each reign, and one after the last.
+/// How many gaps there can be: one before each term, and one after the last.
 pub const GAPS_MAX: usize = REIGNS_MAX + 1;
 
 impl History {
     /// A history of these, or none if they do not ascend, overlap, or are too many.
-    pub fn from_parts(reigns: Vec<Reign>, gaps: Vec<Gap>, arming: Vec<Arming>) -> Option<Self> {
-        let few = reigns.len() <= REIGNS_MAX && gaps.len() <= GAPS_MAX && arming.len() <= REIGNS_MAX;
-        let history = Self { reigns, gaps, arming };
+    pub fn from_parts(terms: Vec<Term>, gaps: Vec<Gap>, arming: Vec<Arming>) -> Option<Self> {
+        let few = terms.len() <= REIGNS_MAX && gaps.len() <= GAPS_MAX && arming.len() <= REIGNS_MAX;
+        let history = Self { terms, gaps, arming };
         (few && history.is_sound()).then_some(history)
     }
 
-    /// A history as it was written before gaps and arming were: what came before its first reign is forgotten.
-    pub(crate) fn from_reigns(reigns: Vec<Reign>, armed: bool) -> Option<Self> {
-        let first = reigns.first().map_or(Index(1), |first| first.start);
+    /// A history as it was written before gaps and arming were: what came before its first term is forgotten.
+    pub(crate) fn from_terms(terms: Vec<Term>, armed: bool) -> Option<Self> {
+        let first = terms.first().map_or(Index(1), |first| first.start);
         let Self { gaps, .. } = Self::forgotten_upto(first.prev());
         let arming = armed.then_some(Arming { at: Index(1), armed: true });
-        Self::from_parts(reigns, gaps, arming.into_iter().collect())
+        Self::from_parts(terms, gaps, arming.into_iter().collect())
     }
 
     /// Of a log that forgets all that is in it up to `index`.
@@ -124,7 +124,7 @@ impl History {
     }
 
     fn is_sound(&self) -> bool {
-        let reigns = self.reigns.windows(2).all(|pair| match pair {
+        let terms = self.terms.windows(2).all(|pair| match pair {
             [a, b] => a.start < b.start && a.epoch < b.epoch,
             _ => true,
         });
@@ -133,19 +133,18 @@ impl History {
             _ => true,
         });
         let apart = |gap: &Gap| {
-            gap.from <= gap.upto
-                && self.reigns.iter().all(|reign| reign.start < gap.from || reign.start > gap.upto)
+            gap.from <= gap.upto && self.terms.iter().all(|term| term.start < gap.from || term.start > gap.upto)
         };
         let arming = self.arming.windows(2).all(|pair| match pair {
             [a, b] => a.at < b.at && a.armed != b.armed,
             _ => true,
         });
-        reigns && gaps && arming && self.gaps.iter().all(apart)
+        terms && gaps && arming && self.gaps.iter().all(apart)
     }
 
-    /// The reigns, oldest first.
-    pub fn reigns(&self) -> &[Reign] {
-        &self.reigns
+    /// The terms, oldest first.
+    pub fn terms(&self) -> &[Term] {
+        &self.terms
     }
 
     /// What is forgotten between them, oldest first.
@@ -158,32 +157,32 @@ impl History {
         &self.arming
     }
 
-    /// The reign that is open.
-    pub fn last(&self) -> Option<&Reign> {
-        self.reigns.last()
+    /// The term that is open.
+    pub fn last(&self) -> Option<&Term> {
+        self.terms.last()
     }
 
-    /// Adds a reign. INV-5: epochs and starts only ascend.
-    pub fn push(&mut self, reign: Reign) {
-        if let Some(last) = self.reigns.last() {
-            assert!(last.epoch < reign.epoch, "INV-5: epoch {:?} after {:?}", reign.epoch, last.epoch);
-            assert!(last.start < reign.start, "INV-5: start {:?} after {:?}", reign.start, last.start);
+    /// Adds a term. INV-5: epochs and starts only ascend.
+    pub fn push(&mut self, term: Term) {
+        if let Some(last) = self.terms.last() {
+            assert!(last.epoch < term.epoch, "INV-5: epoch {:?} after {:?}", term.epoch, last.epoch);
+            assert!(last.start < term.start, "INV-5: start {:?} after {:?}", term.start, last.start);
         }
-        if self.reigns.len() == REIGNS_MAX {
-            self.forget_one(reign.start);
+        if self.terms.len() == REIGNS_MAX {
+            self.forget_one(term.start);
         }
-        self.reigns.push(reign);
+        self.terms.push(term);
     }
 
-    /// Forgets the oldest of the reigns that matter least, before one begins at `next`.
+    /// Forgets the oldest of the terms that matter least, before one begins at `next`.
     fn forget_one(&mut self, next: Index) {
-        let least = self.reigns.iter().enumerate().min_by_key(|(_, reign)| worth(reign.kind)).map(|(at, _)| at);
-        let Some(at) = least.filter(|at| *at < self.reigns.len()) else { return };
-        let forgotten = self.reigns.remove(at);
-        let ends = self.reigns.get(at).map_or(next, |reign| reign.start).prev();
+        let least = self.terms.iter().enumerate().min_by_key(|(_, term)| worth(term.kind)).map(|(at, _)| at);
+        let Some(at) = least.filter(|at| *at < self.terms.len()) else { return };
+        let forgotten = self.terms.remove(at);
+        let ends = self.terms.get(at).map_or(next, |term| term.start).prev();
         let mut gap = Gap { from: forgotten.start, upto: ends, lost: Lost::of(forgotten.kind) };
         self.gaps.retain(|other| {
-            // Between two reigns that are remembered one gap is enough.
+            // Between two terms that are remembered one gap is enough.
             let beside = other.upto.next() == gap.from || gap.from <= other.from && other.upto <= gap.upto;
             if beside {
                 gap.from = gap.from.min(other.from);
@@ -208,7 +207,7 @@ impl History {
 
     /// Forgets what begins after `index`, as a truncation to it does.
     pub fn truncate(&mut self, index: Index) {
-        self.reigns.retain(|reign| reign.start <= index);
+        self.terms.retain(|term| term.start <= index);
         self.gaps.retain(|gap| gap.from <= index);
         if let Some(gap) = self.gaps.last_mut() {
             gap.upto = gap.upto.min(index);
@@ -218,16 +217,16 @@ impl History {
 
     /// The epoch that wrote `index`, in a log that reaches that far, if it is remembered.
     pub fn epoch_at(&self, index: Index) -> Option<Epoch> {
-        self.reign_at(index).map(|reign| reign.epoch)
+        self.term_at(index).map(|term| term.epoch)
     }
 
-    /// The reign that wrote `index`, likewise.
-    pub fn reign_at(&self, index: Index) -> Option<&Reign> {
+    /// The term that wrote `index`, likewise.
+    pub fn term_at(&self, index: Index) -> Option<&Term> {
         if self.gap_at(index).is_some() {
             return None;
         }
-        let after = self.reigns.partition_point(|reign| reign.start <= index);
-        after.checked_sub(1).and_then(|at| self.reigns.get(at))
+        let after = self.terms.partition_point(|term| term.start <= index);
+        after.checked_sub(1).and_then(|at| self.terms.get(at))
     }
 
     /// The gap that `index` is in.
@@ -242,15 +241,15 @@ impl History {
         if self.is_before_founding(named) {
             return Holding::Foreign;
         }
-        let (Some(holder), Some(last)) = (self.reign_at(named.index), self.last()) else {
+        let (Some(holder), Some(last)) = (self.term_at(named.index), self.last()) else {
             return Holding::Unknown;
         };
         let any = planted.position_by_number_alone();
-        let order = |reign: &Reign| match (named.number.cmp(&reign.epoch.number), named.compare(reign.epoch)) {
+        let order = |term: &Term| match (named.number.cmp(&term.epoch.number), named.compare(term.epoch)) {
             (by_number, _) if any => Some(by_number),
             // Nobody but the founder has its number, and of masters that voters elected each has one of its own; what nodes
             // begin by themselves may have a number that another one has, in a line apart.
-            (Ordering::Equal, None) if reign.kind.is_by_voters() || reign.kind == StartKind::Founding => {
+            (Ordering::Equal, None) if term.kind.is_by_voters() || term.kind == StartKind::Founding => {
                 Some(Ordering::Equal)
             }
             (_, order) => order,
@@ -267,7 +266,7 @@ impl History {
     /// Whether this cluster was founded on what another had written, in an epoch after the named one. What that cluster answered is not
     /// known here: it may have gone on for a while, and gone other ways.
     fn is_before_founding(&self, named: &Named) -> bool {
-        let founding = self.reigns.first().filter(|first| first.kind == StartKind::Founding);
+        let founding = self.terms.first().filter(|first| first.kind == StartKind::Founding);
         named.index > Index::ZERO
             && founding.is_some_and(|founding| {
                 founding.start > Index(1) && named.compare(founding.epoch).is_some_and(Ordering::is_lt)
@@ -276,26 +275,26 @@ impl History {
 
     /// The last index of `epoch` in a log that ends at `last`; none if it is unknown here.
     pub fn end_of(&self, epoch: Epoch, last: Index) -> Option<Index> {
-        let at = self.reigns.iter().position(|reign| reign.epoch == epoch)?;
-        let start = self.reigns.get(at)?.start;
-        let next = self.reigns.get(at + 1).map(|next| next.start);
+        let at = self.terms.iter().position(|term| term.epoch == epoch)?;
+        let start = self.terms.get(at)?.start;
+        let next = self.terms.get(at + 1).map(|next| next.start);
         let gap = self.gaps.iter().map(|gap| gap.from).find(|from| *from > start);
         Some(next.into_iter().chain(gap).min().map_or(last, Index::prev))
     }
 
-    /// Whether an operator's promotion opened a reign after `index`.
+    /// Whether an operator's promotion opened a term after `index`.
     pub fn promoted_after(&self, index: Index) -> bool {
-        self.after(index).any(|reign| reign.kind.is_by_operator())
+        self.after(index).any(|term| term.kind.is_by_operator())
     }
 
-    /// Whether an operator's promotion by force opened a reign after `index`.
+    /// Whether an operator's promotion by force opened a term after `index`.
     pub fn forced_after(&self, index: Index) -> bool {
-        self.after(index).any(|reign| reign.kind.is_by_force())
+        self.after(index).any(|term| term.kind.is_by_force())
     }
 
-    /// Whether a majority of voters opened a reign after `index`.
+    /// Whether a majority of voters opened a term after `index`.
     pub fn elected_after(&self, index: Index) -> bool {
-        self.after(index).any(|reign| reign.kind.is_by_voters())
+        self.after(index).any(|term| term.kind.is_by_voters())
     }
 
     /// Whether voters may have committed anything after `index`: an armed membership was in force.
@@ -310,9 +309,9 @@ impl History {
         before.or_else(|| self.arming.first().map(|first| !first.armed)).unwrap_or(false)
     }
 
-    /// The reigns that are remembered and were opened after `index`.
-    pub fn after(&self, index: Index) -> impl Iterator<Item = &Reign> {
-        self.reigns.iter().filter(move |reign| reign.start > index)
+    /// The terms that are remembered and were opened after `index`.
+    pub fn after(&self, index: Index) -> impl Iterator<Item = &Term> {
+        self.terms.iter().filter(move |term| term.start > index)
     }
 }
 
@@ -331,12 +330,12 @@ mod tests {
     use super::*;
     use crate::ids::NodeId;
 
-    fn reign(number: u64, kind: StartKind) -> Reign {
-        Reign { epoch: Epoch { number, leader: NodeId(1) }, start: Index(number * 3), kind }
+    fn term(number: u64, kind: StartKind) -> Term {
+        Term { epoch: Epoch { number, leader: NodeId(1) }, start: Index(number * 3), kind }
     }
 
     /// Each 100th is a promotion, each 10th an election, all others are restarts.
-    fn long() -> (History, Vec<Reign>) {
+    fn long() -> (History, Vec<Term>) {
         let (mut history, mut all) = (History::default(), Vec::new());
         for number in 1..=2000 {
             let kind = match number {
@@ -345,8 +344,8 @@ mod tests {
                 _ if number % 10 == 0 => StartKind::Election,
                 _ => StartKind::Restart,
             };
-            all.push(reign(number, kind));
-            history.push(reign(number, kind));
+            all.push(term(number, kind));
+            history.push(term(number, kind));
         }
         (history, all)
     }
@@ -354,19 +353,18 @@ mod tests {
     #[test]
     fn restarts_are_forgotten_first_and_what_is_forgotten_is_a_known_gap() {
         let (history, all) = long();
-        assert_eq!(history.reigns().len(), REIGNS_MAX);
-        let stays = |kind: StartKind| {
-            all.iter().filter(|reign| reign.kind == kind).all(|it| history.reigns().contains(it))
-        };
+        assert_eq!(history.terms().len(), REIGNS_MAX);
+        let stays =
+            |kind: StartKind| all.iter().filter(|term| term.kind == kind).all(|it| history.terms().contains(it));
         assert!(stays(StartKind::Founding) && stays(StartKind::Promotion) && stays(StartKind::Election));
-        for reign in &all {
-            for index in [reign.start, Index(reign.start.0 + 2)] {
+        for term in &all {
+            for index in [term.start, Index(term.start.0 + 2)] {
                 let known = history.epoch_at(index);
                 let forgotten = history.gap_at(index).is_some_and(|gap| gap.lost == Lost::Restarts);
-                assert!(known == Some(reign.epoch) || known.is_none() && forgotten, "{index} of {reign:?}");
+                assert!(known == Some(term.epoch) || known.is_none() && forgotten, "{index} of {term:?}");
             }
         }
-        assert!(History::from_parts(history.reigns.clone(), history.gaps.clone(), Vec::new()).is_some());
+        assert!(History::from_parts(history.terms.clone(), history.gaps.clone(), Vec::new()).is_some());
     }
 
     #[test]
@@ -374,9 +372,9 @@ mod tests {
         let mut history = History::default();
         for number in 1..=400 {
             let kind = if number == 2 { StartKind::Forced } else { StartKind::Election };
-            history.push(reign(number, kind));
+            history.push(term(number, kind));
         }
-        assert_eq!(history.reigns().first(), Some(&reign(2, StartKind::Forced)));
+        assert_eq!(history.terms().first(), Some(&term(2, StartKind::Forced)));
         assert_eq!(history.gaps().iter().map(|gap| gap.lost).max(), Some(Lost::ByVoters));
     }
 
@@ -387,7 +385,7 @@ mod tests {
         history.truncate(gap.from);
         assert_eq!(history.gaps().last(), Some(&Gap { upto: gap.from, ..gap }));
         assert_eq!((history.epoch_at(gap.from), history.is_sound()), (None, true));
-        history.push(reign(3000, StartKind::Restart));
+        history.push(term(3000, StartKind::Restart));
         assert!(history.is_sound());
     }
 

@@ -14,6 +14,7 @@ extern crate alloc;
 pub mod codec;
 pub mod command;
 pub mod config;
+pub mod coverage;
 pub mod event;
 #[cfg(test)]
 mod golden;
@@ -30,7 +31,6 @@ pub mod position;
 pub mod promise;
 pub mod quorum;
 pub mod recovered;
-pub mod seen;
 pub mod snapshot;
 pub mod status;
 pub mod store;

@@ -24,10 +24,10 @@ impl Line<'_> {
     /// Safety: only its leader writes in an epoch, only forwards, and never in an epoch from before a restart
     /// (INV-6). So two logs that both have entries of an epoch agree up to the shorter one's end of it.
     pub fn common(&self, other: &Self) -> Position {
-        let found = self.history.reigns().iter().rev().find_map(|reign| {
-            let here = self.history.end_of(reign.epoch, self.last)?;
-            let there = other.history.end_of(reign.epoch, other.last)?;
-            Some(Position { epoch: reign.epoch, index: here.min(there) })
+        let found = self.history.terms().iter().rev().find_map(|term| {
+            let here = self.history.end_of(term.epoch, self.last)?;
+            let there = other.history.end_of(term.epoch, other.last)?;
+            Some(Position { epoch: term.epoch, index: here.min(there) })
         });
         found.unwrap_or(Position::ZERO)
     }
@@ -59,16 +59,16 @@ impl Line<'_> {
 
     /// Whether what began here at `at` may be in the other log too. Where it remembers another epoch it is not.
     fn may_begin_in(&self, other: &Self, at: Index) -> bool {
-        let here = self.history.reigns().iter().find(|reign| reign.start == at);
+        let here = self.history.terms().iter().find(|term| term.start == at);
         match (here, other.history.gap_at(at)) {
             (_, _) if at > other.last => true,
-            (Some(reign), Some(gap)) => Lost::of(reign.kind) <= gap.lost,
+            (Some(term), Some(gap)) => Lost::of(term.kind) <= gap.lost,
             (None, Some(_)) => true,
             (Some(_), None) => false,
             // What is forgotten here may be what is remembered there.
             (None, None) => {
                 let lost = self.history.gap_at(at).map_or(Lost::Restarts, |gap: &Gap| gap.lost);
-                other.history.reigns().iter().any(|there| there.start == at && Lost::of(there.kind) <= lost)
+                other.history.terms().iter().any(|there| there.start == at && Lost::of(there.kind) <= lost)
             }
         }
     }
@@ -113,9 +113,9 @@ impl Line<'_> {
     }
 }
 
-/// Where reigns began after `index`, remembered or not.
+/// Where terms began after `index`, remembered or not.
 fn begins_after(history: &History, index: Index) -> alloc::vec::Vec<Index> {
-    let reigns = history.after(index).map(|reign| reign.start);
+    let terms = history.after(index).map(|term| term.start);
     let gaps = history.gaps().iter().map(|gap| gap.from).filter(|from| *from > index);
-    reigns.chain(gaps).collect()
+    terms.chain(gaps).collect()
 }

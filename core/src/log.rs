@@ -1,4 +1,4 @@
-//! The log in memory: its tail, bounded in bytes and shared by all feeds, with the history and the membership that
+//! The log in memory: its tail, bounded in bytes and shared by all streams, with the history and the membership that
 //! it implies. Owns which entries are at hand; never decides which are durable or committed.
 
 use alloc::collections::VecDeque;
@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::command::{Command, Membership, Outcome};
-use crate::history::{History, Reign};
+use crate::history::{History, Term};
 use crate::planted::Planted;
 use crate::position::{Epoch, Index, Position};
 use crate::store::{Prior, StateHash};
@@ -42,7 +42,7 @@ pub struct Slot {
     offset: u64,
 }
 
-/// What an entry that opens a reign does to versions.
+/// What an entry that opens a term does to versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Opening {
     /// Where it stands.
@@ -62,7 +62,7 @@ pub struct Log {
     history: History,
     /// Every membership that a truncation could bring back, and the last armed one before them, oldest first; never empty.
     memberships: Vec<(Index, Membership)>,
-    /// The entries at hand that open a reign, oldest first.
+    /// The entries at hand that open a term, oldest first.
     openings: VecDeque<Opening>,
     log_time: WallMs,
     /// The stamp of the base.
@@ -202,7 +202,7 @@ impl Log {
         match command {
             Command::EpochStart { kind, spread } => {
                 let Position { epoch, index } = entry.position;
-                self.history.push(Reign { epoch, start: index, kind: *kind });
+                self.history.push(Term { epoch, start: index, kind: *kind });
                 self.openings.push_back(Opening { at: index, spread: *spread, before: None });
             }
             Command::Config(membership) => {
@@ -253,7 +253,7 @@ impl Log {
         self.forget_memberships(planted);
     }
 
-    /// The entry at `at`, which opens a reign, was applied to a state that counted versions from `before` on.
+    /// The entry at `at`, which opens a term, was applied to a state that counted versions from `before` on.
     pub fn note_base_before(&mut self, at: Index, before: VersionBase) {
         if let Some(opening) = self.openings.iter_mut().rev().find(|opening| opening.at == at) {
             opening.before = Some(before);
@@ -261,7 +261,7 @@ impl Log {
     }
 
     /// From where the entry at `index` counts versions, in a log whose state counts from `base` on after `applied`. None if
-    /// that is not known any more: an entry that opens a reign after it was applied elsewhere, or may have left memory.
+    /// that is not known any more: an entry that opens a term after it was applied elsewhere, or may have left memory.
     pub fn version_base_at(&self, index: Index, applied: Index, base: VersionBase) -> Option<VersionBase> {
         if index < self.base.index && index < applied {
             return None;

@@ -10,7 +10,7 @@ use crate::config::{Address, Durability};
 use crate::history::History;
 use crate::ids::{ClusterId, NodeId};
 use crate::position::{Epoch, Index, Position};
-pub use crate::promise::{Ack, Stored, Vote};
+pub use crate::promise::{Ack, SnapshotAck, Vote};
 use crate::status::DiskState;
 use crate::time::WallMs;
 
@@ -33,13 +33,13 @@ pub enum Message {
     /// Master to replica: a part of a snapshot.
     Chunk(Chunk),
     /// Replica to master: a snapshot part arrived. A promise only once the whole snapshot is durable.
-    Stored(Stored),
+    SnapshotAck(SnapshotAck),
     /// Starting master to a member: send what follows my tail.
-    Pull(Pull),
+    FetchTail(FetchTail),
     /// The answer to it.
-    Pulled(Pulled),
+    FetchedTail(FetchedTail),
     /// Candidate to voter: be for me.
-    Canvass(Canvass),
+    RequestVote(RequestVote),
     /// The answer to it. A promise, if it is for the candidate.
     Vote(Vote),
     /// Master to replica: campaign at once, I have given up my lease.
@@ -58,15 +58,15 @@ impl Message {
     pub fn is_bulk(&self) -> bool {
         match self {
             Self::Append(append) => !append.entries.is_empty(),
-            Self::Pulled(pulled) => !pulled.entries.is_empty(),
+            Self::FetchedTail(fetched) => !fetched.entries.is_empty(),
             Self::Chunk(_) => true,
             Self::Hello(_)
             | Self::Welcome(_)
             | Self::Ack(_)
             | Self::Alive(_)
-            | Self::Stored(_)
-            | Self::Pull(_)
-            | Self::Canvass(_)
+            | Self::SnapshotAck(_)
+            | Self::FetchTail(_)
+            | Self::RequestVote(_)
             | Self::Vote(_)
             | Self::Handover(_)
             | Self::ReadIndex(_)
@@ -92,7 +92,7 @@ impl Message {
     pub fn bulk_bytes(&self) -> usize {
         match self {
             Self::Append(append) => append.entries.iter().map(Bytes::len).sum(),
-            Self::Pulled(pulled) => pulled.entries.iter().map(Bytes::len).sum(),
+            Self::FetchedTail(fetched) => fetched.entries.iter().map(Bytes::len).sum(),
             Self::Chunk(chunk) => chunk.bytes.len(),
             _ => 0,
         }
@@ -116,7 +116,7 @@ pub struct Hello {
     /// Why it dials.
     pub intent: Intent,
     /// Who it is and how its log stands.
-    pub standing: Standing,
+    pub standing: PeerState,
     /// A snapshot that broke off, to go on with.
     pub resume: Option<Resume>,
     /// Its store holds what no log explains any more (entries that were rolled back): only a snapshot helps.
@@ -128,7 +128,7 @@ pub struct Hello {
 
 /// Who a node is and how its log stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct PeerState {
     /// Its id.
     pub node: NodeId,
     /// Its cluster, if it belongs to one yet.
@@ -191,19 +191,19 @@ pub struct Welcome {
     /// [`PROTOCOL_VERSION`] of the sender.
     pub protocol: u16,
     /// Who answers and how its log stands.
-    pub standing: Standing,
+    pub standing: PeerState,
     /// The host at which the sender sees the receiver. None on a link that the sender made.
     pub seen_at: Option<String>,
     /// The exact address at which this link reached the sender, as the sender's machine names it. None on a link that
     /// the sender made.
     pub reached_at: Option<String>,
     /// What is to happen.
-    pub verdict: Verdict,
+    pub verdict: SyncPlan,
 }
 
 /// What becomes of a dialler.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SyncPlan {
     /// Entries after this position follow.
     Continue {
         /// Last position that both hold.
@@ -313,7 +313,7 @@ pub struct Chunk {
 
 /// Asks for what follows the asker's tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pull {
+pub struct FetchTail {
     /// The asker's last entry.
     pub after: Position,
     /// Entries of later epochs too: the asker has not named its own epoch yet.
@@ -322,7 +322,7 @@ pub struct Pull {
 
 /// Entries that a survivor holds beyond the asker's tail.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pulled {
+pub struct FetchedTail {
     /// As asked.
     pub after: Position,
     /// WAL records, each whole; none if there is nothing, or nothing that follows.
@@ -331,7 +331,7 @@ pub struct Pulled {
 
 /// A candidate asks for a vote (Raft section 5.2, with the pre-vote of its dissertation's section 9.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Canvass {
+pub struct RequestVote {
     /// The cluster.
     pub cluster: ClusterId,
     /// The mastership that it is about; the candidate is its leader.
@@ -339,7 +339,7 @@ pub struct Canvass {
     /// The candidate's last entry.
     pub last: Position,
     /// True: nothing is promised, the candidate only wants to know.
-    pub trial: bool,
+    pub pre: bool,
     /// Why the voter's word to the last master need not be waited for.
     pub waiver: Waiver,
 }

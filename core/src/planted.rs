@@ -143,7 +143,7 @@ pub enum Bug {
     QuarantineForgotten,
     /// A second process of one node takes the place of the first.
     CopyAdmitted,
-    /// A tail is pulled across epochs that its node has not promised.
+    /// A tail is fetched across epochs that its node has not promised.
     TailBeforePromise,
     /// A starting master that has waited for a silent member pulls nothing from another any more.
     DeadlineBeforeTail,
@@ -199,7 +199,7 @@ pub enum Bug {
     SentCountsAsHeld,
     /// A snapshot goes out at once, whatever of it was stored.
     ChunksUnbounded,
-    /// Versions count on where they counted before, whoever opens a reign.
+    /// Versions count on where they counted before, whoever opens a term.
     VersionNamesTwo,
     /// A lease is as long as the word that it rests on, as if clocks did not drift.
     LeaseWithoutMargin,

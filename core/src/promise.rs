@@ -26,7 +26,7 @@ pub struct Ack {
 
 /// A snapshot part arrived; with `durable`, the whole snapshot is on disk and the log goes on after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Stored {
+pub struct SnapshotAck {
     pub(crate) epoch: Epoch,
     pub(crate) position: Position,
     pub(crate) next_chunk: u32,
@@ -34,13 +34,13 @@ pub struct Stored {
     pub(crate) clock: u64,
 }
 
-/// What a voter says to a candidate. INV-6 and INV-7: `granted` outside a trial means that the epoch is promised on
+/// What a voter says to a candidate. INV-6 and INV-7: `granted` outside a pre-vote means that the epoch is promised on
 /// the voter's disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Vote {
     pub(crate) voter: NodeId,
     pub(crate) epoch: Epoch,
-    pub(crate) trial: bool,
+    pub(crate) pre: bool,
     pub(crate) granted: bool,
     pub(crate) promised: Epoch,
     pub(crate) evidence: bool,
@@ -106,8 +106,8 @@ impl Vote {
     }
 
     /// Whether nothing is promised.
-    pub const fn trial(&self) -> bool {
-        self.trial
+    pub const fn pre(&self) -> bool {
+        self.pre
     }
 
     /// Whether it is for the candidate.
@@ -125,13 +125,13 @@ impl Vote {
         self.evidence
     }
 
-    /// In a trial that is not granted: whether it would be, should a majority have such evidence.
+    /// In a pre-vote that is not granted: whether it would be, should a majority have such evidence.
     pub const fn if_dead(&self) -> bool {
         self.if_dead
     }
 }
 
-impl Stored {
+impl SnapshotAck {
     /// The epoch that it speaks in.
     pub const fn epoch(&self) -> Epoch {
         self.epoch

@@ -1,8 +1,8 @@
 //! Versions of keys. A version that a client was told names one value of its key for ever, in every line of history that a
 //! failover may part.
 //!
-//! A version is the index of the entry that wrote, counted from a [`VersionBase`]. Each reign opens with a spread that its master has
-//! drawn at random, and moves the base on by a jump that the spread decides. Two lines that part have opened different reigns since, so
+//! A version is the index of the entry that wrote, counted from a [`VersionBase`]. Each term opens with a spread that its master has
+//! drawn at random, and moves the base on by a jump that the spread decides. Two lines that part have opened different terms since, so
 //! that their bases differ by a random number, and what was told in one fits nothing in the other.
 
 use core::fmt;
@@ -30,13 +30,13 @@ pub const VERSION_MAX: u64 = (1 << 53) - 1;
 
 /// A jump is between one and two of so many parts of the room that is left.
 ///
-/// Safety: the first jumps are of 2^28 to 2^29. A line that opened no reign since two lines parted cannot reach the other's versions before
+/// Safety: the first jumps are of 2^28 to 2^29. A line that opened no term since two lines parted cannot reach the other's versions before
 /// it has written 2^28 entries that are lost again; of two that both opened one, a version of the one is that of a given entry of the
 /// other with a probability of 2^-28, and must be of the same key besides. Jumps shrink with the room, so that no number of
-/// reigns exhausts it: after 23 million of them they are still above 2^26 (see the test below).
+/// terms exhausts it: after 23 million of them they are still above 2^26 (see the test below).
 const PARTS_LOG2: u32 = 25;
 
-/// From where a reign counts its versions. Part of the state.
+/// From where a term counts its versions. Part of the state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VersionBase(pub u64);
 
@@ -53,7 +53,7 @@ impl VersionBase {
         self.0.checked_add(index.0).is_some_and(|version| version <= VERSION_MAX)
     }
 
-    /// The base from the entry at `start` on, which opens a reign with this spread. Zero is no spread: entries of logs of version 2
+    /// The base from the entry at `start` on, which opens a term with this spread. Zero is no spread: entries of logs of version 2
     /// have none, and versions were indices then.
     #[must_use]
     pub fn opened(self, start: Index, spread: u32) -> Self {
@@ -80,13 +80,13 @@ mod tests {
     }
 
     #[test]
-    fn millions_of_reigns_fit() {
+    fn millions_of_terms_fit() {
         let mut base = VersionBase(0);
         for start in 1..=23_000_000 {
             // The largest jump that there can be.
             let part = (VERSION_MAX - base.at(Index(start)).0) >> PARTS_LOG2;
             let next = base.opened(Index(start), u32::try_from(part - 1).unwrap());
-            assert!(next > base, "reign {start} does not move on");
+            assert!(next > base, "term {start} does not move on");
             base = next;
         }
         let last = base.opened(Index(23_000_001), 1);

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use synap_core::command::{
     Command, Condition, Fingerprint, Member, Membership, Pair, StartKind, Ticket, Value, ValueKind,
 };
-use synap_core::history::{Arming, History, Reign};
+use synap_core::history::{Arming, History, Term};
 use synap_core::ids::{ClusterId, NodeId};
 use synap_core::position::{Epoch, Index, Position};
 use synap_core::snapshot::{SnapshotError, SnapshotMeta, SnapshotProgress, SnapshotReader, SnapshotWriter};
@@ -19,9 +19,9 @@ use synap_core::version::Version;
 
 fn meta(store: &Store, last: u64) -> SnapshotMeta {
     let epoch = |number| Epoch { number, leader: NodeId(0xA0 + u128::from(number)) };
-    let reigns = vec![
-        Reign { epoch: epoch(1), start: Index(1), kind: StartKind::Founding },
-        Reign { epoch: epoch(2), start: Index(last.max(2)), kind: StartKind::Forced },
+    let terms = vec![
+        Term { epoch: epoch(1), start: Index(1), kind: StartKind::Founding },
+        Term { epoch: epoch(2), start: Index(last.max(2)), kind: StartKind::Forced },
     ];
     let member = |id: u128, name: &str, voter| Member {
         id: NodeId(id),
@@ -36,7 +36,7 @@ fn meta(store: &Store, last: u64) -> SnapshotMeta {
         cluster: ClusterId(0xC1),
         position: Position { epoch: epoch(2), index: Index(last.max(2)) },
         log_time: store.log_time(),
-        history: History::from_parts(reigns, Vec::new(), vec![Arming { at: Index(1), armed: true }]).unwrap(),
+        history: History::from_parts(terms, Vec::new(), vec![Arming { at: Index(1), armed: true }]).unwrap(),
         membership: Membership {
             armed: true,
             election_timeout_ms: 2000,
@@ -303,7 +303,7 @@ fn the_format_is_the_one_of_version_4() {
     assert_eq!(text, std::fs::read_to_string(&path).unwrap());
     assert_eq!(read(&chunks), Ok((meta, store)));
 
-    // What version 3 and 2 wrote is of logs whose reigns have no spread. Version 2 says nothing of gaps and arming: where its
+    // What version 3 and 2 wrote is of logs whose terms have no spread. Version 2 says nothing of gaps and arming: where its
     // membership is armed, it may always have been.
     for name in ["snapshot-v3.hex", "snapshot-v2.hex"] {
         let old = std::fs::read_to_string(path.with_file_name(name)).unwrap();

@@ -1,8 +1,8 @@
 //! What a campaign has met: marks of the core, kinds of messages that arrived, kinds of faults that began. Sets of bits,
 //! so that many runs add up to one; names come in when they are told.
 
+use synap_core::coverage::{MARKS, Mark};
 use synap_core::message::Message;
-use synap_core::seen::{MARKS, Mark};
 
 use crate::plan::What;
 use crate::trace::kind_of;
@@ -23,11 +23,11 @@ pub(crate) const MESSAGES: [&str; 17] = [
     "hello",
     "welcome",
     "chunk",
-    "stored",
-    "pull",
-    "pulled",
-    "trial",
-    "canvass",
+    "snapshot_ack",
+    "fetch_tail",
+    "fetched_tail",
+    "pre_vote",
+    "request_vote",
     "vote",
     "handover",
     "readindex",

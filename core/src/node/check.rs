@@ -18,13 +18,13 @@ impl Node {
             self.promised
         );
         assert!(
-            history.gap_at(last.index).is_some() || history.last().is_none_or(|reign| reign.epoch == last.epoch),
+            history.gap_at(last.index).is_some() || history.last().is_none_or(|term| term.epoch == last.epoch),
             "INV-5: the log ends in {last}, its history in {:?}",
             history.last()
         );
         if let Some(applied) = self.log.epoch_at(self.applied.index) {
             assert!(
-                self.tainted || applied == self.applied.epoch,
+                self.needs_snapshot || applied == self.applied.epoch,
                 "INV-5: applied {} is not in the log",
                 self.applied
             );
@@ -42,7 +42,7 @@ impl Node {
     }
 
     pub(in crate::node) fn check_cheap(&self) {
-        let (last, durable) = (self.log.last().index, self.shadow.durable());
+        let (last, durable) = (self.log.last().index, self.durable.durable());
         let (committed, applied) = (self.committed, self.applied.index);
         assert!(applied <= committed, "INV-4: applied {applied} beyond committed {committed}");
         assert!(committed <= last, "INV-4: committed {committed} beyond last {last}");
@@ -51,7 +51,7 @@ impl Node {
             applied <= durable || self.cut_on_disk.is_some(),
             "INV-4: applied {applied} beyond durable {durable}"
         );
-        assert!(self.shadow.promised() <= self.promised, "INV-7: the disk promises more than the node knows");
+        assert!(self.durable.promised() <= self.promised, "INV-7: the disk promises more than the node knows");
         assert!(self.waiters.len() <= WAITERS_MAX && self.reads.len() <= READS_MAX, "INV-12: too many wait");
         assert!(
             self.waiters.first_for_disk().is_none_or(|index| index > durable),

@@ -27,7 +27,7 @@ impl Node {
             store,
             applied,
             committed,
-            shadow,
+            durable,
             hands,
             draft,
             role,
@@ -43,15 +43,15 @@ impl Node {
             contests,
             looks_for_first,
             repair,
-            tainted,
-            saved_beyond,
+            needs_snapshot,
+            rolled_back_after,
             cut_on_disk,
             snapshots,
             timekeeping: _,
             sweeping,
-            marks,
+            lag_marks,
             contacts: _,
-            proofs,
+            freshness,
             waiters,
             reads,
             linearizing,
@@ -65,13 +65,25 @@ impl Node {
             why: _,
             outline: _,
             discarded: _,
-            seen: _,
+            coverage: _,
             dials: _,
         } = self;
         let mut sink = Sink(Xxh3::new());
         (id, cluster, promised, rng.get_word_pos(), now.mono).hash(&mut sink.0);
-        (log, applied, committed, shadow, hands, self.told_log_time()).hash(&mut sink.0);
-        (ballot, odds, refusals, pausing, changes, tainted, saved_beyond, cut_on_disk, marks, proofs, flags)
+        (log, applied, committed, durable, hands, self.told_log_time()).hash(&mut sink.0);
+        (
+            ballot,
+            odds,
+            refusals,
+            pausing,
+            changes,
+            needs_snapshot,
+            rolled_back_after,
+            cut_on_disk,
+            lag_marks,
+            freshness,
+            flags,
+        )
             .hash(&mut sink.0);
         (store.hash().0, shown, sweeping).hash(&mut sink.0);
         // What has no hash of its own is known by its printed form. The sink takes everything.

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use crate::log::{Log, Slot};
 use crate::node::follower::discovery::Replica;
 use crate::node::follower::snapshot_install::Syncing;
-use crate::node::leader::FeedMode;
+use crate::node::leader::StreamMode;
 use crate::node::{Node, Role};
 use crate::snapshot::{SnapshotReader, SnapshotWriter};
 use crate::store::{Scrap, Store, StoreView, work};
@@ -58,10 +58,10 @@ impl Discarded {
         replica.into_syncings().into_iter().for_each(|syncing| self.syncing(syncing));
     }
 
-    pub(in crate::node) fn feed(&mut self, mode: FeedMode) {
+    pub(in crate::node) fn stream(&mut self, mode: StreamMode) {
         match mode {
-            FeedMode::Snapshot { writer, .. } => self.writer(writer),
-            FeedMode::Probe | FeedMode::Stream { .. } => {}
+            StreamMode::Snapshot { writer, .. } => self.writer(writer),
+            StreamMode::Probe | StreamMode::Stream { .. } => {}
         }
     }
 
@@ -69,7 +69,7 @@ impl Discarded {
         match role {
             Role::Founding(_) | Role::Asking(_) => {}
             Role::Candidate(candidate) => self.replica(candidate.into_replica()),
-            Role::Master(master) => master.feeds.into_values().for_each(|feed| self.feed(feed.mode)),
+            Role::Master(master) => master.streams.into_values().for_each(|stream| self.stream(stream.mode)),
             Role::Replica(replica) => self.replica(replica),
         }
     }

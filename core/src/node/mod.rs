@@ -1,6 +1,6 @@
 //! One node: the state machine behind the one door, [`Node::turn`].
 //!
-//! A turn takes what happened, input by input, and then settles: commits, applies, answers, feeds, acks, dials. Each
+//! A turn takes what happened, input by input, and then settles: commits, applies, answers, replicates, acks, dials. Each
 //! room below holds one part of that; none of them is a second way in.
 
 mod check;
@@ -29,6 +29,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::command::{Member, Membership};
 use crate::config::{Config, RoleHint};
+use crate::coverage::Coverage;
 use crate::history::History;
 use crate::ids::{ClusterId, LinkId, NodeId};
 use crate::input::{Input, LinkChange};
@@ -37,7 +38,6 @@ use crate::message::{Hello, Leader, Message, Welcome};
 use crate::output::Output;
 use crate::position::{Epoch, Index, Position};
 use crate::recovered::Recovered;
-use crate::seen::Seen;
 use crate::status::{Counters, State};
 use crate::store::Store;
 use crate::time::{Now, Time, WallMs};
@@ -64,7 +64,7 @@ use peers::identity::Contest;
 use peers::own_address::OwnAddress;
 use replicated::append::Draft;
 use replicated::cut_on_disk::CutOnDisk;
-use replicated::durable::Shadow;
+use replicated::durable::OnDisk;
 use replicated::log_time::Timekeeping;
 use snapshots::Snapshots;
 use status::lag::{Marks, Proofs};
@@ -80,7 +80,7 @@ pub struct Node {
     /// This node as the master that it may be.
     as_leader: Leader,
     cluster: Option<ClusterId>,
-    /// The highest epoch promised; on disk once the shadow says so.
+    /// The highest epoch promised; on disk once `durable` says so.
     promised: Epoch,
     /// This process, as peers tell it from an earlier or later one of the same node.
     process: u64,
@@ -90,7 +90,7 @@ pub struct Node {
     store: Store,
     applied: Position,
     committed: Index,
-    shadow: Shadow,
+    durable: OnDisk,
     hands: Hands,
     draft: Draft,
     role: Role,
@@ -115,16 +115,16 @@ pub struct Node {
     /// What becomes of a log or store that the master's does not agree with; outlives the link.
     repair: Option<Repair>,
     /// What the store holds no log explains any more: only a snapshot helps.
-    tainted: bool,
-    /// Entries after this one are in rollback files, though a tainted log still holds them; none if none are.
-    saved_beyond: Option<Index>,
+    needs_snapshot: bool,
+    /// Entries after this one are in rollback files, though a needs_snapshot log still holds them; none if none are.
+    rolled_back_after: Option<Index>,
     /// Where the log on this disk was cut while the store still holds what came after; none if it was not cut.
     cut_on_disk: Option<CutOnDisk>,
     snapshots: Snapshots,
     timekeeping: Timekeeping,
     sweeping: Sweeping,
-    marks: Marks,
-    proofs: Proofs,
+    lag_marks: Marks,
+    freshness: Proofs,
     /// When each other member was last heard from.
     contacts: BTreeMap<NodeId, Time>,
     waiters: Waiters,
@@ -133,7 +133,7 @@ pub struct Node {
     counters: Counters,
     flags: Flags,
     room: Room,
-    seen: Seen,
+    coverage: Coverage,
     shown: State,
     /// The heartbeat interval of a master, other than the own, that was told last.
     told_heartbeat: Option<Duration>,
@@ -197,7 +197,7 @@ impl Node {
             log = Log::new(start, history, membership, log_time);
         }
         let logged = log.bytes_between(start.index, log.last().index);
-        let shadow = Shadow::new(hard_state.promised, log.last().index, config.planted);
+        let durable = OnDisk::new(hard_state.promised, log.last().index, config.planted);
         let committed = committed.min(log.last().index).max(start.index);
         let me = peers::hello::myself(&config, hard_state.node, None);
         let stamped = log.log_time().max(store.log_time());
@@ -219,7 +219,7 @@ impl Node {
             now,
             applied: start,
             committed,
-            shadow,
+            durable,
             hands: Hands::default(),
             draft: Draft::default(),
             role: Role::Replica(Replica::new(None)),
@@ -236,14 +236,14 @@ impl Node {
             contests: BTreeMap::new(),
             looks_for_first: None,
             repair: None,
-            tainted: hard_state.needs_snapshot && !config.planted.quarantine_forgotten(),
-            saved_beyond: hard_state.rolled_back_after,
+            needs_snapshot: hard_state.needs_snapshot && !config.planted.quarantine_forgotten(),
+            rolled_back_after: hard_state.rolled_back_after,
             cut_on_disk: None,
             snapshots: Snapshots::new(snapshots, logged, now.mono),
             timekeeping,
             sweeping: Sweeping::default(),
-            marks: Marks::default(),
-            proofs: Proofs::default(),
+            lag_marks: Marks::default(),
+            freshness: Proofs::default(),
             contacts: BTreeMap::new(),
             waiters: Waiters::default(),
             reads: Reads::default(),
@@ -251,7 +251,7 @@ impl Node {
             counters: Counters::default(),
             flags: Flags::default(),
             room: Room::new(),
-            seen: Seen::default(),
+            coverage: Coverage::default(),
             shown: State::Connecting,
             told_heartbeat: None,
             told_voters: Vec::new(),
@@ -265,8 +265,8 @@ impl Node {
         };
         node.replay();
         // INV-11: what the log holds and the store does not is heard of now, at the latest.
-        node.marks.reset(node.applied.index);
-        node.marks.hear(node.log.last().index, now.mono);
+        node.lag_marks.reset(node.applied.index);
+        node.lag_marks.hear(node.log.last().index, now.mono);
         node.heed_pause();
         node.begin(&hard_state, fresh);
         node.outline = Arc::new(node.make_outline());
@@ -337,10 +337,10 @@ impl Node {
             Message::Ack(ack) => self.on_ack(link, ack, out),
             Message::Alive(disk) => self.on_alive(link, disk),
             Message::Chunk(chunk) => self.on_chunk(link, chunk, out),
-            Message::Stored(stored) => self.on_stored(link, stored, out),
-            Message::Pull(pull) => self.on_pull(link, pull, out),
-            Message::Pulled(pulled) => self.on_pulled(link, pulled, out),
-            Message::Canvass(canvass) => self.on_canvass(link, canvass, out),
+            Message::SnapshotAck(stored) => self.on_snapshot_ack(link, stored, out),
+            Message::FetchTail(pull) => self.on_fetch_tail(link, pull, out),
+            Message::FetchedTail(fetched) => self.on_fetched_tail(link, fetched, out),
+            Message::RequestVote(request_vote) => self.on_request_vote(link, request_vote, out),
             Message::Vote(vote) => self.on_vote(link, vote, out),
             Message::Handover(handover) => self.on_handover(link, handover, out),
             Message::ReadIndex(asked) => self.on_read_index(link, asked),
@@ -365,13 +365,13 @@ impl Node {
         self.tend_linearizing(out);
         self.answer(out);
         self.tend_switching(out);
-        self.feed(out);
+        self.stream(out);
         self.acknowledge(out);
-        self.tell_stored(out);
+        self.tell_snapshot_ack(out);
         self.pay_vote(out);
         self.tend_clocks(out);
         if !self.config.planted.unbounded_tail() {
-            let upto = self.applied.index.min(self.shadow.durable()).min(self.saved_upto());
+            let upto = self.applied.index.min(self.durable.durable()).min(self.saved_upto());
             self.log.evict(upto, self.tail_bytes_max(), self.config.planted);
         }
         self.write(out);
@@ -404,8 +404,8 @@ impl Node {
             cluster: self.cluster,
             promised: self.promised,
             role: self.config.role,
-            needs_snapshot: self.tainted && !self.is_healed_on_disk(),
-            rolled_back_after: self.saved_beyond.filter(|_| !self.is_healed_on_disk()),
+            needs_snapshot: self.needs_snapshot && !self.is_healed_on_disk(),
+            rolled_back_after: self.rolled_back_after.filter(|_| !self.is_healed_on_disk()),
             wall_ahead_ms: self.recorded_ahead_ms(),
         }
     }

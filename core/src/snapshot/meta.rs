@@ -13,7 +13,7 @@ use crate::store::StateHash;
 use crate::time::WallMs;
 use crate::version::VersionBase;
 use crate::wal::command::{put_membership, take_membership};
-use crate::wire::body::{put_history, take_history, take_reigns};
+use crate::wire::body::{put_history, take_history, take_terms};
 
 const MAGIC: [u8; 8] = *b"SYNAPSNP";
 
@@ -64,12 +64,12 @@ fn take_fields(mut reader: Reader<'_>, version: u16) -> Result<SnapshotMeta, Mal
     let (history, membership) = if version >= FORMAT_VERSION_3 {
         (take_history(&mut reader)?, take_membership(&mut reader)?)
     } else {
-        let reigns = take_reigns(&mut reader)?;
+        let terms = take_terms(&mut reader)?;
         let membership = take_membership(&mut reader)?;
-        let history = History::from_reigns(reigns, membership.armed).ok_or(Malformed("reigns out of order"))?;
+        let history = History::from_terms(terms, membership.armed).ok_or(Malformed("terms out of order"))?;
         (history, membership)
     };
-    // Until then no reign had a spread: a log that is replayed from its beginning gives the same.
+    // Until then no term had a spread: a log that is replayed from its beginning gives the same.
     let version_base =
         if version > FORMAT_VERSION_3 { VersionBase(reader.u64()?) } else { VersionBase::default() };
     if !version_base.reaches(position.index) {

@@ -36,7 +36,7 @@ pub struct SnapshotMeta {
     pub history: History,
     /// The membership as of there.
     pub membership: Membership,
-    /// From where the open reign counts versions.
+    /// From where the open term counts versions.
     pub version_base: VersionBase,
     /// How many items follow.
     pub keys: u64,

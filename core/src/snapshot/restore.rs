@@ -4,7 +4,7 @@
 use super::SnapshotMeta;
 use crate::command::{Command, Membership, StartKind};
 use crate::config::RoleHint;
-use crate::history::{History, Reign};
+use crate::history::{History, Term};
 use crate::ids::{ClusterId, NodeId};
 use crate::position::{Epoch, Position};
 use crate::store::Store;
@@ -59,7 +59,7 @@ pub fn restore(backup: &SnapshotMeta, mut store: Store, order: Order) -> Restore
         Some(_) => (StartKind::Founding, History::forgotten_upto(backup.position.index)),
         None => (StartKind::Forced, backup.history.clone()),
     };
-    history.push(Reign { epoch, start, kind });
+    history.push(Term { epoch, start, kind });
     let membership = Membership::default();
     history.note_membership(position.index, membership.armed);
 

@@ -88,7 +88,7 @@ impl Store {
         self.hash
     }
 
-    /// From where the open reign counts versions.
+    /// From where the open term counts versions.
     pub fn version_base(&self) -> VersionBase {
         self.version_base
     }
@@ -177,7 +177,7 @@ impl Store {
         store
     }
 
-    /// A reign opens. INV-16: bases only grow, so that a version that was told in this line is not given again.
+    /// A term opens. INV-16: bases only grow, so that a version that was told in this line is not given again.
     fn move_base(&mut self, base: VersionBase) {
         assert!(base >= self.version_base, "INV-16: versions go back from {:?} to {base:?}", self.version_base);
         self.hash = self.hash.minus(StateHash::of_base(self.version_base)).plus(StateHash::of_base(base));

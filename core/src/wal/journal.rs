@@ -18,13 +18,13 @@ use crate::planted::Planted;
 use crate::position::{Index, Position};
 use crate::time::Time;
 use crate::wal::batch::{FileWrite, Lane, WriteBatch};
-use crate::wal::beside::{Beside, sync_data_dir};
 use crate::wal::frame::{self, FrameHead, Kind, Tag, whole_sectors};
 use crate::wal::ops::FileOp;
+use crate::wal::preallocated::Preallocated;
 use crate::wal::record::{self, Effect, Record};
 use crate::wal::reserve::Reserve;
 use crate::wal::segment::{self, SegmentHead};
-use crate::wal::spares::Spares;
+use crate::wal::side_files::{SideFiles, sync_data_dir};
 use crate::wal::statefile;
 
 /// Batches beyond this many bytes get a frame of their own.
@@ -67,8 +67,8 @@ impl JournalConfig {
 #[derive(Clone, Debug)]
 pub struct Journal {
     config: JournalConfig,
-    beside: Beside,
-    spares: Spares,
+    side_files: SideFiles,
+    preallocated: Preallocated,
     reserve: Reserve,
     /// What is being written ahead.
     ahead: Option<Ahead>,
@@ -166,15 +166,15 @@ impl Journal {
     /// A journal without a segment: it makes one with the first batch.
     pub(super) fn new(
         config: JournalConfig,
-        beside: Beside,
-        spares: Spares,
+        side_files: SideFiles,
+        preallocated: Preallocated,
         next: Next,
         nonces: ChaCha8Rng,
     ) -> Self {
         Self {
             config,
-            beside,
-            spares,
+            side_files,
+            preallocated,
             reserve: Reserve::new(config.reserve_bytes),
             ahead: None,
             ahead_rests: false,
@@ -235,7 +235,7 @@ impl Journal {
                 drafts.push(batch);
             }
         }
-        self.beside.sync_grown(&mut ops);
+        self.side_files.sync_grown(&mut ops);
         self.write(drafts, now, &mut ops);
         match self.config.fsync {
             FsyncMode::Always => self.sync(&mut ops),
@@ -275,7 +275,7 @@ impl Journal {
         }
         let half_full = |current: &Current| !current.segment.whole || current.end > current.segment.bytes / 2;
         let wanted = self.current.as_ref().is_none_or(half_full);
-        let spare = if wanted { self.spares.make(self.next_bytes()) } else { None };
+        let spare = if wanted { self.preallocated.make(self.next_bytes()) } else { None };
         let (ahead, ops) = match spare {
             Some(ops) => (Ahead::Spare, ops),
             None => (Ahead::Reserve, self.reserve.make()?),
@@ -287,7 +287,7 @@ impl Journal {
     /// The operations of [`Journal::spare`] are carried out.
     pub fn spare_ready(&mut self) {
         match self.ahead.take() {
-            Some(Ahead::Spare) => self.spares.made(),
+            Some(Ahead::Spare) => self.preallocated.made(),
             Some(Ahead::Reserve) => self.reserve.made(),
             None => {}
         }
@@ -297,7 +297,7 @@ impl Journal {
     pub fn spare_given_up(&mut self) -> Vec<FileOp> {
         self.ahead_rests = true;
         match self.ahead.take() {
-            Some(Ahead::Spare) => self.spares.give_up(),
+            Some(Ahead::Spare) => self.preallocated.give_up(),
             Some(Ahead::Reserve) => self.reserve.give_up(),
             None => Vec::new(),
         }
@@ -306,7 +306,7 @@ impl Journal {
     /// There is no room for a group of the snapshot lane that [`WriteBatch::may_give_up`] allows to be given up; `undone` are those
     /// of its operations that were not carried out. Gives those that remove what is there of it.
     pub fn snapshot_given_up(&mut self, group: &[WriteBatch], undone: &[FileOp]) -> Vec<FileOp> {
-        self.beside.give_up(group, undone)
+        self.side_files.give_up(group, undone)
     }
 
     /// There is no room for an operation of the log: gives the one that makes some, if there is a reserve. Asked again, it answers none.
@@ -347,7 +347,7 @@ impl Journal {
     fn keep_state(&mut self, group: &[WriteBatch], ops: &mut Vec<FileOp>) {
         let discards = group.iter().flat_map(|batch| &batch.discards);
         let before = ops.len();
-        discards.for_each(|index| self.beside.discard(*index, ops));
+        discards.for_each(|index| self.side_files.discard(*index, ops));
         if ops.len() > before {
             ops.push(sync_data_dir());
         }
@@ -363,12 +363,12 @@ impl Journal {
         match file {
             FileWrite::RollbackKeepFiles { .. } => {
                 let names = self.keep_segments();
-                self.beside.write(file, &names, last, ops);
+                self.side_files.write(file, &names, last, ops);
             }
             FileWrite::SnapshotChunk { .. }
             | FileWrite::SnapshotDone { .. }
             | FileWrite::SnapshotAbandoned { .. }
-            | FileWrite::Rollback { .. } => self.beside.write(file, &[], last, ops),
+            | FileWrite::Rollback { .. } => self.side_files.write(file, &[], last, ops),
         }
     }
 
@@ -417,7 +417,7 @@ impl Journal {
         let short = self.config.segment_bytes_min();
         let bytes = if self.short { current.segment.bytes.min(short) } else { current.segment.bytes };
         let full = current.end + whole > bytes && begun;
-        full || current.segment.linked || (!current.segment.whole && self.spares.any())
+        full || current.segment.linked || (!current.segment.whole && self.preallocated.any())
     }
 
     /// Goes on in a new segment. Its head and its name are on disk before its first frame is written, so that a
@@ -426,7 +426,7 @@ impl Journal {
         let seq = self.next.seq;
         self.next.seq += 1;
         let file = segment::file_name(seq);
-        let (bytes, whole) = match self.spares.take() {
+        let (bytes, whole) = match self.preallocated.take() {
             Some((from, bytes)) => {
                 ops.push(FileOp::Rename { from, to: file.clone() });
                 (bytes, true)
@@ -501,7 +501,7 @@ impl Journal {
         let cut = group.iter().filter_map(|batch| batch.cut).max();
         let mut removals = Vec::new();
         for index in group.iter().flat_map(|batch| &batch.discards) {
-            self.beside.discard(*index, &mut removals);
+            self.side_files.discard(*index, &mut removals);
         }
         let marks =
             group.iter().flat_map(|batch| &batch.records).filter_map(|record| match record::effect(record) {
@@ -509,11 +509,11 @@ impl Journal {
                 Effect::EndsAt(_) | Effect::GoesOn | Effect::None => None,
             });
         if let Some(upto) = marks.chain(cut).max() {
-            self.beside.remove_superfluous(upto, &mut removals);
+            self.side_files.remove_superfluous(upto, &mut removals);
         }
         if self.short {
-            self.beside.thin(cut.unwrap_or_default(), &mut removals);
-            self.spares.drop_all(&mut removals);
+            self.side_files.thin(cut.unwrap_or_default(), &mut removals);
+            self.preallocated.drop_all(&mut removals);
         }
         self.drop_segments(cut.unwrap_or_default(), &mut removals);
         if !removals.is_empty() {
@@ -577,8 +577,8 @@ impl Journal {
             self.unsynced.remove(&segment.seq);
             let file = segment::file_name(segment.seq);
             let fits = segment.whole && segment.bytes == self.next_bytes() && !self.short;
-            ops.push(if fits && !segment.linked && self.spares.has_room() {
-                FileOp::Rename { from: file, to: self.spares.add(segment.bytes) }
+            ops.push(if fits && !segment.linked && self.preallocated.has_room() {
+                FileOp::Rename { from: file, to: self.preallocated.add(segment.bytes) }
             } else {
                 FileOp::Remove { file }
             });

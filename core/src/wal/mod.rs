@@ -5,28 +5,28 @@
 //! file itself.
 
 pub mod batch;
-mod beside;
 mod chain;
 pub(crate) mod command;
 mod frame;
 pub mod journal;
 mod log;
 pub mod ops;
+mod preallocated;
 pub mod record;
 pub mod recover;
 mod reserve;
 pub mod restore;
 mod segment;
+mod side_files;
 mod snapshots;
-mod spares;
 mod statefile;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use batch::{Durable, FileWrite, GivenUp, Lane, RollbackId, WriteBatch};
-pub use beside::is_own_directory;
 pub use command::{BATCH_PAIRS_MAX, SWEEP_KEYS_MAX};
 pub use journal::{Journal, JournalConfig};
 pub use ops::FileOp;
 pub use record::{Entry, HardState, RECORD_BYTES_MAX, Record};
 pub use recover::{Draw, Recovery, RecoveryError, recover, tells_of_use};
+pub use side_files::is_own_directory;

@@ -15,21 +15,21 @@ use crate::ids::NodeId;
 use crate::position::{Epoch, Index, Position};
 use crate::recovered::Recovered;
 use crate::snapshot::{SnapshotMeta, index_of_file_name};
-use crate::wal::beside::{
-    Beside, ROLLBACK_UNFINISHED, is_kept_by_rollback, is_unfinished_snapshot, rollback_of, snapshot_name,
-    sync_data_dir,
-};
 use crate::wal::chain::{self, Chain, Ends, Fault, Resolution, SegmentFile};
 use crate::wal::frame::{self, FrameHead, Kind};
 use crate::wal::journal::{Current, Journal, JournalConfig, Next, Segment};
 use crate::wal::log::Log;
 use crate::wal::ops::FileOp;
+use crate::wal::preallocated::Preallocated;
 use crate::wal::record::{HardState, Record};
 use crate::wal::reserve;
 use crate::wal::restore;
 use crate::wal::segment::{self, SegmentHead};
+use crate::wal::side_files::{
+    ROLLBACK_UNFINISHED, SideFiles, is_kept_by_rollback, is_unfinished_snapshot, rollback_of, snapshot_name,
+    sync_data_dir,
+};
 use crate::wal::snapshots::{self, Choice};
-use crate::wal::spares::Spares;
 use crate::wal::statefile::{self, StateFault};
 
 /// What recovery gives.
@@ -292,8 +292,8 @@ impl Restart {
         }
         let kept = self.kept_snapshots();
         let beside =
-            Beside::new(kept.clone(), core::mem::take(&mut self.directory.rollbacks), self.config.planted);
-        let spares = Spares::new(self.directory.next_spare);
+            SideFiles::new(kept.clone(), core::mem::take(&mut self.directory.rollbacks), self.config.planted);
+        let spares = Preallocated::new(self.directory.next_spare);
         let next = Next {
             seq: self.directory.next_segment,
             frame: self.chain.next_frame,

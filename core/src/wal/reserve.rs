@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::wal::ops::FileOp;
-use crate::wal::spares::fill;
+use crate::wal::preallocated::fill;
 
 /// Its name. One that a start finds is removed, and made again.
 pub(super) const FILE: &str = "reserve";

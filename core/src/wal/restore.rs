@@ -13,9 +13,9 @@ use bytes::Bytes;
 
 use crate::snapshot::restore::Restored;
 use crate::snapshot::{SnapshotWriter, index_of_file_name};
-use crate::wal::beside::{is_unfinished_snapshot, snapshot_name, snapshot_temporary_name, sync_data_dir};
 use crate::wal::ops::FileOp;
 use crate::wal::record::Record;
+use crate::wal::side_files::{is_unfinished_snapshot, snapshot_name, snapshot_temporary_name, sync_data_dir};
 use crate::wal::statefile;
 
 /// The name of the mark.

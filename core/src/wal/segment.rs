@@ -9,9 +9,9 @@ use bytes::{BufMut, Bytes};
 
 use crate::codec::{Reader, Writer};
 use crate::position::Position;
-use crate::wal::beside::sync_data_dir;
 use crate::wal::frame::Tag;
 use crate::wal::ops::FileOp;
+use crate::wal::side_files::sync_data_dir;
 
 /// Version of all that stands in a segment that is begun now.
 pub(super) const FORMAT_VERSION: u16 = 4;
@@ -19,7 +19,7 @@ pub(super) const FORMAT_VERSION: u16 = 4;
 /// Read, too: its commands have no conditions but those of sets.
 const FORMAT_VERSION_3: u16 = 3;
 
-/// Read, too: its reigns have no spread.
+/// Read, too: its terms have no spread.
 const FORMAT_VERSION_2: u16 = 2;
 
 /// Read, too: its frames have no nonce besides, its hard states say less.

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use crate::position::{Index, Position};
 use crate::snapshot::{SnapshotError, SnapshotMeta, SnapshotReader};
 use crate::store::Store;
-use crate::wal::beside::snapshot_name;
 use crate::wal::log::Log;
 use crate::wal::recover::RecoveryError;
+use crate::wal::side_files::snapshot_name;
 
 /// What was chosen.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub(super) struct Choice {
 }
 
 /// How a snapshot stands to the log.
-enum Standing {
+enum PeerState {
     /// The log holds its position.
     Within,
     /// The log ends before it, and has not discarded it.
@@ -51,11 +51,11 @@ pub(super) fn choose<E>(
             continue;
         };
         match standing(log, meta.position) {
-            Standing::Within => {
+            PeerState::Within => {
                 choice.snapshot = Some((meta, store));
                 return Ok(choice);
             }
-            Standing::Beyond => {
+            PeerState::Beyond => {
                 if log.last() != Position::ZERO {
                     choice.notes.push(format!("the log ends at {}, before {}", log.last(), snapshot_name(index)));
                 }
@@ -63,8 +63,8 @@ pub(super) fn choose<E>(
                 choice.snapshot = Some((meta, store));
                 return Ok(choice);
             }
-            Standing::Discarded => choice.discard(index),
-            Standing::Elsewhere => {
+            PeerState::Discarded => choice.discard(index),
+            PeerState::Elsewhere => {
                 choice.discard(index);
                 elsewhere = elsewhere.or(Some((meta, store)));
             }
@@ -105,12 +105,12 @@ fn without_one<E>(
     }
 }
 
-fn standing(log: &Log, position: Position) -> Standing {
+fn standing(log: &Log, position: Position) -> PeerState {
     match log.epoch_at(position.index) {
-        Some(epoch) if epoch == position.epoch => Standing::Within,
-        Some(_) => Standing::Elsewhere,
-        None if log.has_discarded(position) => Standing::Discarded,
-        None => Standing::Beyond,
+        Some(epoch) if epoch == position.epoch => PeerState::Within,
+        Some(_) => PeerState::Elsewhere,
+        None if log.has_discarded(position) => PeerState::Discarded,
+        None => PeerState::Beyond,
     }
 }
 

@@ -7,9 +7,9 @@ use alloc::vec::Vec;
 use bytes::{BufMut, Bytes};
 
 use crate::codec::Reader;
-use crate::wal::beside::sync_data_dir;
 use crate::wal::ops::FileOp;
 use crate::wal::record::{HardState, Record};
+use crate::wal::side_files::sync_data_dir;
 
 /// Its name.
 pub(super) const FILE: &str = "hard-state";

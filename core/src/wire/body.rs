@@ -11,11 +11,11 @@ use bytes::{Buf, BufMut, Bytes};
 
 use crate::codec::{Malformed, Reader, Writer, count_u32};
 use crate::config::{Address, Durability};
-use crate::history::{Arming, GAPS_MAX, Gap, History, Lost, REIGNS_MAX, Reign};
+use crate::history::{Arming, GAPS_MAX, Gap, History, Lost, REIGNS_MAX, Term};
 use crate::ids::{ClusterId, NodeId};
 use crate::message::{
-    Ack, Append, Canvass, Chunk, Handover, Hello, Intent, Leader, Message, PROTOCOL_VERSION, Pull, Pulled,
-    ReadIndex, ReadIndexed, Reason, Resume, Standing, Stored, Verdict, Vote, Waiver, Welcome,
+    Ack, Append, Chunk, FetchTail, FetchedTail, Handover, Hello, Intent, Leader, Message, PROTOCOL_VERSION,
+    PeerState, ReadIndex, ReadIndexed, Reason, RequestVote, Resume, SnapshotAck, SyncPlan, Vote, Waiver, Welcome,
 };
 use crate::position::{Epoch, Index, Position};
 use crate::status::DiskState;
@@ -82,7 +82,7 @@ pub(super) fn put(out: &mut Vec<u8>, message: &Message) {
             out.put_u32_le(chunk.number);
             out.index(chunk.last);
         }
-        Message::Stored(stored) => {
+        Message::SnapshotAck(stored) => {
             out.put_u8(STORED);
             out.epoch(stored.epoch);
             out.position(stored.position);
@@ -90,19 +90,19 @@ pub(super) fn put(out: &mut Vec<u8>, message: &Message) {
             out.bool(stored.durable);
             out.put_u64_le(stored.clock);
         }
-        Message::Pull(pull) => {
+        Message::FetchTail(pull) => {
             out.put_u8(PULL);
             out.position(pull.after);
             out.bool(pull.across);
         }
-        Message::Pulled(pulled) => {
+        Message::FetchedTail(fetched) => {
             out.put_u8(PULLED);
-            out.position(pulled.after);
-            out.put_u32_le(count_u32(pulled.entries.len()));
+            out.position(fetched.after);
+            out.put_u32_le(count_u32(fetched.entries.len()));
         }
-        Message::Canvass(canvass) => {
+        Message::RequestVote(request_vote) => {
             out.put_u8(CANVASS);
-            put_canvass(out, canvass);
+            put_request_vote(out, request_vote);
         }
         Message::Vote(vote) => {
             out.put_u8(VOTE);
@@ -140,10 +140,10 @@ pub(super) fn take(mut frame: Bytes, covered: usize) -> Result<Message, WireErro
         APPEND => Message::Append(take_append(&mut reader, &mut frame)?),
         ACK => Message::Ack(take_ack(&mut reader)?),
         CHUNK => Message::Chunk(take_chunk(&mut reader, &fields)?),
-        STORED => Message::Stored(take_stored(&mut reader)?),
-        PULL => Message::Pull(Pull { after: reader.position()?, across: reader.bool()? }),
-        PULLED => Message::Pulled(take_pulled(&mut reader, &mut frame)?),
-        CANVASS => Message::Canvass(take_canvass(&mut reader)?),
+        STORED => Message::SnapshotAck(take_snapshot_ack(&mut reader)?),
+        PULL => Message::FetchTail(FetchTail { after: reader.position()?, across: reader.bool()? }),
+        PULLED => Message::FetchedTail(take_fetched_tail(&mut reader, &mut frame)?),
+        CANVASS => Message::RequestVote(take_request_vote(&mut reader)?),
         VOTE => Message::Vote(take_vote(&mut reader)?),
         HANDOVER => Message::Handover(Handover { epoch: reader.epoch()?, round: reader.u64()? }),
         READ_INDEX => Message::ReadIndex(ReadIndex { epoch: reader.epoch()?, number: reader.u64()? }),
@@ -174,7 +174,7 @@ fn put_hello(out: &mut Vec<u8>, hello: &Hello) {
 fn take_hello(reader: &mut Reader<'_>) -> Result<Hello, Malformed> {
     let protocol = reader.u16()?;
     if protocol != PROTOCOL_VERSION {
-        let standing = foreign_standing(reader)?;
+        let standing = foreign_peer(reader)?;
         let (intent, resume, dialled) = (Intent::Ask, None, None);
         return Ok(Hello { protocol, intent, standing, resume, needs_snapshot: false, dialled });
     }
@@ -198,28 +198,28 @@ fn put_welcome(out: &mut Vec<u8>, welcome: &Welcome) {
     out.option(welcome.seen_at.as_ref(), |out, seen_at| out.text(seen_at));
     out.option(welcome.reached_at.as_ref(), |out, reached_at| out.text(reached_at));
     match &welcome.verdict {
-        Verdict::Continue { after } => {
+        SyncPlan::Continue { after } => {
             out.put_u8(0);
             out.position(*after);
         }
-        Verdict::Truncate { after } => {
+        SyncPlan::Truncate { after } => {
             out.put_u8(1);
             out.position(*after);
         }
-        Verdict::Snapshot { position, next_chunk } => {
+        SyncPlan::Snapshot { position, next_chunk } => {
             out.put_u8(2);
             out.position(*position);
             out.put_u32_le(*next_chunk);
         }
-        Verdict::Redirect(leader) => {
+        SyncPlan::Redirect(leader) => {
             out.put_u8(3);
             put_leader(out, leader);
         }
-        Verdict::Noted(leader) => {
+        SyncPlan::Noted(leader) => {
             out.put_u8(4);
             out.option(leader.as_ref(), put_leader);
         }
-        Verdict::Refused(reason) => {
+        SyncPlan::Refused(reason) => {
             out.put_u8(5);
             out.put_u8(reason_code(*reason));
         }
@@ -229,8 +229,8 @@ fn put_welcome(out: &mut Vec<u8>, welcome: &Welcome) {
 fn take_welcome(reader: &mut Reader<'_>) -> Result<Welcome, Malformed> {
     let protocol = reader.u16()?;
     if protocol != PROTOCOL_VERSION {
-        let standing = foreign_standing(reader)?;
-        let verdict = Verdict::Refused(Reason::Protocol);
+        let standing = foreign_peer(reader)?;
+        let verdict = SyncPlan::Refused(Reason::Protocol);
         return Ok(Welcome { protocol, standing, seen_at: None, reached_at: None, verdict });
     }
     Ok(Welcome {
@@ -242,14 +242,14 @@ fn take_welcome(reader: &mut Reader<'_>) -> Result<Welcome, Malformed> {
     })
 }
 
-fn take_verdict(reader: &mut Reader<'_>) -> Result<Verdict, Malformed> {
+fn take_verdict(reader: &mut Reader<'_>) -> Result<SyncPlan, Malformed> {
     match reader.u8()? {
-        0 => Ok(Verdict::Continue { after: reader.position()? }),
-        1 => Ok(Verdict::Truncate { after: reader.position()? }),
-        2 => Ok(Verdict::Snapshot { position: reader.position()?, next_chunk: reader.u32()? }),
-        3 => take_leader(reader).map(Verdict::Redirect),
-        4 => reader.option(take_leader).map(Verdict::Noted),
-        5 => take_reason(reader).map(Verdict::Refused),
+        0 => Ok(SyncPlan::Continue { after: reader.position()? }),
+        1 => Ok(SyncPlan::Truncate { after: reader.position()? }),
+        2 => Ok(SyncPlan::Snapshot { position: reader.position()?, next_chunk: reader.u32()? }),
+        3 => take_leader(reader).map(SyncPlan::Redirect),
+        4 => reader.option(take_leader).map(SyncPlan::Noted),
+        5 => take_reason(reader).map(SyncPlan::Refused),
         _ => Err(Malformed("no such verdict")),
     }
 }
@@ -287,7 +287,7 @@ fn take_reason(reader: &mut Reader<'_>) -> Result<Reason, Malformed> {
     }
 }
 
-fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
+fn put_standing(out: &mut Vec<u8>, standing: &PeerState) {
     out.put_u128_le(standing.node.0);
     out.option(standing.cluster.as_ref(), |out, cluster| out.put_u128_le(cluster.0));
     out.text(&standing.name);
@@ -307,8 +307,8 @@ fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
     out.put_u32_le(standing.heartbeat_ms);
 }
 
-fn take_standing(reader: &mut Reader<'_>) -> Result<Standing, Malformed> {
-    Ok(Standing {
+fn take_standing(reader: &mut Reader<'_>) -> Result<PeerState, Malformed> {
+    Ok(PeerState {
         node: NodeId(reader.u128()?),
         cluster: reader.option(|reader| reader.u128().map(ClusterId))?,
         name: reader.text()?,
@@ -347,10 +347,10 @@ fn take_durability(reader: &mut Reader<'_>) -> Result<Durability, Malformed> {
 }
 
 /// What can be told of a peer of another version: its id.
-fn foreign_standing(reader: &mut Reader<'_>) -> Result<Standing, Malformed> {
+fn foreign_peer(reader: &mut Reader<'_>) -> Result<PeerState, Malformed> {
     let node = NodeId(reader.u128()?);
     reader.take(reader.rest().len())?;
-    Ok(Standing {
+    Ok(PeerState {
         node,
         cluster: None,
         name: String::new(),
@@ -373,11 +373,11 @@ fn foreign_standing(reader: &mut Reader<'_>) -> Result<Standing, Malformed> {
 
 /// Writes a history; snapshots hold one too.
 pub(crate) fn put_history(out: &mut Vec<u8>, history: &History) {
-    out.put_u32_le(count_u32(history.reigns().len()));
-    for reign in history.reigns() {
-        out.epoch(reign.epoch);
-        out.index(reign.start);
-        out.put_u8(start_kind_code(reign.kind));
+    out.put_u32_le(count_u32(history.terms().len()));
+    for term in history.terms() {
+        out.epoch(term.epoch);
+        out.index(term.start);
+        out.put_u8(start_kind_code(term.kind));
     }
     out.put_u32_le(count_u32(history.gaps().len()));
     for gap in history.gaps() {
@@ -398,7 +398,7 @@ pub(crate) fn put_history(out: &mut Vec<u8>, history: &History) {
 
 /// Reads a history.
 pub(crate) fn take_history(reader: &mut Reader<'_>) -> Result<History, Malformed> {
-    let reigns = take_reigns(reader)?;
+    let terms = take_terms(reader)?;
     let gaps = take_some(reader, GAPS_MAX, |reader| {
         let (from, upto) = (reader.index()?, reader.index()?);
         let lost = match reader.u8()? {
@@ -411,13 +411,13 @@ pub(crate) fn take_history(reader: &mut Reader<'_>) -> Result<History, Malformed
     })?;
     let arming =
         take_some(reader, REIGNS_MAX, |reader| Ok(Arming { at: reader.index()?, armed: reader.bool()? }))?;
-    History::from_parts(reigns, gaps, arming).ok_or(Malformed("reigns out of order"))
+    History::from_parts(terms, gaps, arming).ok_or(Malformed("terms out of order"))
 }
 
-/// Reads the reigns of a history.
-pub(crate) fn take_reigns(reader: &mut Reader<'_>) -> Result<Vec<Reign>, Malformed> {
+/// Reads the terms of a history.
+pub(crate) fn take_terms(reader: &mut Reader<'_>) -> Result<Vec<Term>, Malformed> {
     take_some(reader, REIGNS_MAX, |reader| {
-        Ok(Reign { epoch: reader.epoch()?, start: reader.index()?, kind: take_start_kind(reader)? })
+        Ok(Term { epoch: reader.epoch()?, start: reader.index()?, kind: take_start_kind(reader)? })
     })
 }
 
@@ -483,8 +483,8 @@ fn take_append(reader: &mut Reader<'_>, records: &mut Bytes) -> Result<Append, W
     })
 }
 
-fn take_pulled(reader: &mut Reader<'_>, records: &mut Bytes) -> Result<Pulled, WireError> {
-    Ok(Pulled { after: reader.position()?, entries: take_records(reader.u32()?, records)? })
+fn take_fetched_tail(reader: &mut Reader<'_>, records: &mut Bytes) -> Result<FetchedTail, WireError> {
+    Ok(FetchedTail { after: reader.position()?, entries: take_records(reader.u32()?, records)? })
 }
 
 /// Exactly `count` entries, each with the right checksum, as slices of the frame.
@@ -549,8 +549,8 @@ fn take_disk(reader: &mut Reader<'_>) -> Result<DiskState, Malformed> {
     }
 }
 
-fn take_stored(reader: &mut Reader<'_>) -> Result<Stored, Malformed> {
-    Ok(Stored {
+fn take_snapshot_ack(reader: &mut Reader<'_>) -> Result<SnapshotAck, Malformed> {
+    Ok(SnapshotAck {
         epoch: reader.epoch()?,
         position: reader.position()?,
         next_chunk: reader.u32()?,
@@ -559,12 +559,12 @@ fn take_stored(reader: &mut Reader<'_>) -> Result<Stored, Malformed> {
     })
 }
 
-fn put_canvass(out: &mut Vec<u8>, canvass: &Canvass) {
-    out.put_u128_le(canvass.cluster.0);
-    out.epoch(canvass.epoch);
-    out.position(canvass.last);
-    out.bool(canvass.trial);
-    match canvass.waiver {
+fn put_request_vote(out: &mut Vec<u8>, request_vote: &RequestVote) {
+    out.put_u128_le(request_vote.cluster.0);
+    out.epoch(request_vote.epoch);
+    out.position(request_vote.last);
+    out.bool(request_vote.pre);
+    match request_vote.waiver {
         Waiver::None => out.put_u8(0),
         Waiver::Evidence => out.put_u8(1),
         Waiver::Handover { epoch, round } => {
@@ -575,12 +575,12 @@ fn put_canvass(out: &mut Vec<u8>, canvass: &Canvass) {
     }
 }
 
-fn take_canvass(reader: &mut Reader<'_>) -> Result<Canvass, Malformed> {
-    Ok(Canvass {
+fn take_request_vote(reader: &mut Reader<'_>) -> Result<RequestVote, Malformed> {
+    Ok(RequestVote {
         cluster: ClusterId(reader.u128()?),
         epoch: reader.epoch()?,
         last: reader.position()?,
-        trial: reader.bool()?,
+        pre: reader.bool()?,
         waiver: match reader.u8()? {
             0 => Waiver::None,
             1 => Waiver::Evidence,
@@ -593,7 +593,7 @@ fn take_canvass(reader: &mut Reader<'_>) -> Result<Canvass, Malformed> {
 fn put_vote(out: &mut Vec<u8>, vote: &Vote) {
     out.put_u128_le(vote.voter.0);
     out.epoch(vote.epoch);
-    out.bool(vote.trial);
+    out.bool(vote.pre);
     out.bool(vote.granted);
     out.epoch(vote.promised);
     out.bool(vote.evidence);
@@ -604,7 +604,7 @@ fn take_vote(reader: &mut Reader<'_>) -> Result<Vote, Malformed> {
     Ok(Vote {
         voter: NodeId(reader.u128()?),
         epoch: reader.epoch()?,
-        trial: reader.bool()?,
+        pre: reader.bool()?,
         granted: reader.bool()?,
         promised: reader.epoch()?,
         evidence: reader.bool()?,

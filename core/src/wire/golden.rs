@@ -11,11 +11,11 @@ use super::{FRAME_BYTES_MAX, decode, encode};
 use crate::command::StartKind;
 use crate::config::{Address, Durability};
 use crate::golden;
-use crate::history::{Arming, Gap, History, Lost, Reign};
+use crate::history::{Arming, Gap, History, Lost, Term};
 use crate::ids::{ClusterId, NodeId};
 use crate::message::*;
 use crate::position::{Epoch, Index};
-use crate::promise::{Ack, Stored, Vote};
+use crate::promise::{Ack, SnapshotAck, Vote};
 use crate::status::DiskState;
 use crate::store::StateHash;
 use crate::time::WallMs;
@@ -30,10 +30,10 @@ fn name(message: &Message) -> &'static str {
         Message::Ack(_) => "ack",
         Message::Alive(_) => "alive",
         Message::Chunk(_) => "chunk",
-        Message::Stored(_) => "stored",
-        Message::Pull(_) => "pull",
-        Message::Pulled(_) => "pulled",
-        Message::Canvass(_) => "canvass",
+        Message::SnapshotAck(_) => "snapshot_ack",
+        Message::FetchTail(_) => "fetch_tail",
+        Message::FetchedTail(_) => "fetched_tail",
+        Message::RequestVote(_) => "request_vote",
         Message::Vote(_) => "vote",
         Message::Handover(_) => "handover",
         Message::ReadIndex(_) => "read_index",
@@ -42,15 +42,15 @@ fn name(message: &Message) -> &'static str {
     }
 }
 
-fn standing(fresh: bool) -> Standing {
-    let reigns = Vec::from([
-        Reign { epoch: Epoch { number: 1, leader: NodeId(0xA1) }, start: Index(1), kind: StartKind::Founding },
-        Reign { epoch: EPOCH, start: Index(6), kind: StartKind::Election },
+fn standing(fresh: bool) -> PeerState {
+    let terms = Vec::from([
+        Term { epoch: Epoch { number: 1, leader: NodeId(0xA1) }, start: Index(1), kind: StartKind::Founding },
+        Term { epoch: EPOCH, start: Index(6), kind: StartKind::Election },
     ]);
     let gaps = Vec::from([Gap { from: Index(4), upto: Index(5), lost: Lost::Restarts }]);
     let arming = Vec::from([Arming { at: Index(3), armed: true }]);
-    let history = History::from_parts(reigns, gaps, arming);
-    Standing {
+    let history = History::from_parts(terms, gaps, arming);
+    PeerState {
         node: NodeId(0xA1),
         cluster: (!fresh).then_some(ClusterId(0xC1)),
         name: "one".into(),
@@ -66,7 +66,7 @@ fn standing(fresh: bool) -> Standing {
         committed: Index(8),
         log_time: WallMs(1_700_000_000_000),
         log_time_known: true,
-        history: if fresh { History::default() } else { history.expect("its reigns ascend") },
+        history: if fresh { History::default() } else { history.expect("its terms ascend") },
         heartbeat_ms: 1000,
     }
 }
@@ -80,8 +80,14 @@ fn messages() -> Vec<Message> {
         Message::Welcome(Welcome { protocol, standing: standing(false), seen_at, reached_at, verdict })
     };
     let entries = || Vec::from([set(10).record, set(11).record]);
-    let canvass = |trial, waiver| {
-        Message::Canvass(Canvass { cluster: ClusterId(0xC1), epoch: EPOCH, last: position(9), trial, waiver })
+    let request_vote = |pre, waiver| {
+        Message::RequestVote(RequestVote {
+            cluster: ClusterId(0xC1),
+            epoch: EPOCH,
+            last: position(9),
+            pre,
+            waiver,
+        })
     };
     Vec::from([
         Message::Hello(Hello {
@@ -100,13 +106,13 @@ fn messages() -> Vec<Message> {
             needs_snapshot: false,
             dialled: None,
         }),
-        welcome(Verdict::Continue { after: position(9) }),
-        welcome(Verdict::Truncate { after: position(9) }),
-        welcome(Verdict::Snapshot { position: position(9), next_chunk: 3 }),
-        welcome(Verdict::Redirect(leader())),
-        welcome(Verdict::Noted(Some(leader()))),
-        welcome(Verdict::Noted(None)),
-        welcome(Verdict::Refused(Reason::ForeignCluster)),
+        welcome(SyncPlan::Continue { after: position(9) }),
+        welcome(SyncPlan::Truncate { after: position(9) }),
+        welcome(SyncPlan::Snapshot { position: position(9), next_chunk: 3 }),
+        welcome(SyncPlan::Redirect(leader())),
+        welcome(SyncPlan::Noted(Some(leader()))),
+        welcome(SyncPlan::Noted(None)),
+        welcome(SyncPlan::Refused(Reason::ForeignCluster)),
         Message::Append(Append {
             epoch: EPOCH,
             prev: position(9),
@@ -139,16 +145,22 @@ fn messages() -> Vec<Message> {
             bytes: Bytes::from_static(b"chunk"),
             last: Index(11),
         }),
-        Message::Stored(Stored { epoch: EPOCH, position: position(9), next_chunk: 4, durable: true, clock: 7 }),
-        Message::Pull(Pull { after: position(9), across: true }),
-        Message::Pulled(Pulled { after: position(9), entries: entries() }),
-        canvass(true, Waiver::None),
-        canvass(false, Waiver::Evidence),
-        canvass(false, Waiver::Handover { epoch: EPOCH, round: 5 }),
+        Message::SnapshotAck(SnapshotAck {
+            epoch: EPOCH,
+            position: position(9),
+            next_chunk: 4,
+            durable: true,
+            clock: 7,
+        }),
+        Message::FetchTail(FetchTail { after: position(9), across: true }),
+        Message::FetchedTail(FetchedTail { after: position(9), entries: entries() }),
+        request_vote(true, Waiver::None),
+        request_vote(false, Waiver::Evidence),
+        request_vote(false, Waiver::Handover { epoch: EPOCH, round: 5 }),
         Message::Vote(Vote {
             voter: NodeId(0xA2),
             epoch: EPOCH,
-            trial: false,
+            pre: false,
             granted: true,
             promised: EPOCH,
             evidence: true,

@@ -70,14 +70,14 @@ pub fn encode(message: &Message) -> Vec<Bytes> {
     body::put(&mut head, message);
     match message {
         Message::Append(append) => with_records(head, &append.entries),
-        Message::Pulled(pulled) => with_records(head, &pulled.entries),
+        Message::FetchedTail(fetched) => with_records(head, &fetched.entries),
         Message::Chunk(chunk) => with_covered(head, &chunk.bytes),
         Message::Hello(_)
         | Message::Welcome(_)
         | Message::Ack(_)
-        | Message::Stored(_)
-        | Message::Pull(_)
-        | Message::Canvass(_)
+        | Message::SnapshotAck(_)
+        | Message::FetchTail(_)
+        | Message::RequestVote(_)
         | Message::Vote(_)
         | Message::Handover(_)
         | Message::ReadIndex(_)

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::command::{Command, Condition, Pair, Value, ValueKind};
 use crate::config::{Address, Concern, Durability};
-use crate::history::{History, Reign};
+use crate::history::{History, Term};
 use crate::ids::{ClusterId, NodeId};
 use crate::message::*;
 use crate::position::{Epoch, Index, Position};
@@ -49,13 +49,13 @@ fn history() -> impl Strategy<Value = History> {
         for (number, index, kind) in steps {
             epoch.number += number;
             start.0 += index;
-            history.push(Reign { epoch, start, kind: arbitrary::START_KINDS[kind] });
+            history.push(Term { epoch, start, kind: arbitrary::START_KINDS[kind] });
         }
         history
     })
 }
 
-fn standing() -> impl Strategy<Value = Standing> {
+fn standing() -> impl Strategy<Value = PeerState> {
     let who = (any::<u128>(), prop::option::of(any::<u128>()), text(), address(), prop::option::of(address()));
     let how = (
         any::<u32>(),
@@ -65,7 +65,7 @@ fn standing() -> impl Strategy<Value = Standing> {
         arbitrary::position(),
         any::<(u64, u64, bool)>(),
     );
-    (who, any::<[u32; 3]>(), how, history()).prop_map(|(who, drawn, how, history)| Standing {
+    (who, any::<[u32; 3]>(), how, history()).prop_map(|(who, drawn, how, history)| PeerState {
         node: NodeId(who.0),
         cluster: who.1.map(ClusterId),
         name: who.2,
@@ -115,15 +115,15 @@ fn reason() -> impl Strategy<Value = Reason> {
     prop::sample::select(Vec::from(reasons))
 }
 
-fn verdict() -> impl Strategy<Value = Verdict> {
+fn verdict() -> impl Strategy<Value = SyncPlan> {
     prop_oneof![
-        arbitrary::position().prop_map(|after| Verdict::Continue { after }),
-        arbitrary::position().prop_map(|after| Verdict::Truncate { after }),
+        arbitrary::position().prop_map(|after| SyncPlan::Continue { after }),
+        arbitrary::position().prop_map(|after| SyncPlan::Truncate { after }),
         (arbitrary::position(), any::<u32>())
-            .prop_map(|(position, next_chunk)| Verdict::Snapshot { position, next_chunk }),
-        leader().prop_map(Verdict::Redirect),
-        prop::option::of(leader()).prop_map(Verdict::Noted),
-        reason().prop_map(Verdict::Refused),
+            .prop_map(|(position, next_chunk)| SyncPlan::Snapshot { position, next_chunk }),
+        leader().prop_map(SyncPlan::Redirect),
+        prop::option::of(leader()).prop_map(SyncPlan::Noted),
+        reason().prop_map(SyncPlan::Refused),
     ]
 }
 
@@ -131,18 +131,18 @@ fn entries() -> impl Strategy<Value = Vec<Bytes>> {
     prop::collection::vec(arbitrary::entry().prop_map(|entry| entry.record), 0..6)
 }
 
-fn canvass() -> impl Strategy<Value = Canvass> {
+fn request_vote() -> impl Strategy<Value = RequestVote> {
     let waiver = prop_oneof![
         Just(Waiver::None),
         Just(Waiver::Evidence),
         (arbitrary::epoch(), any::<u64>()).prop_map(|(epoch, round)| Waiver::Handover { epoch, round }),
     ];
     (any::<u128>(), arbitrary::epoch(), arbitrary::position(), any::<bool>(), waiver).prop_map(
-        |(cluster, epoch, last, trial, waiver)| Canvass {
+        |(cluster, epoch, last, pre, waiver)| RequestVote {
             cluster: ClusterId(cluster),
             epoch,
             last,
-            trial,
+            pre,
             waiver,
         },
     )
@@ -211,7 +211,7 @@ fn message() -> impl Strategy<Value = Message> {
             })
         ),
         (arbitrary::epoch(), arbitrary::position(), any::<u32>(), any::<bool>(), any::<u64>()).prop_map(
-            |(epoch, position, next_chunk, durable, clock)| Message::Stored(Stored {
+            |(epoch, position, next_chunk, durable, clock)| Message::SnapshotAck(SnapshotAck {
                 epoch,
                 position,
                 next_chunk,
@@ -219,13 +219,14 @@ fn message() -> impl Strategy<Value = Message> {
                 clock
             })
         ),
-        (arbitrary::position(), any::<bool>()).prop_map(|(after, across)| Message::Pull(Pull { after, across })),
-        canvass().prop_map(Message::Canvass),
+        (arbitrary::position(), any::<bool>())
+            .prop_map(|(after, across)| Message::FetchTail(FetchTail { after, across })),
+        request_vote().prop_map(Message::RequestVote),
         (any::<u128>(), arbitrary::epoch(), arbitrary::epoch(), any::<[bool; 4]>()).prop_map(
-            |(voter, epoch, promised, [trial, granted, evidence, if_dead])| Message::Vote(Vote {
+            |(voter, epoch, promised, [pre, granted, evidence, if_dead])| Message::Vote(Vote {
                 voter: NodeId(voter),
                 epoch,
-                trial,
+                pre,
                 granted,
                 promised,
                 evidence,
@@ -238,7 +239,8 @@ fn message() -> impl Strategy<Value = Message> {
         any::<(u64, u64)>()
             .prop_map(|(number, index)| Message::ReadIndexed(ReadIndexed { number, index: Index(index) })),
         reason().prop_map(Message::Bye),
-        (arbitrary::position(), entries()).prop_map(|(after, entries)| Message::Pulled(Pulled { after, entries })),
+        (arbitrary::position(), entries())
+            .prop_map(|(after, entries)| Message::FetchedTail(FetchedTail { after, entries })),
     ]
 }
 
@@ -262,7 +264,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in any::<Vec<u8>>()) {
-        prop_assert_ne!(decoded(&bytes).ok().flatten(), Some(Message::Pull(Pull { after: Position::ZERO, across: false })));
+        prop_assert_ne!(decoded(&bytes).ok().flatten(), Some(Message::FetchTail(FetchTail { after: Position::ZERO, across: false })));
     }
 
     #[test]
@@ -294,7 +296,7 @@ proptest! {
 }
 
 fn blank_hello(protocol: u16) -> Message {
-    let standing = Standing {
+    let standing = PeerState {
         node: NodeId(7),
         cluster: None,
         name: "n".into(),
@@ -347,7 +349,7 @@ fn the_longest_hello_passes_the_handshake() {
     let text: String = core::iter::repeat_n('x', crate::codec::TEXT_BYTES_MAX).collect();
     let mut history = History::default();
     for number in 1..=300 {
-        history.push(Reign {
+        history.push(Term {
             epoch: Epoch { number, leader: NodeId(1) },
             start: Index(number),
             kind: arbitrary::START_KINDS[0],
@@ -369,16 +371,16 @@ fn large_entries_are_shared_not_copied() {
     let entry = arbitrary::set_of(100_000);
     let small = arbitrary::set_of(10);
     let records = [small.clone(), small, entry.clone()].map(|entry| entry.record);
-    let pulled = Message::Pulled(Pulled { after: Position::ZERO, entries: Vec::from(records) });
-    let parts = encode(&pulled);
+    let fetched = Message::FetchedTail(FetchedTail { after: Position::ZERO, entries: Vec::from(records) });
+    let parts = encode(&fetched);
     assert_eq!(parts.len(), 2, "head and small ones, then the large one");
     assert_eq!(parts[1].as_ptr(), entry.record.as_ptr());
-    assert_eq!(decoded(&parts.concat()), Ok(Some(pulled)));
+    assert_eq!(decoded(&parts.concat()), Ok(Some(fetched)));
 }
 
 fn long(bytes: usize) -> Message {
     let entry = arbitrary_entry(bytes);
-    Message::Pulled(Pulled { after: Position::ZERO, entries: vec![entry] })
+    Message::FetchedTail(FetchedTail { after: Position::ZERO, entries: vec![entry] })
 }
 
 fn arbitrary_entry(bytes: usize) -> Bytes {

@@ -2,7 +2,7 @@
 
 use synap_core::command::Outcome;
 use synap_core::event::Event;
-use synap_core::message::{Message, Verdict};
+use synap_core::message::{Message, SyncPlan};
 use synap_core::output::{Refusal, Reply, Written};
 use synap_core::status::{MemberStatus, Status};
 use synap_core::wal::{FileWrite, Lane, Record, WriteBatch};
@@ -16,16 +16,16 @@ pub(super) fn message(message: &Message) -> String {
         }
         Message::Welcome(welcome) => {
             let verdict = match &welcome.verdict {
-                Verdict::Continue { after } => format!("continue after {after}"),
-                Verdict::Truncate { after } => format!("truncate to {after}"),
-                Verdict::Snapshot { position, next_chunk } => {
+                SyncPlan::Continue { after } => format!("continue after {after}"),
+                SyncPlan::Truncate { after } => format!("truncate to {after}"),
+                SyncPlan::Snapshot { position, next_chunk } => {
                     format!("snapshot at {position} from chunk {next_chunk}")
                 }
-                Verdict::Redirect(leader) => format!("redirect to {}", leader.replication),
-                Verdict::Noted(leader) => {
+                SyncPlan::Redirect(leader) => format!("redirect to {}", leader.replication),
+                SyncPlan::Noted(leader) => {
                     format!("noted, master {}", leader.as_ref().map_or("unknown", |leader| &leader.replication))
                 }
-                Verdict::Refused(reason) => format!("refused: {reason}"),
+                SyncPlan::Refused(reason) => format!("refused: {reason}"),
             };
             format!("Welcome e{} last={} {verdict}", welcome.standing.promised, welcome.standing.last)
         }
@@ -45,20 +45,20 @@ pub(super) fn message(message: &Message) -> String {
         }
         Message::Alive(disk) => format!("Alive, disk {disk:?}"),
         Message::Chunk(chunk) => format!("Chunk {} of snapshot {}", chunk.number, chunk.position),
-        Message::Stored(stored) => {
-            format!("Stored snapshot {}{}", stored.position(), if stored.durable() { " durable" } else { "" })
+        Message::SnapshotAck(stored) => {
+            format!("SnapshotAck snapshot {}{}", stored.position(), if stored.durable() { " durable" } else { "" })
         }
-        Message::Pull(pull) => format!("Pull after={}", pull.after),
-        Message::Pulled(pulled) => {
-            let entries: Vec<String> = pulled.entries.iter().map(|bytes| record(bytes.clone())).collect();
-            format!("Pulled after={} [{}]", pulled.after, entries.join(" "))
+        Message::FetchTail(pull) => format!("FetchTail after={}", pull.after),
+        Message::FetchedTail(fetched) => {
+            let entries: Vec<String> = fetched.entries.iter().map(|bytes| record(bytes.clone())).collect();
+            format!("FetchedTail after={} [{}]", fetched.after, entries.join(" "))
         }
-        Message::Canvass(canvass) => {
-            let what = if canvass.trial { "Trial" } else { "Canvass" };
-            format!("{what} e{} last={} waiver {:?}", canvass.epoch, canvass.last, canvass.waiver)
+        Message::RequestVote(request_vote) => {
+            let what = if request_vote.pre { "PreVote" } else { "RequestVote" };
+            format!("{what} e{} last={} waiver {:?}", request_vote.epoch, request_vote.last, request_vote.waiver)
         }
         Message::Vote(vote) => {
-            let what = if vote.trial() { "Opinion" } else { "Vote" };
+            let what = if vote.pre() { "Opinion" } else { "Vote" };
             let evidence = if vote.evidence() { ", it saw the master die" } else { "" };
             let side = match (vote.granted(), vote.if_dead()) {
                 (true, _) => "for",

@@ -87,7 +87,7 @@ pub struct Links<N> {
 enum Entry {
     /// Being dialled; dropping the guard ends that.
     Dialling(DropGuard),
-    Standing(Outgoing, Arc<Incoming>),
+    PeerState(Outgoing, Arc<Incoming>),
 }
 
 /// What has come in on one link and is not taken, in bytes.
@@ -160,7 +160,7 @@ impl<N: Net> Links<N> {
 
     /// Queues a message. A link that is gone drops it; one whose queue is full is ended, and the loss returned.
     pub fn send(&mut self, link: LinkId, message: Message) -> Option<Input> {
-        let Some(Entry::Standing(outgoing, _)) = self.table.get(&link) else {
+        let Some(Entry::PeerState(outgoing, _)) = self.table.get(&link) else {
             return None;
         };
         if outgoing.push(message) {
@@ -179,11 +179,11 @@ impl<N: Net> Links<N> {
         };
         let input = match news {
             News::Up { peer_host, reached, outgoing, incoming } => {
-                self.stands(link, Entry::Standing(outgoing, incoming))?;
+                self.stands(link, Entry::PeerState(outgoing, incoming))?;
                 Input::Link { link, change: LinkChange::Up { peer_host, reached } }
             }
             News::Message { message, bytes, .. } => {
-                if let Entry::Standing(_, incoming) = self.table.get(&link)? {
+                if let Entry::PeerState(_, incoming) = self.table.get(&link)? {
                     incoming.whole.fetch_sub(bytes, Ordering::Relaxed);
                 }
                 Input::Message { link, message }
@@ -204,7 +204,7 @@ impl<N: Net> Links<N> {
     pub fn waiting(&self) -> Waiting {
         let mut most = Waiting::default();
         for entry in self.table.values() {
-            if let Entry::Standing(outgoing, incoming) = entry {
+            if let Entry::PeerState(outgoing, incoming) = entry {
                 most.outgoing = most.outgoing.max(outgoing.bytes());
                 most.incoming = most.incoming.max(incoming.whole.load(Ordering::Relaxed));
                 most.half = most.half.max(incoming.half.load(Ordering::Relaxed));
@@ -218,7 +218,7 @@ impl<N: Net> Links<N> {
             (Some(Entry::Dialling(guard)), true) => drop(guard.disarm()),
             (None, false) => {}
             (None, true) => return None, // Closed while it was being dialled.
-            (Some(Entry::Dialling(_)), false) | (Some(Entry::Standing(..)), _) => {
+            (Some(Entry::Dialling(_)), false) | (Some(Entry::PeerState(..)), _) => {
                 unreachable!("link {link} came up twice")
             }
         }

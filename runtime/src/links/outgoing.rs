@@ -147,7 +147,7 @@ fn weight(message: &Message) -> usize {
     const FIXED: usize = 256;
     let entries = match message {
         Message::Append(append) => append.entries.len(),
-        Message::Pulled(pulled) => pulled.entries.len(),
+        Message::FetchedTail(fetched) => fetched.entries.len(),
         _ => 0,
     };
     FIXED + entries * size_of::<Bytes>() + message.bulk_bytes()
@@ -155,18 +155,18 @@ fn weight(message: &Message) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use synap_core::message::{Append, Pull, Pulled};
+    use synap_core::message::{Append, FetchTail, FetchedTail};
     use synap_core::position::{Epoch, Index, Position};
     use synap_core::time::WallMs;
 
     use super::*;
 
     fn long(bytes: usize) -> Message {
-        Message::Pulled(Pulled { after: Position::ZERO, entries: vec![Bytes::from(vec![7; bytes])] })
+        Message::FetchedTail(FetchedTail { after: Position::ZERO, entries: vec![Bytes::from(vec![7; bytes])] })
     }
 
     fn short(number: u64) -> Message {
-        Message::Pull(Pull { after: Position { index: Index(number), ..Position::ZERO }, across: false })
+        Message::FetchTail(FetchTail { after: Position { index: Index(number), ..Position::ZERO }, across: false })
     }
 
     fn bytes(load: &Load) -> usize {

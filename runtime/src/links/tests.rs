@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use synap_core::message::{Pull, Pulled};
+use synap_core::message::{FetchTail, FetchedTail};
 use synap_core::position::{Index, Position};
 use synap_core::wire::{self, FRAME_BYTES_MAX};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -217,12 +217,12 @@ fn settings() -> LinkSettings {
 }
 
 fn pull(number: u64) -> Message {
-    Message::Pull(Pull { after: Position { index: Index(number), ..Position::ZERO }, across: false })
+    Message::FetchTail(FetchTail { after: Position { index: Index(number), ..Position::ZERO }, across: false })
 }
 
 /// No peer reads it, so it need not make sense to one.
 fn large(bytes: usize) -> Message {
-    Message::Pulled(Pulled { after: Position::ZERO, entries: vec![Bytes::from(vec![0; bytes])] })
+    Message::FetchedTail(FetchedTail { after: Position::ZERO, entries: vec![Bytes::from(vec![0; bytes])] })
 }
 
 /// Both ends are of one machine, and name the end that was dialled in the same way.

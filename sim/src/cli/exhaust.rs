@@ -63,7 +63,7 @@ fn run_scope(args: &Args, scope: &Scope) -> u8 {
         found.states,
         found.steps,
         found.depth,
-        found.reign,
+        found.term,
         found.states as f64 / seconds.max(0.001),
     );
     let kinds: Vec<String> = found.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
@@ -100,7 +100,7 @@ fn missing(scope: &Scope, found: &Found) -> u8 {
         ("deliver", 1),
     ];
     // With delays bounded, a search must reach the end of what it is for: another master that serves.
-    if budget.delays != EVERY_ORDER && found.reign < 2 {
+    if budget.delays != EVERY_ORDER && found.term < 2 {
         println!("FAILED  vacuous: nobody but the first master served in scope {}", scope.name);
         return Verdict::Vacuous { cause: String::new() }.exit_code();
     }

@@ -22,7 +22,7 @@ pub(super) struct Ledger {
     /// Who was seen to serve under each number of an epoch, armed.
     served: BTreeMap<u64, NodeId>,
     /// The highest epoch in which anybody served.
-    pub(super) reign: u64,
+    pub(super) term: u64,
     /// An operator changed the master: then what the old one answered may be left behind, and is reported.
     pub(super) promoted: bool,
 }
@@ -51,13 +51,13 @@ pub(super) fn may_say(host: usize, message: &Message, disk: &Holds) -> Result<()
         Message::Ack(ack) if ack.epoch() > disk.promised => {
             Err((PROMISED, format!("n{host} acks in epoch {}, its disk promised {}", ack.epoch(), disk.promised)))
         }
-        Message::Stored(stored) if stored.durable() && !disk.has_snapshot(stored.position()) => {
+        Message::SnapshotAck(stored) if stored.durable() && !disk.has_snapshot(stored.position()) => {
             Err((ACKED, format!("n{host} says that the snapshot at {} is on its disk", stored.position())))
         }
         Message::Append(append) if append.epoch > disk.promised => {
             Err((SPEAKS, format!("n{host} speaks in epoch {}, its disk promised {}", append.epoch, disk.promised)))
         }
-        Message::Vote(vote) if vote.granted() && !vote.trial() && vote.epoch() > disk.promised => Err((
+        Message::Vote(vote) if vote.granted() && !vote.pre() && vote.epoch() > disk.promised => Err((
             PROMISED,
             format!("n{host} votes in epoch {}, its disk promised {}", vote.epoch(), disk.promised),
         )),
@@ -67,10 +67,10 @@ pub(super) fn may_say(host: usize, message: &Message, disk: &Holds) -> Result<()
         | Message::Ack(_)
         | Message::Alive(_)
         | Message::Chunk(_)
-        | Message::Stored(_)
-        | Message::Pull(_)
-        | Message::Pulled(_)
-        | Message::Canvass(_)
+        | Message::SnapshotAck(_)
+        | Message::FetchTail(_)
+        | Message::FetchedTail(_)
+        | Message::RequestVote(_)
         | Message::Vote(_)
         | Message::Handover(_)
         | Message::ReadIndex(_)
@@ -118,7 +118,7 @@ impl Ledger {
         let armed = status.failover.armed;
         let serves = status.role == Role::Master && status.state == NodeState::Serving;
         if serves {
-            self.reign = self.reign.max(status.epoch.number);
+            self.term = self.term.max(status.epoch.number);
         }
         if serves && armed {
             let first = *self.served.entry(status.epoch.number).or_insert(status.node);

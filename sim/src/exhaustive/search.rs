@@ -36,7 +36,7 @@ pub struct Found {
     /// Whether every state of the scope was seen.
     pub complete: bool,
     /// The highest epoch in which anybody served.
-    pub reign: u64,
+    pub term: u64,
     /// How often each kind of step was taken.
     pub kinds: BTreeMap<&'static str, u64>,
     /// The shortest script that fails, and how it fails.
@@ -63,7 +63,7 @@ struct Tried {
 /// What is remembered of a state before it is made again.
 struct Next {
     digest: u64,
-    reign: u64,
+    term: u64,
 }
 
 /// The step to each state, and the state before it.
@@ -82,7 +82,7 @@ const CHUNK: usize = 512;
 pub fn search(scope: &Scope, planted: Option<&str>, limits: Limits, mut tell: impl FnMut(&Found)) -> Found {
     let plan = scope.plan(planted);
     let mut found =
-        Found { states: 1, steps: 0, depth: 0, complete: false, reign: 0, kinds: BTreeMap::new(), failure: None };
+        Found { states: 1, steps: 0, depth: 0, complete: false, term: 0, kinds: BTreeMap::new(), failure: None };
     let first = match guarded(|| State::settled(&plan, &mut Trace::new(false))) {
         Ok(mut state) => {
             state.left = scope.budget;
@@ -155,7 +155,7 @@ fn expand(plan: &Plan, scope: &Scope, ahead: Ahead, parents: &Parents, keeps: bo
     let try_one = |action: Action| {
         let mut next = state.clone();
         let taken = guarded(|| next.take(plan, &action, &mut Trace::new(false)));
-        (action, taken.map(|()| Next { digest: next.digest(), reign: next.reign() }))
+        (action, taken.map(|()| Next { digest: next.digest(), term: next.term() }))
     };
     let next = choices(scope, &state).into_iter().map(try_one).collect();
     let here = if keeps { Ahead { from: Arc::new(state), root: ahead.place, ..ahead } } else { ahead };
@@ -192,8 +192,8 @@ fn merge(
         for (action, result) in next {
             found.steps += 1;
             *found.kinds.entry(kind_of(action)).or_default() += 1;
-            let Next { digest, reign } = result.map_err(|verdict| (here.place, action, verdict))?;
-            found.reign = found.reign.max(reign);
+            let Next { digest, term } = result.map_err(|verdict| (here.place, action, verdict))?;
+            found.term = found.term.max(term);
             if seen.insert(digest) {
                 let new = u32::try_from(parents.len()).unwrap_or(u32::MAX);
                 parents.push((here.place, action));

@@ -130,8 +130,8 @@ impl State {
     }
 
     /// The highest epoch in which anybody served so far.
-    pub(super) fn reign(&self) -> u64 {
-        self.ledger.reign
+    pub(super) fn term(&self) -> u64 {
+        self.ledger.term
     }
 
     /// Connections that stand.

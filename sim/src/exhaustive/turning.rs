@@ -11,7 +11,7 @@ use synap_core::wal::Lane;
 use super::disk::Holds;
 use super::promises::{self, Broken};
 use super::wire::Item;
-use crate::trace::{Answer, Standing, Step, Trace, kind_of, line_of};
+use crate::trace::{Answer, PeerState, Step, Trace, kind_of, line_of};
 
 use super::state::State;
 
@@ -53,7 +53,7 @@ impl State {
         if let Some(core) = &self.hosts[node].node {
             ledger.stands(node, core, &status)?;
         }
-        trace.show(at, || Step::Stands { node, standing: Standing::of(&status) });
+        trace.show(at, || Step::Stands { node, standing: PeerState::of(&status) });
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use crate::disk::{Handle, ModelDisk};
 use crate::operator::{Setup, Site, state_changed, unrecoverable};
 use crate::oracle::{Fact, Kept, Truth};
 use crate::plan::Plan;
-use crate::trace::{Standing, Step, fingerprint};
+use crate::trace::{PeerState, Step, fingerprint};
 
 /// A machine.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub(super) struct Process {
     /// How much was free on its disk when it was told that last.
     pub(super) told_free: Option<u64>,
     /// How it stood when the trace last told; only where records are kept.
-    shown: Option<Standing>,
+    shown: Option<PeerState>,
 }
 
 /// Of so many newest writes somebody asks what became of one.
@@ -425,7 +425,7 @@ impl World<'_> {
         }
         let now = self.now;
         let Some(process) = &mut self.hosts[number].process else { return };
-        let standing = Standing::of(&process.node.status(process.time(now)));
+        let standing = PeerState::of(&process.node.status(process.time(now)));
         if process.shown.as_ref() != Some(&standing) {
             process.shown = Some(standing.clone());
             self.trace.show(now, || Step::Stands { node: number, standing });

@@ -405,7 +405,7 @@ impl World<'_> {
         };
         match item {
             Item::Message(number, message) if open && lives && knows(self) => {
-                if let Message::Stored(stored) = &message {
+                if let Message::SnapshotAck(stored) = &message {
                     let chunks = &mut self.network.conns[conn].ways[1 - dir].chunks;
                     chunks.retain(|(number, _)| *number >= stored.next_chunk());
                 }

@@ -3,7 +3,7 @@
 //!
 //! - A key whose time is up at an entry's time is absent for that entry, and goes when an entry meets it.
 //! - A key's version is the index of the entry that last changed its value or its expiry, counted from a base that moves on with
-//!   each reign, by its spread (`docs/formats/wal.md`).
+//!   each term, by its spread (`docs/formats/wal.md`).
 //! - Time is the log's: it never goes back.
 //! - What was asked under an `Idempotency-Key` is done once; who asks again is told what it gave ([`retries`]).
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use synap_core::command::{Command, Outcome};
-use synap_core::history::Reign;
+use synap_core::history::Term;
 use synap_core::position::{Index, Position};
 use synap_core::store::{Store, WINDOW};
 use synap_core::time::WallMs;
@@ -34,7 +34,7 @@ impl Oracle for AppliedOnce {
                 Ok(())
             }
             Fact::Converged { node, history, statuses, .. } => match statuses.get(*node) {
-                Some(Some(status)) => self.settle(ground, history.reigns(), status.positions.last.index),
+                Some(Some(status)) => self.settle(ground, history.terms(), status.positions.last.index),
                 Some(None) | None => Ok(()),
             },
             _ => Ok(()),
@@ -47,11 +47,11 @@ impl Oracle for AppliedOnce {
 }
 
 impl AppliedOnce {
-    fn settle(&mut self, ground: &Ground<'_>, reigns: &[Reign], last: Index) -> Result<(), String> {
+    fn settle(&mut self, ground: &Ground<'_>, terms: &[Term], last: Index) -> Result<(), String> {
         let mut store = Store::default();
         let mut done: BTreeMap<Bytes, Position> = BTreeMap::new();
         let mut stamped: BTreeMap<Bytes, WallMs> = BTreeMap::new();
-        for entry in ground.log.chain(reigns, Index(1), last) {
+        for entry in ground.log.chain(terms, Index(1), last) {
             let command = entry.command().map_err(|error| format!("{}: {error}", entry.position))?;
             let applied = store.apply(entry.position.index, entry.at, &command);
             let Command::Once { ticket, .. } = command else { continue };
@@ -74,14 +74,14 @@ impl AppliedOnce {
                 ));
             }
         }
-        self.answers_name_it(ground, reigns, last, &done)
+        self.answers_name_it(ground, terms, last, &done)
     }
 
     /// An answer that a failover took back names another place; one that stands names the entry that was applied.
     fn answers_name_it(
         &mut self,
         ground: &Ground<'_>,
-        reigns: &[Reign],
+        terms: &[Term],
         last: Index,
         done: &BTreeMap<Bytes, Position>,
     ) -> Result<(), String> {
@@ -89,7 +89,7 @@ impl AppliedOnce {
             let Some(applied) = done.get(key) else { continue };
             for told in positions {
                 let stands =
-                    ground.log.chain(reigns, told.index, told.index.min(last)).any(|it| it.position == *told);
+                    ground.log.chain(terms, told.index, told.index.min(last)).any(|it| it.position == *told);
                 self.compared += 1;
                 if stands && told != applied {
                     let key = String::from_utf8_lossy(key);

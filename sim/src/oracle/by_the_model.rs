@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use synap_core::command::Command;
 use synap_core::config::Concern;
-use synap_core::history::Reign;
+use synap_core::history::Term;
 use synap_core::output::Written;
 use synap_core::position::{Epoch, Index, Position};
 use synap_core::status::Status;
@@ -76,7 +76,7 @@ impl Oracle for ByTheModel {
             }
             Fact::Converged { node, history, statuses, .. } => {
                 let Some(Some(status)) = statuses.get(*node) else { return Ok(()) };
-                self.reach(ground, history.reigns(), status.positions.applied)?;
+                self.reach(ground, history.terms(), status.positions.applied)?;
                 self.settle(ground)
             }
             _ => Ok(()),
@@ -92,7 +92,7 @@ impl ByTheModel {
     fn stands(&mut self, ground: &Ground<'_>, node: usize, view: &View, status: &Status) -> Result<(), String> {
         let applied = view.applied;
         let before = self.entries;
-        let Some(line) = self.reach(ground, view.history.reigns(), applied)? else { return Ok(()) };
+        let Some(line) = self.reach(ground, view.history.terms(), applied)? else { return Ok(()) };
         self.compared += 1;
         let line = &self.lines[line];
         let Some(mark) = line.mark(applied.index.0) else { return Ok(()) };
@@ -141,7 +141,7 @@ impl ByTheModel {
     }
 
     /// The line that holds `upto`, made longer or anew if need be; none if not all of its entries were seen.
-    fn reach(&mut self, ground: &Ground<'_>, reigns: &[Reign], upto: Position) -> Result<Option<usize>, String> {
+    fn reach(&mut self, ground: &Ground<'_>, terms: &[Term], upto: Position) -> Result<Option<usize>, String> {
         if let Some(known) = self.lines.iter().position(|line| line.holds(upto)) {
             return Ok(Some(known));
         }
@@ -150,7 +150,7 @@ impl ByTheModel {
         }
         let goes_on = |line: &Line| {
             line.last() <= upto.index.0
-                && line.position(line.last()).is_none_or(|last| epoch_at(reigns, last.index) == Some(last.epoch))
+                && line.position(line.last()).is_none_or(|last| epoch_at(terms, last.index) == Some(last.epoch))
         };
         let longest =
             (0..self.lines.len()).filter(|at| goes_on(&self.lines[*at])).max_by_key(|at| self.lines[*at].last());
@@ -163,7 +163,7 @@ impl ByTheModel {
         });
         for index in self.lines[longest].last() + 1..=upto.index.0 {
             let index = Index(index);
-            let Some(epoch) = epoch_at(reigns, index).or_else(|| self.remembered(reigns, index)) else {
+            let Some(epoch) = epoch_at(terms, index).or_else(|| self.remembered(terms, index)) else {
                 return Ok(None);
             };
             let Some(entry) = ground.log.get(Position { epoch, index }) else { return Ok(None) };
@@ -173,19 +173,19 @@ impl ByTheModel {
         Ok(self.lines[longest].holds(upto).then_some(longest))
     }
 
-    /// The epoch of an entry from before the first reign that a node remembers: any line that holds the first entry of that
-    /// reign has the same entries before it.
-    fn remembered(&self, reigns: &[Reign], index: Index) -> Option<Epoch> {
-        let first = reigns.first()?;
+    /// The epoch of an entry from before the first term that a node remembers: any line that holds the first entry of that
+    /// term has the same entries before it.
+    fn remembered(&self, terms: &[Term], index: Index) -> Option<Epoch> {
+        let first = terms.first()?;
         let first = Position { epoch: first.epoch, index: first.start };
         let line = self.lines.iter().find(|line| line.holds(first))?;
         line.position(index.0).map(|position| position.epoch)
     }
 }
 
-fn epoch_at(reigns: &[Reign], index: Index) -> Option<Epoch> {
-    let after = reigns.partition_point(|reign| reign.start <= index);
-    after.checked_sub(1).and_then(|at| reigns.get(at)).map(|reign| reign.epoch)
+fn epoch_at(terms: &[Term], index: Index) -> Option<Epoch> {
+    let after = terms.partition_point(|term| term.start <= index);
+    after.checked_sub(1).and_then(|at| terms.get(at)).map(|term| term.epoch)
 }
 
 fn wrote(node: usize, command: &Command, written: &Written) -> Claim {

@@ -31,7 +31,7 @@ impl Oracle for DurableAck {
                 *seen = (ack.epoch(), ack.durable());
                 if new && ground.sampled(*node as u64) { self.check(ground, *node, ack.durable()) } else { Ok(()) }
             }
-            Message::Stored(stored) if stored.durable() => {
+            Message::SnapshotAck(stored) if stored.durable() => {
                 self.compared += 1;
                 let platter = ground.platter(*node);
                 if platter.last().index >= stored.position().index {

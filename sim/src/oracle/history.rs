@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use synap_core::command::{Command, Outcome, StartKind};
 use synap_core::config::Concern;
-use synap_core::history::Reign;
+use synap_core::history::Term;
 use synap_core::message::{Hello, Message, Welcome};
 use synap_core::position::{Epoch, Index, Position};
 use synap_core::status::Status;
@@ -28,8 +28,8 @@ pub(super) struct ClientHistory {
     reads: BTreeMap<Index, Vec<Read>>,
     /// When each node's disk was lost for the last time.
     lost_at: Vec<Option<u64>>,
-    /// The reigns that led to each epoch, as its nodes tell each other.
-    lines: BTreeMap<Epoch, Vec<Reign>>,
+    /// The terms that led to each epoch, as its nodes tell each other.
+    lines: BTreeMap<Epoch, Vec<Term>>,
     compared: u64,
 }
 
@@ -63,7 +63,7 @@ struct Read {
 struct End<'a> {
     node: usize,
     life: u32,
-    reigns: &'a [Reign],
+    terms: &'a [Term],
     status: &'a Status,
 }
 
@@ -119,12 +119,12 @@ impl Oracle for ClientHistory {
             Fact::DisksSwapped { one, other } => self.swapped(*one, *other),
             Fact::Sent { message: Message::Hello(Hello { standing, .. }), .. }
             | Fact::Sent { message: Message::Welcome(Welcome { standing, .. }), .. } => {
-                self.learn_line(standing.history.reigns());
+                self.learn_line(standing.history.terms());
             }
             Fact::Converged { node, life, history, statuses } => {
-                let reigns = history.reigns();
+                let terms = history.terms();
                 if let Some(Some(status)) = statuses.get(*node) {
-                    let end = End { node: *node, life: *life, reigns, status };
+                    let end = End { node: *node, life: *life, terms, status };
                     return self.settle(ground, &end);
                 }
             }
@@ -175,28 +175,28 @@ impl ClientHistory {
         }
     }
 
-    fn learn_line(&mut self, reigns: &[Reign]) {
-        if let Some(newest) = reigns.last().filter(|newest| !self.lines.contains_key(&newest.epoch)) {
-            self.lines.insert(newest.epoch, reigns.to_vec());
+    fn learn_line(&mut self, terms: &[Term]) {
+        if let Some(newest) = terms.last().filter(|newest| !self.lines.contains_key(&newest.epoch)) {
+            self.lines.insert(newest.epoch, terms.to_vec());
         }
     }
 
     /// Whether the log that the run ended with knows a change of master that the log of this epoch did not, of a kind
     /// that explains a loss.
-    fn superseded(&self, end: &End<'_>, epoch: Epoch, explains: impl Fn(&Reign) -> bool) -> bool {
+    fn superseded(&self, end: &End<'_>, epoch: Epoch, explains: impl Fn(&Term) -> bool) -> bool {
         let known = self.lines.get(&epoch).map_or(&[][..], Vec::as_slice);
-        end.reigns.iter().filter(|reign| explains(reign)).any(|reign| !known.contains(reign))
+        end.terms.iter().filter(|term| explains(term)).any(|term| !known.contains(term))
     }
 
     /// Whether this epoch rests on a mastership that was forced and is not in the log that the run ended with.
     fn was_forced(&self, end: &End<'_>, epoch: Epoch) -> bool {
         let known = self.lines.get(&epoch).map_or(&[][..], Vec::as_slice);
-        known.iter().any(|reign| reign.kind == StartKind::Forced && !end.reigns.contains(reign))
+        known.iter().any(|term| term.kind == StartKind::Forced && !end.terms.contains(term))
     }
 
     fn may_be_lost(&self, ground: &Ground<'_>, end: &End<'_>, write: &Write) -> bool {
         // What a majority holds only force can lose; what one disk holds, any new master of an armed cluster.
-        let promoted = self.superseded(end, write.position.epoch, |reign| match reign.kind {
+        let promoted = self.superseded(end, write.position.epoch, |term| match term.kind {
             StartKind::Forced => true,
             StartKind::Promotion => write.voters.is_none(),
             StartKind::Election | StartKind::Switchover => !counts_votes(write.concern),
@@ -240,7 +240,7 @@ impl ClientHistory {
     /// No more entries of a command than it was asked for, over every log that ever was.
     fn nothing_is_invented(&mut self, ground: &Ground<'_>, end: &End<'_>) -> Result<(), String> {
         let mut found: HashMap<Command, u32> = HashMap::new();
-        for entry in ground.log.chain(end.reigns, Index(1), end.last()) {
+        for entry in ground.log.chain(end.terms, Index(1), end.last()) {
             let command = entry.command().map_err(|error| format!("{}: {error}", entry.position))?;
             if !command.is_client() {
                 continue;
@@ -283,7 +283,7 @@ impl ClientHistory {
         let told: BTreeMap<Position, &Write> = self.writes.iter().map(|write| (write.position, write)).collect();
         let mut store = Store::default();
         let mut reached = Index::ZERO;
-        for entry in ground.log.chain(end.reigns, Index(1), end.last()) {
+        for entry in ground.log.chain(end.terms, Index(1), end.last()) {
             let command = entry.command().map_err(|error| format!("{}: {error}", entry.position))?;
             let applied = store.apply(entry.position.index, entry.at, &command);
             reached = entry.position.index;
@@ -327,8 +327,8 @@ impl End<'_> {
     }
 
     fn holds(&self, position: Position) -> bool {
-        let at = self.reigns.partition_point(|reign| reign.start <= position.index);
-        let epoch = at.checked_sub(1).and_then(|at| self.reigns.get(at)).map(|reign| reign.epoch);
+        let at = self.terms.partition_point(|term| term.start <= position.index);
+        let epoch = at.checked_sub(1).and_then(|at| self.terms.get(at)).map(|term| term.epoch);
         epoch == Some(position.epoch) && position.index <= self.last()
     }
 }

@@ -70,7 +70,7 @@ impl Oracle for Identity {
 fn takes_part(message: &Message) -> bool {
     matches!(
         message,
-        Message::Vote(_) | Message::Ack(_) | Message::Append(_) | Message::Handover(_) | Message::Canvass(_)
+        Message::Vote(_) | Message::Ack(_) | Message::Append(_) | Message::Handover(_) | Message::RequestVote(_)
     )
 }
 

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use synap_core::ids::LinkId;
-use synap_core::message::{Append, Message, Standing};
+use synap_core::message::{Append, Message, PeerState};
 use synap_core::position::{Epoch, Position};
 
 use crate::oracle::{Fact, Ground, Oracle};
@@ -31,7 +31,7 @@ pub(super) struct Word {
 
 /// What a node has said as the master of an epoch.
 #[derive(Debug)]
-struct Reign {
+struct Term {
     first: Word,
     last: Word,
 }
@@ -63,7 +63,7 @@ struct Fresh {
 /// Remembers what masters said of log time, and what each node has heard.
 #[derive(Debug)]
 pub(super) struct LogTime {
-    reigns: BTreeMap<(Epoch, usize, u32), Reign>,
+    terms: BTreeMap<(Epoch, usize, u32), Term>,
     /// By node: what it has heard in this life.
     heard: Vec<Heard>,
     compared: u64,
@@ -71,7 +71,7 @@ pub(super) struct LogTime {
 
 impl LogTime {
     pub(super) fn new(nodes: usize) -> Self {
-        Self { reigns: BTreeMap::new(), heard: vec![Heard::default(); nodes], compared: 0 }
+        Self { terms: BTreeMap::new(), heard: vec![Heard::default(); nodes], compared: 0 }
     }
 
     fn says(&mut self, ground: &Ground<'_>, node: usize, life: u32, append: &Append) -> Result<(), String> {
@@ -85,14 +85,14 @@ impl LogTime {
                 append.log_time.0, entry.at.0
             ));
         }
-        if let Some(reign) = self.reigns.get_mut(&(epoch, node, life)) {
+        if let Some(term) = self.terms.get_mut(&(epoch, node, life)) {
             self.compared += 1;
-            let [first, last] = [reign.first, reign.last].map(|earlier| earlier.leads_to(word, ground.plan));
-            reign.last = word;
+            let [first, last] = [term.first, term.last].map(|earlier| earlier.leads_to(word, ground.plan));
+            term.last = word;
             return first.and(last).map_err(|why| format!("n{node} leads in epoch {epoch}, and {why}"));
         }
         let taken = self.takes_over(ground.plan, node, word);
-        self.reigns.insert((epoch, node, life), Reign { first: word, last: word });
+        self.terms.insert((epoch, node, life), Term { first: word, last: word });
         taken.map_err(|why| format!("n{node} leads from now on in epoch {epoch}, and {why}"))
     }
 
@@ -103,7 +103,7 @@ impl LogTime {
         let (Some(least), Some(most)) = (heard.least(word.at, plan), heard.most(word.at, plan)) else {
             return Ok(());
         };
-        let said = self.reigns.values().map(|reign| reign.last.most(word.at, plan)).max();
+        let said = self.terms.values().map(|term| term.last.most(word.at, plan)).max();
         self.compared += 1;
         word.within(least, said.map_or(most, |said| said.max(most)))
     }
@@ -136,7 +136,7 @@ impl Heard {
     }
 
     /// A node that guesses heeds a peer that need not, until a master tells it better; what its readers were shown does not go back then.
-    pub(super) fn heeds(&mut self, at: u64, standing: &Standing, plan: &Plan) {
+    pub(super) fn heeds(&mut self, at: u64, standing: &PeerState, plan: &Plan) {
         if self.last.is_none() && standing.log_time_known {
             let word = Word { at: i128::from(at), time: i128::from(standing.log_time.0) * 1_000 };
             // A process that stood still takes a word that has waited: what it heeded before has gone on meanwhile.

@@ -59,7 +59,7 @@ impl MembersTell {
                 heard.disk = ack.disk();
                 (ack.epoch(), ack.durable(), ack.applied())
             }
-            Message::Stored(stored) if stored.durable() => {
+            Message::SnapshotAck(stored) if stored.durable() => {
                 (stored.epoch(), stored.position().index, stored.position().index)
             }
             _ => return,

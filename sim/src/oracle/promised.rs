@@ -35,7 +35,7 @@ impl Oracle for Promised {
                 Ok(())
             }
             Fact::Sent { node, message: Message::Ack(ack), .. } => self.builds(ground, *node, ack.epoch()),
-            Fact::Sent { node, message: Message::Vote(vote), .. } if vote.granted() && !vote.trial() => {
+            Fact::Sent { node, message: Message::Vote(vote), .. } if vote.granted() && !vote.pre() => {
                 self.builds(ground, *node, vote.epoch())
             }
             Fact::Started { node, .. } => self.check(ground, *node),

@@ -26,7 +26,7 @@ impl Oracle for RefusedIsNotDone {
             Fact::Refused { command } => self.refused.extend(values(command)),
             Fact::Converged { node, history, statuses, .. } => {
                 let Some(Some(status)) = statuses.get(*node) else { return Ok(()) };
-                for entry in ground.log.chain(history.reigns(), Index(1), status.positions.last.index) {
+                for entry in ground.log.chain(history.terms(), Index(1), status.positions.last.index) {
                     self.compared += 1;
                     let command = entry.command().map_err(|error| format!("{}: {error}", entry.position))?;
                     if values(&command).any(|value| self.refused.contains(&value)) {

@@ -235,8 +235,8 @@ fn uncommitted(ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
     if behind > FEW || applied.next() < status.positions.first {
         return Ok(());
     }
-    let reigns = view.history.reigns();
-    let entries: Vec<&Entry> = ground.log.chain(reigns, applied.next(), last).collect();
+    let terms = view.history.terms();
+    let entries: Vec<&Entry> = ground.log.chain(terms, applied.next(), last).collect();
     let sum: u64 = entries.iter().map(|entry| entry.record.len() as u64).sum();
     // The view's epochs may be those from before a tail was cut.
     let whole = entries.last().map_or(applied, |entry| entry.position.index) == last

@@ -22,11 +22,11 @@ impl Oracle for Votes {
 
     fn see(&mut self, ground: &Ground<'_>, fact: &Fact<'_>) -> Result<(), String> {
         match fact {
-            Fact::Sent { message: Message::Canvass(canvass), .. } if !canvass.trial => {
-                self.asked.insert(canvass.epoch, canvass.last);
+            Fact::Sent { message: Message::RequestVote(request_vote), .. } if !request_vote.pre => {
+                self.asked.insert(request_vote.epoch, request_vote.last);
                 Ok(())
             }
-            Fact::Sent { node, message: Message::Vote(vote), .. } if vote.granted() && !vote.trial() => {
+            Fact::Sent { node, message: Message::Vote(vote), .. } if vote.granted() && !vote.pre() => {
                 let Some(asked) = self.asked.get(&vote.epoch()) else {
                     return Err(format!("n{node} votes in epoch {}, for which nobody has asked", vote.epoch()));
                 };

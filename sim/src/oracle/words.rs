@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use synap_core::event::Event;
 use synap_core::ids::NodeId;
-use synap_core::message::{Canvass, Message, Reason, Waiver};
+use synap_core::message::{Message, Reason, RequestVote, Waiver};
 use synap_core::position::Epoch;
 use synap_core::promise::Ack;
 
@@ -84,21 +84,25 @@ impl Words {
         self.masters.get(&epoch).is_some_and(|master| self.dead.contains(master))
     }
 
-    fn asks(&mut self, at: u64, node: usize, canvass: &Canvass) -> Result<(), String> {
+    fn asks(&mut self, at: u64, node: usize, request_vote: &RequestVote) -> Result<(), String> {
         let voter = &self.voters[node];
-        if canvass.waiver == Waiver::Evidence {
+        if request_vote.waiver == Waiver::Evidence {
             self.compared += 1;
             // Itself, and whoever has said so.
-            let witnesses = 1 + voter.evidence.get(&canvass.epoch).map_or(0, BTreeSet::len);
+            let witnesses = 1 + voter.evidence.get(&request_vote.epoch).map_or(0, BTreeSet::len);
             if witnesses * 2 <= voter.voters {
                 return Err(format!(
                     "n{node} waives the word of voters in epoch {}: {witnesses} of {} have evidence",
-                    canvass.epoch, voter.voters
+                    request_vote.epoch, voter.voters
                 ));
             }
         }
         let newest = voter.newest();
-        if canvass.trial { Ok(()) } else { self.promises(at, node, canvass.epoch, (canvass.waiver, newest)) }
+        if request_vote.pre {
+            Ok(())
+        } else {
+            self.promises(at, node, request_vote.epoch, (request_vote.waiver, newest))
+        }
     }
 
     /// This node promises an epoch that is another's, or a new one of its own.
@@ -169,9 +173,9 @@ impl Words {
             }
             // Whoever it came from: a master that is being followed, and that its voters need not wait for.
             Message::Bye(Reason::Resigned) => voter.word = None,
-            Message::Canvass(canvass) if !canvass.trial => {
+            Message::RequestVote(request_vote) if !request_vote.pre => {
                 let newest = voter.newest();
-                voter.asked.insert(canvass.epoch, (canvass.waiver, newest));
+                voter.asked.insert(request_vote.epoch, (request_vote.waiver, newest));
             }
             Message::Vote(vote) if vote.evidence() => {
                 voter.evidence.entry(vote.epoch()).or_default().insert(vote.voter());
@@ -219,8 +223,8 @@ impl Oracle for Words {
                     *known = token.round.max(*known);
                 }
                 Message::Ack(ack) if ack.word_ms() > 0 => self.acks(ground, *node, ack),
-                Message::Canvass(canvass) => return self.asks(ground.at, *node, canvass),
-                Message::Vote(vote) if vote.granted() && !vote.trial() => {
+                Message::RequestVote(request_vote) => return self.asks(ground.at, *node, request_vote),
+                Message::Vote(vote) if vote.granted() && !vote.pre() => {
                     let waiver = self.voters[*node].asked.get(&vote.epoch()).copied().unwrap_or((Waiver::None, 0));
                     return self.promises(ground.at, *node, vote.epoch(), waiver);
                 }

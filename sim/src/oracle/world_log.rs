@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use synap_core::command::Command;
-use synap_core::history::Reign;
+use synap_core::history::Term;
 use synap_core::message::Message;
 use synap_core::position::{Index, Position};
 use synap_core::wal::{Entry, Record};
@@ -65,11 +65,11 @@ impl WorldLog {
         self.record_bytes_max
     }
 
-    /// The entries of a log of these reigns from `from` up to `last`; it ends early where one was never seen.
-    pub fn chain<'a>(&'a self, reigns: &'a [Reign], from: Index, last: Index) -> impl Iterator<Item = &'a Entry> {
+    /// The entries of a log of these terms from `from` up to `last`; it ends early where one was never seen.
+    pub fn chain<'a>(&'a self, terms: &'a [Term], from: Index, last: Index) -> impl Iterator<Item = &'a Entry> {
         (from.0..=last.0).map_while(move |index| {
-            let at = reigns.partition_point(|reign| reign.start.0 <= index);
-            let epoch = reigns.get(at.checked_sub(1)?)?.epoch;
+            let at = terms.partition_point(|term| term.start.0 <= index);
+            let epoch = terms.get(at.checked_sub(1)?)?.epoch;
             self.entries.get(&Position { epoch, index: Index(index) })
         })
     }

@@ -1,6 +1,6 @@
 //! Messages as people read them in a trace: the kind, and what it says in a few words.
 
-use synap_core::message::{Message, PROTOCOL_VERSION, Verdict};
+use synap_core::message::{Message, PROTOCOL_VERSION, SyncPlan};
 
 use super::fingerprint;
 use crate::dice::mix;
@@ -15,11 +15,11 @@ pub fn kind_of(message: &Message) -> &'static str {
         Message::Hello(_) => "hello",
         Message::Welcome(_) => "welcome",
         Message::Chunk(_) => "chunk",
-        Message::Stored(_) => "stored",
-        Message::Pull(_) => "pull",
-        Message::Pulled(_) => "pulled",
-        Message::Canvass(canvass) if canvass.trial => "trial",
-        Message::Canvass(_) => "canvass",
+        Message::SnapshotAck(_) => "snapshot_ack",
+        Message::FetchTail(_) => "fetch_tail",
+        Message::FetchedTail(_) => "fetched_tail",
+        Message::RequestVote(request_vote) if request_vote.pre => "pre_vote",
+        Message::RequestVote(_) => "request_vote",
         Message::Vote(_) => "vote",
         Message::Handover(_) => "handover",
         Message::ReadIndex(_) => "readindex",
@@ -61,16 +61,16 @@ pub fn line_of(message: &Message) -> String {
             welcome.standing.last
         ),
         Message::Chunk(chunk) => format!("{} #{}", chunk.position, chunk.number),
-        Message::Stored(stored) => format!("{} durable={}", stored.position(), stored.durable()),
-        Message::Pull(pull) => format!("after={}", pull.after),
-        Message::Pulled(pulled) => format!("after={} +{}", pulled.after, pulled.entries.len()),
-        Message::Canvass(canvass) => {
-            format!("e{} last={} waiver={:?}", canvass.epoch, canvass.last, canvass.waiver)
+        Message::SnapshotAck(stored) => format!("{} durable={}", stored.position(), stored.durable()),
+        Message::FetchTail(pull) => format!("after={}", pull.after),
+        Message::FetchedTail(fetched) => format!("after={} +{}", fetched.after, fetched.entries.len()),
+        Message::RequestVote(request_vote) => {
+            format!("e{} last={} waiver={:?}", request_vote.epoch, request_vote.last, request_vote.waiver)
         }
         Message::Vote(vote) => format!(
-            "e{} trial={} granted={} promised={} evidence={}",
+            "e{} pre={} granted={} promised={} evidence={}",
             vote.epoch(),
-            vote.trial(),
+            vote.pre(),
             vote.granted(),
             vote.promised(),
             vote.evidence()
@@ -107,15 +107,15 @@ pub fn summary(message: &Message) -> u64 {
     }
 }
 
-fn verdict_of(verdict: &Verdict) -> String {
+fn verdict_of(verdict: &SyncPlan) -> String {
     match verdict {
-        Verdict::Continue { after } => format!("continue after {after}"),
-        Verdict::Truncate { after } => format!("truncate to {after}"),
-        Verdict::Snapshot { position, next_chunk } => format!("snapshot at {position} from chunk {next_chunk}"),
-        Verdict::Redirect(leader) => format!("redirect to {}", leader.replication),
-        Verdict::Noted(Some(leader)) => format!("noted, master is {}", leader.replication),
-        Verdict::Noted(None) => "noted, no master is known".to_owned(),
-        Verdict::Refused(reason) => format!("refused: {reason}"),
+        SyncPlan::Continue { after } => format!("continue after {after}"),
+        SyncPlan::Truncate { after } => format!("truncate to {after}"),
+        SyncPlan::Snapshot { position, next_chunk } => format!("snapshot at {position} from chunk {next_chunk}"),
+        SyncPlan::Redirect(leader) => format!("redirect to {}", leader.replication),
+        SyncPlan::Noted(Some(leader)) => format!("noted, master is {}", leader.replication),
+        SyncPlan::Noted(None) => "noted, no master is known".to_owned(),
+        SyncPlan::Refused(reason) => format!("refused: {reason}"),
     }
 }
 
@@ -128,10 +128,10 @@ pub(crate) fn is_foreign(message: &Message) -> bool {
         | Message::Ack(_)
         | Message::Alive(_)
         | Message::Chunk(_)
-        | Message::Stored(_)
-        | Message::Pull(_)
-        | Message::Pulled(_)
-        | Message::Canvass(_)
+        | Message::SnapshotAck(_)
+        | Message::FetchTail(_)
+        | Message::FetchedTail(_)
+        | Message::RequestVote(_)
         | Message::Vote(_)
         | Message::Handover(_)
         | Message::ReadIndex(_)

@@ -16,7 +16,7 @@ use crate::dice::mix;
 pub(crate) use message::is_foreign;
 pub use message::{kind_of, line_of, summary};
 pub use ops::{is_sync, op_line};
-pub use step::{Answer, Standing, Step};
+pub use step::{Answer, PeerState, Step};
 
 /// The trace of a run.
 #[derive(Debug)]

@@ -41,7 +41,7 @@ pub enum Step {
         /// Which.
         node: usize,
         /// How.
-        standing: Standing,
+        standing: PeerState,
     },
     /// A node handed a batch to its disk; nothing of it is durable yet.
     Batch {
@@ -154,7 +154,7 @@ pub enum Answer {
 
 /// How a node stands, as far as a viewer shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Standing {
+pub struct PeerState {
     /// Master, replica or standalone.
     pub role: String,
     /// What it is doing.
@@ -185,7 +185,7 @@ pub struct Standing {
     pub hash: String,
 }
 
-impl Standing {
+impl PeerState {
     /// What of a status is shown.
     pub fn of(status: &Status) -> Self {
         let positions = &status.positions;
@@ -271,7 +271,7 @@ impl fmt::Display for Step {
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for PeerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { role, state, epoch, opened_by, last, durable, committed, applied, lag, .. } = self;
         let armed = if self.armed { " armed" } else { "" };

@@ -17,7 +17,7 @@ use crate::oracle::{Fact, Oracles, Platter, Violation};
 use crate::plan::Plan;
 use crate::recording::Recording;
 use crate::run::{Tally, Verdict};
-use crate::trace::{Standing, Step, Trace, is_foreign, kind_of, line_of, summary};
+use crate::trace::{PeerState, Step, Trace, is_foreign, kind_of, line_of, summary};
 
 /// Everything that is seen of a run.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Ledger {
     pub(super) tally: Tally,
     /// The first thing that ends the run.
     pub(super) verdict: Option<Verdict>,
-    pub(super) nodes: Vec<Seen>,
+    pub(super) nodes: Vec<Coverage>,
     /// When a write was last answered that a majority holds.
     pub(super) served_at: u64,
     /// Nodes that came into another state since the last step.
@@ -55,7 +55,7 @@ pub struct Life {
 
 /// What is known of a node's present life.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Coverage {
     /// Its newest word; none while no process runs.
     pub(super) status: Option<Status>,
     pub(super) outline: Option<Arc<Outline>>,
@@ -69,7 +69,7 @@ pub(super) struct Seen {
     pub(super) applied: BTreeMap<String, Position>,
     /// What it last told of itself when asked, and when: newest last.
     told: VecDeque<(u64, Status)>,
-    shown: Option<Standing>,
+    shown: Option<PeerState>,
 }
 
 /// The oracle of the wire: what comes off it is what was put on it, and what was damaged on the way does not come off it.
@@ -81,7 +81,7 @@ const TOLD_MAX: usize = 1_024;
 impl Ledger {
     pub(super) fn new(disks: Vec<Arc<Mutex<ModelDisk>>>, keeps_trace: bool) -> Self {
         Self {
-            nodes: disks.iter().map(|_| Seen::default()).collect(),
+            nodes: disks.iter().map(|_| Coverage::default()).collect(),
             oracles: Oracles::new(disks),
             trace: Trace::new(keeps_trace),
             tally: Tally::default(),
@@ -132,8 +132,8 @@ impl Ledger {
     /// A process starts on a node.
     pub(super) fn starts(&mut self, node: usize) {
         // What its front said in an earlier life may still be on its way to a client.
-        let Seen { written, applied, told, .. } = std::mem::take(&mut self.nodes[node]);
-        self.nodes[node] = Seen { written, applied, told, ..Seen::default() };
+        let Coverage { written, applied, told, .. } = std::mem::take(&mut self.nodes[node]);
+        self.nodes[node] = Coverage { written, applied, told, ..Coverage::default() };
         self.tally.starts += 1;
     }
 
@@ -196,7 +196,7 @@ impl Ledger {
 
     /// For whoever reads the trace: each change of how a node stands.
     pub(super) fn stands(&mut self, at: u64, node: usize, status: &Status) {
-        let standing = Standing::of(status);
+        let standing = PeerState::of(status);
         let seen = &mut self.nodes[node];
         if seen.shown.as_ref() != Some(&standing) {
             seen.shown = Some(standing.clone());
@@ -205,7 +205,7 @@ impl Ledger {
     }
 }
 
-impl Seen {
+impl Coverage {
     /// A write that it answered, so many before the newest, as clients are told its position.
     pub(super) fn newest_written(&self, back: usize) -> Option<(String, Position)> {
         let mut written: Vec<_> =

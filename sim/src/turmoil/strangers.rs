@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use synap_core::config::{Address, Durability};
 use synap_core::history::History;
 use synap_core::ids::NodeId;
-use synap_core::message::{Hello, Intent, Message, PROTOCOL_VERSION, Reason, Standing, Verdict};
+use synap_core::message::{Hello, Intent, Message, PROTOCOL_VERSION, PeerState, Reason, SyncPlan};
 use synap_core::position::{Epoch, Index, Position};
 use synap_core::time::WallMs;
 use synap_core::wire::{self, FRAME_BYTES_MAX};
@@ -77,7 +77,7 @@ async fn other_version(stage: &Arc<Stage>, node: usize, protocol: u16, patience:
         }
     });
     match answered.await {
-        Ok(Some(Message::Welcome(welcome))) if welcome.verdict == Verdict::Refused(Reason::Protocol) => {}
+        Ok(Some(Message::Welcome(welcome))) if welcome.verdict == SyncPlan::Refused(Reason::Protocol) => {}
         Ok(Some(Message::Bye(_)) | None) | Err(_) => {}
         Ok(Some(other)) => {
             let cause = format!("n{node} answers {other:?} to a node of protocol version {protocol}");
@@ -93,7 +93,7 @@ fn frame(message: &Message) -> Vec<u8> {
 /// What a node says first that has an empty disk and speaks this version.
 fn hello(protocol: u16) -> Message {
     let here = |port| Address { host: Some("stranger".to_owned()), port };
-    let standing = Standing {
+    let standing = PeerState {
         node: NodeId(0x5712a96e2),
         cluster: None,
         name: "stranger".to_owned(),

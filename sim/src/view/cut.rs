@@ -26,7 +26,7 @@ pub(super) fn last(trace: Vec<Record>, records_max: usize) -> Vec<Record> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Life(usize),
-    Standing(usize),
+    PeerState(usize),
     Fault(usize),
     Op(usize),
 }
@@ -35,7 +35,7 @@ enum Key {
 fn key_of(step: &Step) -> Option<(Key, bool)> {
     match step {
         Step::Started { node, .. } | Step::Ended { node, .. } => Some((Key::Life(*node), true)),
-        Step::Stands { node, .. } => Some((Key::Standing(*node), true)),
+        Step::Stands { node, .. } => Some((Key::PeerState(*node), true)),
         Step::FaultBegan { fault, .. } => Some((Key::Fault(*fault), true)),
         Step::FaultEnded { fault } => Some((Key::Fault(*fault), false)),
         Step::Asked { op, .. } => Some((Key::Op(*op), true)),

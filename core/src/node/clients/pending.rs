@@ -215,7 +215,7 @@ impl Node {
 
     fn answer_writes(&mut self, out: &mut Output) {
         let Role::Master(master) = &self.role else { return };
-        let durable = self.shadow.durable();
+        let durable = self.durable.durable();
         let waits = self.config.planted.local_waits_for_majority();
         let synced = if waits { self.applied.index } else { durable };
         let (least, keeps_log) = (self.copies_are(), self.config.durability() >= Durability::Logged);

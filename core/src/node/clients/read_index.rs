@@ -84,7 +84,7 @@ impl Linearizing {
     }
 
     /// What this node was as master counts no more.
-    pub(in crate::node) fn lose_reign(&mut self) {
+    pub(in crate::node) fn lose_term(&mut self) {
         self.waiting.retain(|waiting| matches!(waiting.who, Who::Client { .. }));
         for waiting in &mut self.waiting {
             waiting.stage = Stage::New;
@@ -182,7 +182,7 @@ impl Node {
         let deadline = self.now.mono + self.config.link_timeout();
         let Role::Master(master) = &self.role else { return };
         let room = self.linearizing.len() + self.reads.len() < READS_MAX;
-        if master.epoch == asked.epoch && master.feeds.contains_key(&link) && room {
+        if master.epoch == asked.epoch && master.streams.contains_key(&link) && room {
             let who = Who::Replica { link, number: asked.number };
             self.linearizing.waiting.push(Waiting { who, deadline, stage: Stage::New });
         }

@@ -228,7 +228,7 @@ impl Node {
             Holding::Other { .. } => Fate::RolledBack,
             _ if index == Index::ZERO || index > self.committed => Fate::Pending,
             // What an unarmed master had committed and a promotion left behind is on its way out.
-            Holding::This if self.saved_beyond.is_some_and(|common| index > common) => Fate::RolledBack,
+            Holding::This if self.rolled_back_after.is_some_and(|common| index > common) => Fate::RolledBack,
             Holding::This if self.is_in_doubt(index) => Fate::Pending,
             Holding::This => Fate::Committed,
             Holding::Later | Holding::Unknown => Fate::Pending,
@@ -238,7 +238,7 @@ impl Node {
 
     /// Whether the leader that it names has led here, or is a member: of another's masterships nothing is known.
     fn knows_leader_of(&self, named: &Named) -> bool {
-        let leaders = self.log.history().reigns().iter().map(|reign| reign.epoch.leader);
+        let leaders = self.log.history().terms().iter().map(|term| term.epoch.leader);
         let members = self.log.membership().1.members.iter().map(|member| member.id);
         leaders.chain(members).any(|node| named.may_be_by(node))
     }

@@ -9,11 +9,11 @@ use core::time::Duration;
 
 use crate::command::{Command, Pair};
 use crate::config::SnapshotPolicy;
+use crate::coverage::Mark;
 use crate::event::Event;
 use crate::node::Node;
 use crate::output::Output;
 use crate::position::Index;
-use crate::seen::Mark;
 use crate::status::{Alarm, DiskSpace};
 use crate::time::Time;
 
@@ -129,7 +129,7 @@ impl Node {
             out.events.push(Event::Alarm { alarm: Alarm::DiskShort, on: !self.room.fits });
         }
         if self.room.short {
-            self.seen.mark(Mark::RoomShort);
+            self.coverage.mark(Mark::RoomShort);
             self.cut_short();
         }
     }

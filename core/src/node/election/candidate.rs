@@ -8,8 +8,11 @@ use core::time::Duration;
 
 use crate::command::{Membership, StartKind};
 use crate::config::FailoverMode;
+use crate::coverage::Mark;
 use crate::ids::{LinkId, NodeId, RequestId};
-use crate::message::{Canvass, Intent, Leader, Message, Pull, Standing, Verdict, Vote, Waiver, Welcome};
+use crate::message::{
+    FetchTail, Intent, Leader, Message, PeerState, RequestVote, SyncPlan, Vote, Waiver, Welcome,
+};
 use crate::node::election::voter::micros;
 use crate::node::follower::discovery::Replica;
 use crate::node::leader::{Master, Promoting};
@@ -17,7 +20,6 @@ use crate::node::peers::own_address::is_dialable;
 use crate::node::{Node, Role};
 use crate::output::{Output, Refusal};
 use crate::position::Epoch;
-use crate::seen::Mark;
 use crate::time::Time;
 use crate::wal::Record;
 
@@ -32,7 +34,7 @@ pub(in crate::node) struct Candidate {
     /// Voters that are asked; how they stand, once they have said it.
     asked: BTreeMap<LinkId, Asked>,
     granted: BTreeSet<NodeId>,
-    /// In the trial: who is for it if a majority has seen the last master die.
+    /// In the pre-vote: who is for it if a majority has seen the last master die.
     if_dead: BTreeSet<NodeId>,
     refused: BTreeSet<NodeId>,
     /// Who has evidence that the last master is dead.
@@ -47,7 +49,7 @@ pub(in crate::node) struct Candidate {
 struct Asked {
     /// Who it is: by the membership, until it has said so itself.
     node: Option<NodeId>,
-    standing: Option<Standing>,
+    standing: Option<PeerState>,
     /// The master that it follows.
     leader: Option<Leader>,
 }
@@ -67,10 +69,10 @@ pub(in crate::node) enum Cause {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     /// Nothing is promised yet.
-    Trial,
+    PreVote,
     /// The epoch is promised, and votes are counted.
     Election,
-    /// The votes are there; a member's tail is being pulled.
+    /// The votes are there; a member's tail is being fetched.
     Pulling(LinkId),
 }
 
@@ -166,7 +168,7 @@ impl Node {
             (self.flags.is_copy, "another process runs under its id"),
             (self.repair.is_some() || replica.is_syncing(), "its state is being synced"),
             (
-                self.tainted,
+                self.needs_snapshot,
                 "its state differs from the master's or was rolled back, and needs a master's snapshot",
             ),
             (self.flags.stopping, "it is shutting down"),
@@ -177,7 +179,7 @@ impl Node {
 
     /// Whether it lagged too much when the master was last heard. What a master could not commit is no lag.
     pub(in crate::node) fn lagged(&self) -> bool {
-        let lag = |at| self.marks.lag(self.applied.index, at);
+        let lag = |at| self.lag_marks.lag(self.applied.index, at);
         self.ballot.vanished_at().map_or(Duration::ZERO, lag) > self.config.max_lag
     }
 
@@ -223,7 +225,7 @@ impl Node {
         let mut candidate = Candidate {
             replica,
             cause,
-            stage: Stage::Trial,
+            stage: Stage::PreVote,
             epoch,
             asked: BTreeMap::new(),
             granted: BTreeSet::new(),
@@ -308,7 +310,7 @@ impl Node {
         let follows = self.may_follow(&welcome.standing);
         let elsewhere = !follows && welcome.standing.last.index > self.common_with(&welcome.standing).index;
         let followed = match &welcome.verdict {
-            Verdict::Noted(leader) => leader.clone().filter(|_| !elsewhere),
+            SyncPlan::Noted(leader) => leader.clone().filter(|_| !elsewhere),
             _ => None,
         };
         let Role::Candidate(candidate) = &mut self.role else { return };
@@ -317,7 +319,7 @@ impl Node {
         }
         let may_follow = leads && follows;
         let Role::Candidate(candidate) = &mut self.role else { return };
-        if leads && !may_follow && promised >= candidate.epoch && candidate.stage == Stage::Trial {
+        if leads && !may_follow && promised >= candidate.epoch && candidate.stage == Stage::PreVote {
             // Nobody elected it, and it lacks what a majority may hold. It is no reason to wait, but its number is taken.
             self.ballot.go_above(promised.number);
             self.lose("a node that nobody elected leads under that number", out);
@@ -336,22 +338,22 @@ impl Node {
             self.seek_at(address, self.now.mono);
             return;
         }
-        self.pull_or_canvass(link, out);
+        self.fetch_or_request_votes(link, out);
     }
 
-    /// Who holds more is asked for it first, in the trial already: it would be against a shorter log, and may be one that
+    /// Who holds more is asked for it first, in the pre-vote already: it would be against a shorter log, and may be one that
     /// never leads itself.
-    fn pull_or_canvass(&mut self, link: LinkId, out: &mut Output) {
+    fn fetch_or_request_votes(&mut self, link: LinkId, out: &mut Output) {
         let last = self.log.last();
         let Role::Candidate(candidate) = &self.role else { return };
         let theirs = candidate.asked.get(&link).and_then(|asked| asked.standing.as_ref()).map(|it| it.last);
-        let trial = candidate.stage == Stage::Trial;
-        if trial && last.epoch.number >= candidate.epoch.number {
+        let pre = candidate.stage == Stage::PreVote;
+        if pre && last.epoch.number >= candidate.epoch.number {
             self.lose("its log has grown into a later epoch", out);
-        } else if trial && theirs.is_some_and(|theirs| theirs > last) {
-            out.sends.push((link, Message::Pull(Pull { after: last, across: true })));
+        } else if pre && theirs.is_some_and(|theirs| theirs > last) {
+            out.sends.push((link, Message::FetchTail(FetchTail { after: last, across: true })));
         } else {
-            self.canvass(link, out);
+            self.request_vote(link, out);
         }
     }
 
@@ -370,13 +372,13 @@ impl Node {
         leader.node != self.id && promised >= self.promised && old.is_some_and(|old| old != leader.node)
     }
 
-    fn canvass(&mut self, link: LinkId, out: &mut Output) {
+    fn request_vote(&mut self, link: LinkId, out: &mut Output) {
         let Role::Candidate(candidate) = &self.role else { return };
         let Some(cluster) = self.cluster else { return };
-        let trial = candidate.stage == Stage::Trial;
+        let pre = candidate.stage == Stage::PreVote;
         let waiver = self.waiver();
-        let canvass = Canvass { cluster, epoch: candidate.epoch, last: self.log.last(), trial, waiver };
-        out.sends.push((link, Message::Canvass(canvass)));
+        let request_vote = RequestVote { cluster, epoch: candidate.epoch, last: self.log.last(), pre, waiver };
+        out.sends.push((link, Message::RequestVote(request_vote)));
     }
 
     /// Why voters need not keep their word to the last master.
@@ -411,8 +413,8 @@ impl Node {
     pub(in crate::node) fn on_vote(&mut self, link: LinkId, vote: Vote, out: &mut Output) {
         let Role::Candidate(candidate) = &mut self.role else { return };
         let ours = candidate.asked.get(&link).is_some_and(|asked| asked.node == Some(vote.voter()));
-        let trial = candidate.stage == Stage::Trial;
-        if !ours || vote.epoch() != candidate.epoch || vote.trial() != trial {
+        let pre = candidate.stage == Stage::PreVote;
+        if !ours || vote.epoch() != candidate.epoch || vote.pre() != pre {
             return;
         }
         candidate.above = candidate.above.max(vote.promised().number);
@@ -436,7 +438,7 @@ impl Node {
             return;
         }
         if let Stage::Pulling(link) = candidate.stage {
-            // Nothing demands what is pulled: the votes are there.
+            // Nothing demands what is fetched: the votes are there.
             candidate.lost(link);
             self.close(link, out);
             self.count_votes(out);
@@ -461,27 +463,27 @@ impl Node {
         match candidate.stage {
             Stage::Pulling(_) => {}
             _ if voters == 0 => self.lose("automatic failover is not armed any more", out),
-            Stage::Trial if granted >= majority => self.stand(out),
+            Stage::PreVote if granted >= majority => self.stand(out),
             // INV-6: others may be faster than this node's own disk.
             Stage::Election if granted >= majority && (self.has_own_vote() || hasty) => self.win(out),
-            Stage::Trial | Stage::Election if voters - refused < majority => {
+            Stage::PreVote | Stage::Election if voters - refused < majority => {
                 self.lose("a majority of voters is against it", out);
             }
-            Stage::Trial | Stage::Election => {}
+            Stage::PreVote | Stage::Election => {}
         }
     }
 
-    /// A candidate is for itself: in a trial at once, in an election once its promise is on disk.
+    /// A candidate is for itself: in a pre-vote at once, in an election once its promise is on disk.
     fn has_own_vote(&self) -> bool {
         let Role::Candidate(candidate) = &self.role else { return false };
         self.is_voter(self.id)
             && match candidate.stage {
-                Stage::Trial => true,
-                Stage::Election | Stage::Pulling(_) => self.shadow.promised() == candidate.epoch,
+                Stage::PreVote => true,
+                Stage::Election | Stage::Pulling(_) => self.durable.promised() == candidate.epoch,
             }
     }
 
-    /// The trial went well: promise the epoch and ask in earnest. The own word binds the candidate like any voter.
+    /// The pre-vote went well: promise the epoch and ask in earnest. The own word binds the candidate like any voter.
     fn stand(&mut self, out: &mut Output) {
         if self.waiver() == Waiver::None && !self.ballot.is_free(self.now.mono) {
             self.lose("its word to the last master has not run out", out);
@@ -497,11 +499,11 @@ impl Node {
             candidate.asked.iter().filter(|(_, asked)| asked.standing.is_some()).map(|(link, _)| *link).collect();
         self.promise_candidacy();
         for link in links {
-            self.canvass(link, out);
+            self.request_vote(link, out);
         }
     }
 
-    /// A majority is for it. What a reachable member holds beyond its log in the last epoch is pulled first: nothing
+    /// A majority is for it. What a reachable member holds beyond its log in the last epoch is fetched first: nothing
     /// demands it, but what was answered at lesser concerns stays.
     fn win(&mut self, out: &mut Output) {
         let last = self.log.last();
@@ -513,14 +515,14 @@ impl Node {
             return;
         };
         candidate.stage = Stage::Pulling(link);
-        self.seen.mark(Mark::TailPulled);
+        self.coverage.mark(Mark::TailPulled);
         let Role::Candidate(candidate) = &mut self.role else { return };
         candidate.until = self.now.mono + self.config.catch_up;
-        out.sends.push((link, Message::Pull(Pull { after: last, across: false })));
+        out.sends.push((link, Message::FetchTail(FetchTail { after: last, across: false })));
     }
 
     /// Entries that a member holds beyond the candidate's tail.
-    pub(in crate::node) fn on_pulled_by_candidate(
+    pub(in crate::node) fn on_fetched_by_candidate(
         &mut self,
         link: LinkId,
         records: &[bytes::Bytes],
@@ -528,15 +530,15 @@ impl Node {
     ) {
         let Role::Candidate(candidate) = &mut self.role else { return };
         match candidate.stage {
-            Stage::Trial if candidate.asked.contains_key(&link) => self.pulled_in_trial(link, records, out),
-            Stage::Pulling(pulled) if pulled == link => self.pulled_by_winner(link, records, out),
-            Stage::Trial | Stage::Election | Stage::Pulling(_) => {}
+            Stage::PreVote if candidate.asked.contains_key(&link) => self.fetched_in_pre_vote(link, records, out),
+            Stage::Pulling(fetched) if fetched == link => self.pulled_by_winner(link, records, out),
+            Stage::PreVote | Stage::Election | Stage::Pulling(_) => {}
         }
     }
 
-    fn pulled_in_trial(&mut self, link: LinkId, records: &[bytes::Bytes], out: &mut Output) {
+    fn fetched_in_pre_vote(&mut self, link: LinkId, records: &[bytes::Bytes], out: &mut Output) {
         if records.is_empty() {
-            self.canvass(link, out);
+            self.request_vote(link, out);
             return;
         }
         self.promise_epochs_of(records);
@@ -544,7 +546,7 @@ impl Node {
             self.drop_garbage(link, "it sent entries that do not follow", out);
         } else {
             self.hear_of_tail();
-            self.pull_or_canvass(link, out);
+            self.fetch_or_request_votes(link, out);
         }
     }
 
@@ -565,9 +567,9 @@ impl Node {
         }
     }
 
-    /// INV-11: what was pulled was heard of.
+    /// INV-11: what was fetched was heard of.
     fn hear_of_tail(&mut self) {
-        self.marks.hear(self.log.last().index, self.now.mono);
+        self.lag_marks.hear(self.log.last().index, self.now.mono);
     }
 
     fn pulled_by_winner(&mut self, link: LinkId, records: &[bytes::Bytes], out: &mut Output) {
@@ -576,7 +578,7 @@ impl Node {
         if records.is_empty() {
             candidate.asked.remove(&link);
             self.close(link, out);
-        } else if self.append_pulled(records).is_err() {
+        } else if self.append_fetched(records).is_err() {
             self.drop_garbage(link, "it sent entries that do not follow", out);
         }
         self.hear_of_tail();
@@ -585,7 +587,7 @@ impl Node {
 
     /// INV-1: a majority has promised this epoch on disk, this node among them.
     fn take_office(&mut self, out: &mut Output) {
-        assert_eq!(self.shadow.promised(), self.promised, "INV-6: a master's epoch is on its disk");
+        assert_eq!(self.durable.promised(), self.promised, "INV-6: a master's epoch is on its disk");
         let Role::Candidate(candidate) = &self.role else { return };
         let kind = match candidate.cause {
             Cause::MasterGone | Cause::Operator(_) => StartKind::Election,
@@ -603,12 +605,12 @@ impl Node {
         self.counters.elections_won += 1;
         self.note_change(self.id, self.process);
         self.tell("a majority of voters elected this node");
-        self.begin_reign(out);
+        self.begin_term(out);
     }
 
     /// Nobody wants it, or not now: try again later.
     fn lose(&mut self, why: &'static str, out: &mut Output) {
-        self.seen.mark(Mark::CandidateLost);
+        self.coverage.mark(Mark::CandidateLost);
         self.counters.elections_lost += 1;
         let Role::Candidate(candidate) = &self.role else { return };
         let above = candidate.above;

@@ -13,7 +13,7 @@ use core::time::Duration;
 
 use crate::ids::{LinkId, NodeId};
 use crate::input::LinkLoss;
-use crate::message::Standing;
+use crate::message::PeerState;
 use crate::node::{Node, Role};
 use crate::position::Epoch;
 
@@ -100,7 +100,7 @@ impl Node {
     }
 
     /// Whom we suspected answers: the same process lives, another one proves the first one's end.
-    pub(in crate::node) fn clear_suspect(&mut self, link: LinkId, peer: &Standing) {
+    pub(in crate::node) fn clear_suspect(&mut self, link: LinkId, peer: &PeerState) {
         let Role::Replica(replica) = &mut self.role else { return };
         let Some(suspect) = replica.suspect.take_if(|suspect| suspect.link == Some(link)) else { return };
         if suspect.node == peer.node && suspect.process != peer.process {

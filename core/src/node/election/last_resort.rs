@@ -3,22 +3,22 @@
 //! alone. It then stands in; of priority 0, it brings another up as any master does, and hands over by itself. Owns when it
 //! stands in; how it hands over is in [`crate::node::leader::auto_handover`].
 
-use crate::message::Canvass;
+use crate::coverage::Mark;
+use crate::message::RequestVote;
 use crate::node::{Node, Role};
 use crate::position::Position;
-use crate::seen::Mark;
 
 impl Node {
-    /// A candidate is refused for its shorter log. One that could have pulled what it lacks has done so before it asked,
+    /// A candidate is refused for its shorter log. One that could have fetched what it lacks has done so before it asked,
     /// so if it still lacks it and may lead, nobody leads before this node has brought somebody up. Those that may lead
     /// and lack nothing have had an election timeout to be first when this node campaigns.
-    pub(in crate::node) fn note_refusal(&mut self, canvass: &Canvass) {
-        let candidate = canvass.epoch.leader;
+    pub(in crate::node) fn note_refusal(&mut self, request_vote: &RequestVote) {
+        let candidate = request_vote.epoch.leader;
         let may_lead = |node| self.armed().and_then(|it| it.get(node)).is_some_and(|it| it.voter && it.rank() > 0);
         if self.config.planted.never_stands_in() {
             return;
         }
-        if self.holds_back() && may_lead(candidate) && !self.can_give(canvass.last) && self.hears_nobody() {
+        if self.holds_back() && may_lead(candidate) && !self.can_give(request_vote.last) && self.hears_nobody() {
             let from = self.now.mono + self.election_timeout();
             self.ballot.stand_in(from);
         }
@@ -53,7 +53,7 @@ impl Node {
             master.stands_in = stands_in;
         }
         if stands_in {
-            self.seen.mark(Mark::StoodIn);
+            self.coverage.mark(Mark::StoodIn);
         }
     }
 

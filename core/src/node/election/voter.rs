@@ -6,12 +6,12 @@
 
 use core::time::Duration;
 
+use crate::coverage::Mark;
 use crate::ids::LinkId;
-use crate::message::{Canvass, Message, Vote, Waiver};
+use crate::message::{Message, RequestVote, Vote, Waiver};
 use crate::node::{Node, Role};
 use crate::output::Output;
 use crate::position::Epoch;
-use crate::seen::Mark;
 use crate::time::Time;
 
 /// How often the time for a campaign is doubled at most.
@@ -197,7 +197,7 @@ impl Node {
     }
 
     /// A mastership of this node has ended: others have the time to be first.
-    pub(in crate::node) fn begin_ballot_after_reign(&mut self) {
+    pub(in crate::node) fn begin_ballot_after_term(&mut self) {
         self.ballot.heard = self.now.mono;
         self.ballot.vanished = None;
         self.ballot.evidence = None;
@@ -227,78 +227,78 @@ impl Node {
         self.ballot.due = now + Duration::from_micros(self.draw() % spread);
     }
 
-    pub(in crate::node) fn on_canvass(&mut self, link: LinkId, canvass: Canvass, out: &mut Output) {
-        let granted = self.judge(&canvass);
-        if !granted && canvass.epoch.number > self.promised.number {
-            let shorter = canvass.last < self.log.last();
-            self.seen.mark(if shorter { Mark::ShorterLogRefused } else { Mark::WordKept });
+    pub(in crate::node) fn on_request_vote(&mut self, link: LinkId, request_vote: RequestVote, out: &mut Output) {
+        let granted = self.judge(&request_vote);
+        if !granted && request_vote.epoch.number > self.promised.number {
+            let shorter = request_vote.last < self.log.last();
+            self.coverage.mark(if shorter { Mark::ShorterLogRefused } else { Mark::WordKept });
             if shorter {
-                self.note_refusal(&canvass);
+                self.note_refusal(&request_vote);
             }
         }
-        if !granted || canvass.trial {
-            let vote = self.opinion(&canvass, granted);
+        if !granted || request_vote.pre {
+            let vote = self.opinion(&request_vote, granted);
             out.sends.push((link, Message::Vote(vote)));
             return;
         }
-        self.promise_vote(link, canvass.epoch, out);
+        self.promise_vote(link, request_vote.epoch, out);
     }
 
     /// What can be said without promising anything.
-    fn opinion(&self, canvass: &Canvass, granted: bool) -> Vote {
+    fn opinion(&self, request_vote: &RequestVote, granted: bool) -> Vote {
         Vote {
             voter: self.id,
-            epoch: canvass.epoch,
-            trial: canvass.trial,
-            granted: granted && canvass.trial,
+            epoch: request_vote.epoch,
+            pre: request_vote.pre,
+            granted: granted && request_vote.pre,
             promised: self.promised,
             evidence: self.ballot.has_evidence(),
-            if_dead: canvass.trial && !granted && self.would_vote_if_dead(canvass),
+            if_dead: request_vote.pre && !granted && self.would_vote_if_dead(request_vote),
         }
     }
 
     /// Raft section 5.4.1, and the word. Numbers must ascend, not only epochs, so that every elected mastership has a
     /// number of its own and a position that people are shown means one entry.
-    fn judge(&self, canvass: &Canvass) -> bool {
-        self.may_have_the_vote(canvass) && self.is_free_for(canvass)
+    fn judge(&self, request_vote: &RequestVote) -> bool {
+        self.may_have_the_vote(request_vote) && self.is_free_for(request_vote)
     }
 
     /// Whether only the word to a master whose process it has seen die stands in the way of a vote. Alone that is no reason for one: who
     /// took it for an opinion in favour would promise an epoch in vain, and be in the way of whoever is free first.
-    fn would_vote_if_dead(&self, canvass: &Canvass) -> bool {
+    fn would_vote_if_dead(&self, request_vote: &RequestVote) -> bool {
         let counts = match &self.role {
-            Role::Candidate(_) | Role::Replica(_) => canvass.waiver == Waiver::None,
+            Role::Candidate(_) | Role::Replica(_) => request_vote.waiver == Waiver::None,
             Role::Founding(_) | Role::Asking(_) | Role::Master(_) => false,
         };
-        counts && self.ballot.has_evidence() && self.may_have_the_vote(canvass)
+        counts && self.ballot.has_evidence() && self.may_have_the_vote(request_vote)
     }
 
-    fn may_have_the_vote(&self, canvass: &Canvass) -> bool {
-        if self.cluster != Some(canvass.cluster) || canvass.epoch.number <= self.promised.number {
+    fn may_have_the_vote(&self, request_vote: &RequestVote) -> bool {
+        if self.cluster != Some(request_vote.cluster) || request_vote.epoch.number <= self.promised.number {
             return false;
         }
         // Its vote would wait for the disk: who counts on that promises an epoch in vain.
-        if canvass.trial && self.disk_is_out() {
+        if request_vote.pre && self.disk_is_out() {
             return false;
         }
         let ours = self.log.last();
         if self.config.planted.log_freshness_by_length() {
-            canvass.last.index >= ours.index
+            request_vote.last.index >= ours.index
         } else {
-            canvass.last >= ours
+            request_vote.last >= ours
         }
     }
 
     /// Whether no master can count on this node's word.
-    fn is_free_for(&self, canvass: &Canvass) -> bool {
+    fn is_free_for(&self, request_vote: &RequestVote) -> bool {
         match &self.role {
             Role::Founding(_) | Role::Asking(_) => return false,
-            Role::Master(_) => return self.may_give_way_to(canvass),
+            Role::Master(_) => return self.may_give_way_to(request_vote),
             Role::Candidate(_) | Role::Replica(_) => {}
         }
-        let waived = match canvass.waiver {
+        let waived = match request_vote.waiver {
             Waiver::None => {
-                canvass.trial && self.config.planted.opinion_on_evidence_alone() && self.ballot.has_evidence()
+                request_vote.pre && self.config.planted.opinion_on_evidence_alone() && self.ballot.has_evidence()
             }
             Waiver::Evidence => self.ballot.has_evidence(),
             Waiver::Handover { epoch, round } => {
@@ -335,14 +335,14 @@ impl Node {
         }
     }
 
-    /// Sends the vote that is owed, once its promise is on disk. Recomputed from the shadow, never parked.
+    /// Sends the vote that is owed, once its promise is on disk. Recomputed from what is durable, never parked.
     pub(in crate::node) fn pay_vote(&mut self, out: &mut Output) {
         let Some((link, epoch)) = self.ballot.owed else { return };
         let evidence = self.ballot.has_evidence();
         let trusts_memory = self.config.planted.vote_before_durable();
         if self.promised != epoch {
             self.ballot.owed = None;
-        } else if let Some(vote) = self.shadow.vote(self.id, epoch, evidence, trusts_memory) {
+        } else if let Some(vote) = self.durable.vote(self.id, epoch, evidence, trusts_memory) {
             self.ballot.owed = None;
             out.sends.push((link, Message::Vote(vote)));
         }

@@ -5,7 +5,7 @@ use alloc::string::String;
 
 use crate::event::Event;
 use crate::ids::{LinkId, NodeId};
-use crate::message::{Intent, Leader, Reason, Resume, Standing, Verdict, Welcome};
+use crate::message::{Intent, Leader, PeerState, Reason, Resume, SyncPlan, Welcome};
 use crate::node::election::crash_detection::Suspect;
 use crate::node::follower::snapshot_install::Syncing;
 use crate::node::follower::{Following, Mode};
@@ -226,7 +226,7 @@ impl Node {
             Seek::Following(following) => {
                 let older = core::mem::replace(&mut replica.broken, following.into_broken());
                 self.discarded.syncing(older);
-                self.proofs.reset();
+                self.freshness.reset();
             }
             Seek::Waiting { .. } | Seek::Dialling { .. } => {}
         }
@@ -282,7 +282,7 @@ impl Node {
     /// A master calls. It is dialled; where that has failed, where nobody or another node answers, or where it says to be
     /// nowhere, it is followed on the link that it has made: one way to connect two nodes is enough. So it is while a dial has had no
     /// answer for a quarter of an election timeout: the master has no longer than one, and silence ends a link later than that.
-    pub(in crate::node) fn called_by(&mut self, link: LinkId, leader: &Standing, out: &mut Output) -> bool {
+    pub(in crate::node) fn called_by(&mut self, link: LinkId, leader: &PeerState, out: &mut Output) -> bool {
         let address = leader.replication.as_ref().map(address_text).filter(|address| is_dialable(address));
         let (now, patience) = (self.now.mono, self.election_timeout() / 4);
         let Role::Replica(replica) = &mut self.role else { return false };
@@ -328,7 +328,7 @@ impl Node {
     }
 
     /// Somebody told us of a master.
-    pub(in crate::node) fn hint_at(&mut self, leader: &Standing) {
+    pub(in crate::node) fn hint_at(&mut self, leader: &PeerState) {
         match leader.replication.as_ref().map(address_text) {
             Some(address) => self.seek_at(address, self.now.mono),
             None => self.seek_now(),
@@ -352,7 +352,7 @@ impl Node {
         };
         if followed {
             replica.attempts = 0;
-            self.proofs.reset();
+            self.freshness.reset();
             self.tell(why);
             out.events.push(Event::LinkLost { link, why });
         }
@@ -370,16 +370,16 @@ impl Node {
             return;
         }
         match welcome.verdict {
-            Verdict::Continue { .. } | Verdict::Truncate { .. } | Verdict::Snapshot { .. } => {
+            SyncPlan::Continue { .. } | SyncPlan::Truncate { .. } | SyncPlan::Snapshot { .. } => {
                 self.consider(link, welcome, out);
             }
-            Verdict::Redirect(leader) => {
+            SyncPlan::Redirect(leader) => {
                 replica.hint = Some(leader.replication);
                 replica.attempts = replica.attempts.saturating_add(1);
                 self.turn_away(link, out);
             }
-            Verdict::Noted(_) => self.turn_away(link, out),
-            Verdict::Refused(reason) => {
+            SyncPlan::Noted(_) => self.turn_away(link, out),
+            SyncPlan::Refused(reason) => {
                 match reason {
                     Reason::NoMaster => {}
                     _ => {
@@ -420,13 +420,13 @@ impl Node {
     }
 
     /// Whether a node's line may take the place of ours beyond what both share.
-    pub(in crate::node) fn may_follow(&self, source: &Standing) -> bool {
+    pub(in crate::node) fn may_follow(&self, source: &PeerState) -> bool {
         self.line().may_give_way_to(&self.line_of(source))
     }
 
     fn follow(&mut self, link: LinkId, welcome: Welcome, out: &mut Output) {
         let Welcome { standing: source, verdict, reached_at, .. } = welcome;
-        if matches!(verdict, Verdict::Continue { after } if after != self.log.last()) {
+        if matches!(verdict, SyncPlan::Continue { after } if after != self.log.last()) {
             self.drop_garbage(link, "it goes on from where this log does not end", out);
             return;
         }
@@ -436,8 +436,8 @@ impl Node {
         let now = self.now.mono;
         let leader = leader_of(&source);
         // A state that is replaced by an older one was wrong, or is ahead of a master whose own disk is slow.
-        let older = matches!(verdict, Verdict::Snapshot { position, .. } if position.index < self.applied.index);
-        if older && !self.tainted {
+        let older = matches!(verdict, SyncPlan::Snapshot { position, .. } if position.index < self.applied.index);
+        if older && !self.needs_snapshot {
             self.need_snapshot();
         }
         let after = self.common_with(&source);
@@ -477,11 +477,11 @@ impl Node {
         self.redraw_patience();
         self.hear_master(source.promised, 0);
         if known {
-            self.marks.hear(source.last.index, now);
+            self.lag_marks.hear(source.last.index, now);
         } else {
-            self.marks.rebase(source.last.index, now);
+            self.lag_marks.rebase(source.last.index, now);
             if !self.config.planted.proof_outlives_mastership() {
-                self.proofs.forget();
+                self.freshness.forget();
             }
         }
         self.counters.partial_syncs += u64::from(counts.0);
@@ -509,38 +509,38 @@ impl Node {
 
     /// INV-2: whether a snapshot would take entries off this disk that both hold and that were acked: those after it that are
     /// not at hand to be written again behind it. The source will have a newer one soon.
-    fn would_lose_shared(&self, verdict: &Verdict, shared: Index) -> bool {
+    fn would_lose_shared(&self, verdict: &SyncPlan, shared: Index) -> bool {
         match verdict {
-            Verdict::Snapshot { position, .. } => {
+            SyncPlan::Snapshot { position, .. } => {
                 position.index < shared && position.index < self.log.base().index
             }
-            Verdict::Continue { .. }
-            | Verdict::Truncate { .. }
-            | Verdict::Redirect(_)
-            | Verdict::Noted(_)
-            | Verdict::Refused(_) => false,
+            SyncPlan::Continue { .. }
+            | SyncPlan::Truncate { .. }
+            | SyncPlan::Redirect(_)
+            | SyncPlan::Noted(_)
+            | SyncPlan::Refused(_) => false,
         }
     }
 
     /// INV-10: what the source lacks and no rollback file holds yet: everything after the first, up to the second. A log that
     /// a snapshot is to replace may hold such entries too: after a rollback that another source began, or if one of both has
     /// forgotten what they share.
-    fn to_be_saved(&self, verdict: &Verdict, after: Position, source: &Standing) -> Option<(Position, Index)> {
+    fn to_be_saved(&self, verdict: &SyncPlan, after: Position, source: &PeerState) -> Option<(Position, Index)> {
         let last = self.log.last().index;
         match verdict {
-            Verdict::Truncate { .. } => Some((after, last)),
-            Verdict::Snapshot { .. } => {
+            SyncPlan::Truncate { .. } => Some((after, last)),
+            SyncPlan::Snapshot { .. } => {
                 let shared = self.line().shared_with(&self.line_of(source));
-                let upto = self.saved_beyond.unwrap_or(last);
+                let upto = self.rolled_back_after.unwrap_or(last);
                 let epoch = self.log.epoch_at(shared).unwrap_or(after.epoch);
                 (shared < upto).then_some((Position { epoch, index: shared }, upto))
             }
-            Verdict::Continue { .. } | Verdict::Redirect(_) | Verdict::Noted(_) | Verdict::Refused(_) => None,
+            SyncPlan::Continue { .. } | SyncPlan::Redirect(_) | SyncPlan::Noted(_) | SyncPlan::Refused(_) => None,
         }
     }
 
     /// Takes the source's cluster and epoch for our own; acks wait until that is on disk (INV-6).
-    fn promise(&mut self, source: &Standing) {
+    fn promise(&mut self, source: &PeerState) {
         if self.cluster == source.cluster && self.promised == source.promised {
             return;
         }
@@ -550,20 +550,20 @@ impl Node {
         self.record_hard_state();
     }
 
-    fn mode_after(&mut self, verdict: &Verdict) -> Mode {
+    fn mode_after(&mut self, verdict: &SyncPlan) -> Mode {
         let Role::Replica(replica) = &mut self.role else { return Mode::Repairing };
         match verdict {
-            Verdict::Continue { .. } => {
+            SyncPlan::Continue { .. } => {
                 // It needs none any more.
                 self.discarded.syncing(replica.broken.take());
                 Mode::Streaming
             }
-            Verdict::Snapshot { position, next_chunk } => {
+            SyncPlan::Snapshot { position, next_chunk } => {
                 let (syncing, useless) = Syncing::go_on(replica.broken.take(), *position, *next_chunk);
                 self.discarded.syncing(useless);
                 Mode::Syncing(syncing)
             }
-            Verdict::Truncate { .. } | Verdict::Redirect(_) | Verdict::Noted(_) | Verdict::Refused(_) => {
+            SyncPlan::Truncate { .. } | SyncPlan::Redirect(_) | SyncPlan::Noted(_) | SyncPlan::Refused(_) => {
                 Mode::Repairing
             }
         }

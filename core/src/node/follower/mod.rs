@@ -10,7 +10,7 @@ use alloc::string::String;
 use core::time::Duration;
 
 use crate::ids::LinkId;
-use crate::message::{Append, Leader, Message, Standing};
+use crate::message::{Append, Leader, Message, PeerState};
 use crate::node::follower::snapshot_install::Syncing;
 use crate::node::peers::hello::leader_of;
 use crate::node::replicated::durable::Received;
@@ -104,12 +104,12 @@ impl Following {
     /// `source` says to lead, and both logs agree up to `agreed`.
     pub(in crate::node) fn new(
         link: LinkId,
-        source: &Standing,
+        source: &PeerState,
         direct: Option<String>,
         agreed: Index,
         mode: Mode,
     ) -> Self {
-        let last = source.history.last().filter(|reign| reign.epoch == source.promised);
+        let last = source.history.last().filter(|term| term.epoch == source.promised);
         Self {
             link,
             leader: leader_of(source),
@@ -119,7 +119,7 @@ impl Following {
             process: source.process,
             direct,
             heartbeat: Duration::from_millis(u64::from(source.heartbeat_ms)).max(HEARTBEAT_MIN),
-            opens_at: last.map(|reign| reign.start),
+            opens_at: last.map(|term| term.start),
             committed: source.committed,
             round: 0,
             sent: 0,
@@ -165,10 +165,10 @@ impl Node {
         replica.last_contact = Some(now);
         self.hear_master(append.epoch, append.round);
         self.hear_log_time(append.log_time, Time(append.echo));
-        self.marks.hear(append.last, now);
+        self.lag_marks.hear(append.last, now);
         if append.echo > 0 && append.echo <= now.0 {
             let as_of = if self.config.planted.staleness_from_proof() { now } else { Time(append.echo) };
-            self.proofs.offer(append.last, as_of);
+            self.freshness.offer(append.last, as_of);
         }
         if !streaming {
             return;
@@ -233,7 +233,7 @@ impl Node {
         let (round, sent) = (following.round, following.sent);
         let received =
             Received { upto, applied, hash, round, sent, word_ms, clock, disk, wall, trusts_memory, any_epoch };
-        let Some(ack) = self.shadow.ack(following.epoch, &received) else {
+        let Some(ack) = self.durable.ack(following.epoch, &received) else {
             // Its promise waits for the disk, for longer than a silent link would live, it may be.
             if *following.alive_at.get_or_insert(now) + heartbeat / 2 <= now {
                 following.alive_at = Some(now);
@@ -255,9 +255,9 @@ impl Node {
         }
         let Role::Replica(replica) = &self.role else { return };
         let Some(following) = replica.following() else { return };
-        if following.mode.is_streaming() && applied >= self.marks.last() {
+        if following.mode.is_streaming() && applied >= self.lag_marks.last() {
             self.flags.caught_up_once = true;
         }
-        self.marks.forget(self.reached());
+        self.lag_marks.forget(self.reached());
     }
 }

@@ -2,13 +2,13 @@
 //! proves nothing, is not fit for reads and leads nobody, until it has taken the master's state. Owns the comparison and the
 //! verdict on both sides; the state comes as any snapshot does ([`crate::node::follower::snapshot_install`]).
 
+use crate::coverage::Mark;
 use crate::event::Event;
 use crate::ids::{LinkId, NodeId};
 use crate::message::{Message, Reason};
 use crate::node::{Node, Role};
 use crate::output::Output;
 use crate::position::Index;
-use crate::seen::Mark;
 use crate::store::StateHash;
 
 impl Node {
@@ -29,13 +29,13 @@ impl Node {
         self.flags.state_mismatch = true;
         out.events.push(Event::HashMismatch { node, at });
         out.sends.push((link, Message::Bye(Reason::Quarantined)));
-        self.lose_feed(link, "its state differs at the same index", out);
+        self.lose_stream(link, "its state differs at the same index", out);
         self.close(link, out);
     }
 
     /// From now on only a snapshot helps. That outlives the process: a state that must not lead does not become fit by a restart.
     pub(in crate::node) fn need_snapshot(&mut self) {
-        self.tainted = true;
+        self.needs_snapshot = true;
         self.record_hard_state();
     }
 
@@ -46,8 +46,8 @@ impl Node {
         if replica.source(link).is_some() {
             replica.refused = Some(Reason::Quarantined);
             self.need_snapshot();
-            self.proofs.forget();
-            self.seen.mark(Mark::Quarantined);
+            self.freshness.forget();
+            self.coverage.mark(Mark::Quarantined);
         }
     }
 }

@@ -4,15 +4,15 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::coverage::Mark;
 use crate::event::Event;
 use crate::ids::LinkId;
 use crate::log::{Answered, Log};
-use crate::message::{Chunk, Message, Stored};
+use crate::message::{Chunk, Message, SnapshotAck};
 use crate::node::follower::Mode;
 use crate::node::{Node, Role};
 use crate::output::Output;
 use crate::position::{Index, Position};
-use crate::seen::Mark;
 use crate::snapshot::{SnapshotMeta, SnapshotReader};
 use crate::store::Store;
 use crate::wal::{Entry, FileWrite, Record};
@@ -81,7 +81,7 @@ impl Node {
         self.hear_master(chunk.epoch, 0);
         self.abandon_snapshot(out);
         let (position, number) = (chunk.position, chunk.number);
-        self.marks.hear(chunk.last, now);
+        self.lag_marks.hear(chunk.last, now);
         match reader.take(chunk.bytes.clone()) {
             Ok(None) => {
                 self.snapshots.take_in(position, number, chunk.bytes);
@@ -116,11 +116,11 @@ impl Node {
     /// Our entries after a snapshot, if our log agrees with it: what was acked stays acked. Of a log whose end was
     /// rolled back, those that the master has too.
     fn rest_after(&self, position: Position) -> Vec<Entry> {
-        let drops = self.tainted && self.config.planted.shared_entries_dropped();
+        let drops = self.needs_snapshot && self.config.planted.shared_entries_dropped();
         if drops || self.log.epoch_at(position.index) != Some(position.epoch) {
             return Vec::new();
         }
-        let upto = if self.tainted { self.agreed() } else { self.log.last().index };
+        let upto = if self.needs_snapshot { self.agreed() } else { self.log.last().index };
         let mut rest = Vec::new();
         let mut index = position.index.next();
         while let Some(slot) = self.log.get(index).filter(|_| index <= upto) {
@@ -139,17 +139,22 @@ impl Node {
     }
 
     /// A chunk of the master's is in our file: the master may send more.
-    pub(in crate::node) fn on_chunk_stored(&mut self, position: Position, next_chunk: u32, out: &mut Output) {
-        self.send_stored(position, next_chunk, false, out);
+    pub(in crate::node) fn on_snapshot_chunk_ack(
+        &mut self,
+        position: Position,
+        next_chunk: u32,
+        out: &mut Output,
+    ) {
+        self.send_snapshot_ack(position, next_chunk, false, out);
     }
 
-    fn send_stored(&mut self, position: Position, next_chunk: u32, durable: bool, out: &mut Output) {
+    fn send_snapshot_ack(&mut self, position: Position, next_chunk: u32, durable: bool, out: &mut Output) {
         let clock = self.now.mono.0.max(1);
         let Role::Replica(replica) = &self.role else { return };
         let Some(following) = replica.following() else { return };
-        let stored = Stored { epoch: following.epoch, position, next_chunk, durable, clock };
-        if let Some(stored) = self.shadow.stored(following.epoch, stored) {
-            out.sends.push((following.link, Message::Stored(stored)));
+        let stored = SnapshotAck { epoch: following.epoch, position, next_chunk, durable, clock };
+        if let Some(stored) = self.durable.stored(following.epoch, stored) {
+            out.sends.push((following.link, Message::SnapshotAck(stored)));
         } else if let Role::Replica(replica) = &mut self.role
             && let Some(following) = replica.following_mut()
             && let Mode::Syncing(syncing) = &mut following.mode
@@ -162,13 +167,13 @@ impl Node {
     }
 
     /// The promise to the master is on disk: what came before it is told now.
-    pub(in crate::node) fn tell_stored(&mut self, out: &mut Output) {
+    pub(in crate::node) fn tell_snapshot_ack(&mut self, out: &mut Output) {
         let Role::Replica(replica) = &mut self.role else { return };
         let Some(following) = replica.following_mut() else { return };
         let Mode::Syncing(syncing) = &mut following.mode else { return };
         let position = syncing.position;
         if let Some(next_chunk) = syncing.untold.take() {
-            self.send_stored(position, next_chunk, false, out);
+            self.send_snapshot_ack(position, next_chunk, false, out);
         }
     }
 
@@ -178,10 +183,10 @@ impl Node {
         if installing.meta.position != position || installing.mark.is_some() {
             return;
         }
-        installing.mark = Some(self.shadow.next_batch());
+        installing.mark = Some(self.durable.next_batch());
         let records: Vec<_> = installing.rest.iter().map(|entry| entry.record.clone()).collect();
         // In one frame with the mark: a crash leaves both or neither.
-        if self.tainted {
+        if self.needs_snapshot {
             self.record_hard_state();
         }
         self.record(Record::SnapshotMark(position).encode());
@@ -214,7 +219,7 @@ impl Node {
     }
 
     fn begins_anew(&self, installing: &Installing) -> bool {
-        let is_mark = installing.mark == Some(self.shadow.next_batch());
+        let is_mark = installing.mark == Some(self.durable.next_batch());
         installing.mark.is_some() && (is_mark || !self.config.planted.old_log_goes_on())
     }
 
@@ -235,10 +240,13 @@ impl Node {
         let Installing { meta, store, rest, .. } = installing;
         let position = meta.position;
         if !rest.is_empty() {
-            self.seen.mark(Mark::SharedEntriesKept);
+            self.coverage.mark(Mark::SharedEntriesKept);
         }
-        assert!(self.tainted || position.index >= self.applied.index, "INV-4: a snapshot behind what is applied");
-        let committed = if self.tainted { position.index } else { self.committed.max(position.index) };
+        assert!(
+            self.needs_snapshot || position.index >= self.applied.index,
+            "INV-4: a snapshot behind what is applied"
+        );
+        let committed = if self.needs_snapshot { position.index } else { self.committed.max(position.index) };
         let log = Log::new(position, meta.history, meta.membership, meta.log_time);
         self.discarded.log(core::mem::replace(&mut self.log, log));
         for entry in rest {
@@ -250,13 +258,13 @@ impl Node {
         self.applied = position;
         self.committed = committed.min(self.log.last().index);
         self.draft.unsay_committed(self.committed);
-        self.shadow.reset(self.log.last().index);
-        self.tainted = false;
-        (self.saved_beyond, self.cut_on_disk) = (None, None);
+        self.durable.reset(self.log.last().index);
+        self.needs_snapshot = false;
+        (self.rolled_back_after, self.cut_on_disk) = (None, None);
         out.events.push(Event::SnapshotInstalled { position });
         if self.log.last() == position {
             self.set_mode(Mode::Streaming);
-            self.send_stored(position, u32::MAX, true, out);
+            self.send_snapshot_ack(position, u32::MAX, true, out);
         } else {
             self.greet_again(out);
         }
@@ -293,7 +301,7 @@ impl Node {
     fn save_more(&mut self) {
         let fits = self.has_room_for_lines();
         let Some(Repair::RollingBack(rollback)) = &mut self.repair else { return };
-        let piece = Piece { batch: self.shadow.next_batch(), bytes: self.config.chunk_bytes, fits };
+        let piece = Piece { batch: self.durable.next_batch(), bytes: self.config.chunk_bytes, fits };
         let files: Vec<FileWrite> = rollback.save_some(&self.log, &self.store, self.applied.index, piece);
         for file in files {
             if let FileWrite::Rollback { lines, .. } = &file {
@@ -323,14 +331,14 @@ impl Node {
         let (id, from, upto) = (rollback.id, common.index.next(), rollback.upto);
         out.events.push(Event::RolledBack { id, from, upto, applied, unlisted: rollback.unlisted });
         if applied || common.index < self.log.base().index || self.cut_on_disk.is_some() {
-            self.saved_beyond = Some(common.index);
+            self.rolled_back_after = Some(common.index);
             self.need_snapshot();
             self.cut_saved(common);
-            self.seen.mark(Mark::AppliedTailRolledBack);
+            self.coverage.mark(Mark::AppliedTailRolledBack);
         } else {
-            self.seen.mark(Mark::DivergentTailCut);
-            if self.shadow.flies_beyond(common.index) {
-                self.seen.mark(Mark::LateReceiptClipped);
+            self.coverage.mark(Mark::DivergentTailCut);
+            if self.durable.flies_beyond(common.index) {
+                self.coverage.mark(Mark::LateReceiptClipped);
             }
             self.committed = self.committed.min(common.index);
             self.draft.unsay_committed(self.committed);
@@ -339,7 +347,7 @@ impl Node {
             self.draft.discard(discarded);
             self.log.truncate(common.index);
             self.forget_log_time();
-            self.shadow.clip(common.index);
+            self.durable.clip(common.index);
         }
         self.greet_again(out);
     }

@@ -119,7 +119,7 @@ impl Node {
         let (Role::Master(master), Some(armed)) = (&self.role, self.armed()) else { return false };
         let arms = self.log.membership().1.armed && !self.config.planted.unsent_membership_counts();
         let known = if arms { self.log.membership_at(self.may_leave_upto()) } else { armed };
-        let connected = known.voters().filter(|voter| *voter != self.id && master.feed_of(*voter).is_some());
+        let connected = known.voters().filter(|voter| *voter != self.id && master.stream_of(*voter).is_some());
         let fit = connected.filter(|voter| master.progress.get(voter).is_some_and(&fit));
         known.armed && fit.count() >= self.majority_of(known)
     }

@@ -8,10 +8,11 @@ use core::time::Duration;
 
 use crate::command::StartKind;
 use crate::config::RoleHint;
+use crate::coverage::Mark;
 use crate::event::Event;
 use crate::ids::{ClusterId, LinkId, NodeId, RequestId};
 use crate::log::Answered;
-use crate::message::{Hello, Message, Pull, Pulled, Reason, Standing, Welcome};
+use crate::message::{FetchTail, FetchedTail, Hello, Message, PeerState, Reason, Welcome};
 use crate::node::follower::discovery::Replica;
 use crate::node::leader::Master;
 use crate::node::peers::hello::address_text;
@@ -19,7 +20,6 @@ use crate::node::peers::own_address::is_dialable;
 use crate::node::{Node, Role, others};
 use crate::output::{Output, Refusal};
 use crate::position::{Epoch, Index, Position};
-use crate::seen::Mark;
 use crate::time::Time;
 use crate::wal::{HardState, Record};
 
@@ -38,17 +38,17 @@ pub(in crate::node) struct Founding {
 #[derive(Clone, Debug)]
 pub(in crate::node) struct Asking {
     purpose: Purpose,
-    /// When what has been heard must do; while a tail is being pulled, when its member is given up.
+    /// When what has been heard must do; while a tail is being fetched, when its member is given up.
     until: Time,
     /// Those asked; none while they have not answered.
-    asked: BTreeMap<LinkId, Option<Standing>>,
+    asked: BTreeMap<LinkId, Option<PeerState>>,
     /// Who has answered, whether or not its link still stands.
     answered: BTreeSet<NodeId>,
     /// The highest number of an epoch that anybody has promised.
     above: u64,
     /// The last index of the longest log that anybody has told of.
     longest: Index,
-    /// The member whose tail is being pulled.
+    /// The member whose tail is being fetched.
     pulling: Option<LinkId>,
     begun: bool,
 }
@@ -106,7 +106,7 @@ impl Asking {
     }
 
     /// A member has said how it stands.
-    pub(in crate::node) fn heard(&mut self, link: LinkId, standing: &Standing) {
+    pub(in crate::node) fn heard(&mut self, link: LinkId, standing: &PeerState) {
         self.above = self.above.max(standing.promised.number);
         self.longest = self.longest.max(standing.last.index);
         self.answered.insert(standing.node);
@@ -152,7 +152,7 @@ impl Node {
         // Who promised an epoch of its own and has no entry of one was not master yet: a promotion that broke off, or a
         // candidacy, is nothing to go on with. Neither is a mastership that went with all that it held, its cluster too.
         let founded = self.cluster.is_some();
-        let opened = self.log.history().last().map_or(founded, |reign| reign.epoch.leader == self.id);
+        let opened = self.log.history().last().map_or(founded, |term| term.epoch.leader == self.id);
         let led = self.promised.leader == self.id && opened;
         let edited = before.role == RoleHint::Replica && self.config.role == RoleHint::Master;
         let armed = self.armed().is_some();
@@ -165,10 +165,10 @@ impl Node {
             }
             // An armed cluster has voters for that: this node comes back as one of them.
             RoleHint::Master | RoleHint::Replica if armed => Role::Replica(Replica::new(None)),
-            RoleHint::Master | RoleHint::Replica if led && !self.tainted => {
+            RoleHint::Master | RoleHint::Replica if led && !self.needs_snapshot => {
                 Role::Asking(Asking::new(Purpose::Restart, now + self.config.catch_up))
             }
-            RoleHint::Master if edited && !fresh && !self.tainted && self.config.priority > 0 => {
+            RoleHint::Master if edited && !fresh && !self.needs_snapshot && self.config.priority > 0 => {
                 self.tell("the configured role was changed from replica to master");
                 let heard = self.log.last().index;
                 let purpose = Purpose::Promotion { request: None, force: false, heard };
@@ -196,7 +196,7 @@ impl Node {
             (Role::Replica(_), RoleHint::Master) if armed => {
                 edited.then_some("the cluster is armed: `synap switchover` moves the mastership")
             }
-            (Role::Replica(_), RoleHint::Master) if edited && self.tainted => Some(
+            (Role::Replica(_), RoleHint::Master) if edited && self.needs_snapshot => Some(
                 "its state needs a master's snapshot first: only `synap promote --force` makes it the master as it is",
             ),
             (Role::Replica(_), RoleHint::Master) if edited => {
@@ -243,7 +243,7 @@ impl Node {
     }
 
     fn join_instead(&mut self, hint: Option<String>, why: &'static str, out: &mut Output) {
-        self.seen.mark(Mark::EmptyMasterJoined);
+        self.coverage.mark(Mark::EmptyMasterJoined);
         self.flags.config_role_ignored = true;
         out.events.push(Event::ConfigRoleIgnored {
             hint: "a cluster runs already, and this node is empty: it joins as a replica",
@@ -272,13 +272,13 @@ impl Node {
             return;
         }
         if let Some(link) = asking.pulling {
-            self.give_up_pulling(link, out);
+            self.give_up_fetching(link, out);
         }
         self.decide(out);
     }
 
     /// A member that did not send its tail in time is asked no more; another may hold as much.
-    fn give_up_pulling(&mut self, link: LinkId, out: &mut Output) {
+    fn give_up_fetching(&mut self, link: LinkId, out: &mut Output) {
         if let Role::Asking(asking) = &mut self.role {
             asking.lost(link);
         }
@@ -316,7 +316,7 @@ impl Node {
         let Role::Asking(asking) = &mut self.role else { return };
         asking.pulling = None;
         let purpose = asking.purpose.clone();
-        let heard: Vec<(LinkId, Standing)> = asking
+        let heard: Vec<(LinkId, PeerState)> = asking
             .asked
             .iter()
             .filter_map(|(link, standing)| standing.clone().map(|standing| (*link, standing)))
@@ -326,7 +326,7 @@ impl Node {
         let ahead = best.filter(|(_, standing)| standing.last > self.log.last());
         let too_late = self.config.planted.deadline_before_tail() && self.now.mono >= asking.until;
         let pullable =
-            heard.iter().filter(|_| !too_late).filter(|(_, standing)| self.may_pull_from(&purpose, standing));
+            heard.iter().filter(|_| !too_late).filter(|(_, standing)| self.may_fetch_from(&purpose, standing));
         let pullable = pullable.max_by_key(|(_, standing)| standing.last).map(|(link, _)| *link);
         let at_odds: Vec<NodeId> = heard
             .iter()
@@ -364,7 +364,7 @@ impl Node {
     /// and its own disk has lost. It is taken over before this node leads, however long others are silent: it may have been
     /// answered, and what is left behind here is gone. Force takes later epochs too, since it may be asked of a node that was
     /// away while others led. What a master appends meanwhile is not waited for.
-    fn may_pull_from(&self, purpose: &Purpose, peer: &Standing) -> bool {
+    fn may_fetch_from(&self, purpose: &Purpose, peer: &PeerState) -> bool {
         let (last, theirs) = (self.log.last(), peer.last.epoch);
         let ours = theirs.leader == self.id && theirs <= self.promised;
         let across = purpose.takes_later_epochs() && self.common_with(peer) == last;
@@ -400,24 +400,24 @@ impl Node {
     }
 
     fn pull(&mut self, link: LinkId, out: &mut Output) {
-        self.seen.mark(Mark::TailPulled);
+        self.coverage.mark(Mark::TailPulled);
         let (after, until) = (self.log.last(), self.now.mono + self.config.catch_up);
         let Role::Asking(asking) = &mut self.role else { return };
         asking.pulling = Some(link);
         asking.until = until;
         let theirs = asking.asked.get(&link).and_then(Option::as_ref).map(|standing| standing.last.epoch);
         let across = theirs.is_some_and(|theirs| theirs != after.epoch);
-        out.sends.push((link, Message::Pull(Pull { after, across })));
+        out.sends.push((link, Message::FetchTail(FetchTail { after, across })));
     }
 
-    pub(in crate::node) fn on_pulled(&mut self, link: LinkId, pulled: Pulled, out: &mut Output) {
-        if pulled.after != self.log.last() {
+    pub(in crate::node) fn on_fetched_tail(&mut self, link: LinkId, fetched: FetchedTail, out: &mut Output) {
+        if fetched.after != self.log.last() {
             return;
         }
         let asking = match &mut self.role {
             Role::Asking(asking) => asking,
             Role::Candidate(_) => {
-                self.on_pulled_by_candidate(link, &pulled.entries, out);
+                self.on_fetched_by_candidate(link, &fetched.entries, out);
                 return;
             }
             Role::Founding(_) | Role::Master(_) | Role::Replica(_) => return,
@@ -426,16 +426,16 @@ impl Node {
             return;
         }
         asking.pulling = None;
-        if pulled.entries.is_empty() {
+        if fetched.entries.is_empty() {
             asking.lost(link);
             return;
         }
         let across = asking.purpose.takes_later_epochs();
         if across {
-            self.promise_epochs_of(&pulled.entries);
+            self.promise_epochs_of(&fetched.entries);
         }
         let appended =
-            if across { self.append_records(&pulled.entries) } else { self.append_pulled(&pulled.entries) };
+            if across { self.append_records(&fetched.entries) } else { self.append_fetched(&fetched.entries) };
         if appended.is_err() {
             self.drop_garbage(link, "it sent entries that do not follow", out);
         }
@@ -443,7 +443,7 @@ impl Node {
 
     /// Appends what another holds of the epoch in which our log ends, and of later ones only what this node has led itself
     /// before it began to ask.
-    pub(in crate::node) fn append_pulled(&mut self, records: &[bytes::Bytes]) -> Result<(), ()> {
+    pub(in crate::node) fn append_fetched(&mut self, records: &[bytes::Bytes]) -> Result<(), ()> {
         let (epoch, promised, me) = (self.log.last().epoch, self.promised, self.id);
         let asking = matches!(self.role, Role::Asking(_));
         let ours = |theirs: Epoch| asking && theirs.leader == me && theirs <= promised;
@@ -455,24 +455,24 @@ impl Node {
     }
 
     /// Whether a peer's promise stands above ours, and no promotion of ours explains why it may not.
-    fn outranks(&self, peer: &Standing) -> bool {
+    fn outranks(&self, peer: &PeerState) -> bool {
         peer.promised > self.promised && !self.our_line_was_promoted(peer)
     }
 
     /// Leaves everything behind and looks for a master.
     pub(in crate::node) fn become_replica(&mut self, hint: Option<String>, why: &'static str, out: &mut Output) {
-        let reigned = matches!(self.role, Role::Master(_));
+        let led = matches!(self.role, Role::Master(_));
         // While its lease ran nobody else led, so that its own log held everything.
         let held_all = if self.is_open() { self.lease().map(|(from, _)| from.min(self.now.mono)) } else { None };
         self.leave_role(out);
         self.role = Role::Replica(Replica::new(hint));
-        if reigned {
-            self.begin_ballot_after_reign();
+        if led {
+            self.begin_ballot_after_term();
         }
         if let Some(from) = held_all {
             // An `async` write is answered before it is committed: all that is in the log counts.
-            self.proofs.offer(self.log.last().index, from);
-            self.proofs.applied(self.reached());
+            self.freshness.offer(self.log.last().index, from);
+            self.freshness.applied(self.reached());
         }
         self.flags.config_role_ignored = self.config.role == RoleHint::Master;
         self.tell(why);
@@ -491,12 +491,12 @@ impl Node {
         self.promised = Epoch { number: before.number + 1, leader: self.id };
         assert!(self.promised > before, "INV-7: the promised epoch never goes back");
         assert!(
-            !self.tainted || kind.is_by_force() || self.is_standalone(),
+            !self.needs_snapshot || kind.is_by_force() || self.is_standalone(),
             "INV-9: a state that only a snapshot heals leads by nobody's word but an operator's"
         );
         // By that word its state is the cluster's from here on.
-        self.tainted = false;
-        self.saved_beyond = None;
+        self.needs_snapshot = false;
+        self.rolled_back_after = None;
         self.dials.clear();
         self.record_hard_state();
         self.flags.config_role_ignored = self.config.role == RoleHint::Replica;
@@ -510,11 +510,11 @@ impl Node {
             Role::Founding(_) => Vec::new(),
             Role::Asking(asking) => asking.asked.keys().copied().filter(|link| link.is_dialled()).collect(),
             Role::Candidate(candidate) => candidate.own_links(),
-            Role::Master(master) => master.feeds.keys().chain(&master.probing).copied().collect(),
+            Role::Master(master) => master.streams.keys().chain(&master.probing).copied().collect(),
             Role::Replica(replica) => replica.link().into_iter().collect(),
         };
         self.waiters.abandon(None, out);
-        self.linearizing.lose_reign();
+        self.linearizing.lose_term();
         if let Role::Candidate(candidate) = &self.role
             && let Some(id) = candidate.request()
         {
@@ -553,15 +553,15 @@ impl Node {
     }
 
     /// The promise is on disk: the epoch's first entry may be written (INV-6).
-    pub(in crate::node) fn begin_reign(&mut self, out: &mut Output) {
+    pub(in crate::node) fn begin_term(&mut self, out: &mut Output) {
         let Role::Master(master) = &mut self.role else { return };
-        if master.start.is_some() || self.shadow.promised() != master.epoch {
+        if master.start.is_some() || self.durable.promised() != master.epoch {
             return;
         }
         let (kind, epoch) = (master.kind, master.epoch);
         let (at, newest) = self.log.membership();
         master.disarms = (!newest.armed && at > self.committed).then_some(at);
-        self.marks.reset(self.log.last().index);
+        self.lag_marks.reset(self.log.last().index);
         let start = crate::command::Command::EpochStart { kind, spread: self.draw_spread(epoch) };
         let Position { index, .. } = self.propose(&start, crate::config::Concern::Quorum, Answered::No);
         if let Role::Master(master) = &mut self.role {

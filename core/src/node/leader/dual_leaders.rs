@@ -7,15 +7,15 @@ use alloc::collections::BTreeMap;
 use core::time::Duration;
 
 use crate::command::StartKind;
+use crate::coverage::Mark;
 use crate::event::Event;
 use crate::ids::NodeId;
 use crate::lines::Line;
-use crate::message::Standing;
+use crate::message::PeerState;
 use crate::node::peers::hello::address_text;
 use crate::node::{Node, Role};
 use crate::output::Output;
 use crate::position::Position;
-use crate::seen::Mark;
 use crate::time::Time;
 
 /// How long a node that was met at odds counts as one that is.
@@ -44,7 +44,7 @@ impl Node {
     }
 
     /// A peer's log, as it said in the handshake.
-    pub(in crate::node) fn line_of<'a>(&self, peer: &'a Standing) -> Line<'a> {
+    pub(in crate::node) fn line_of<'a>(&self, peer: &'a PeerState) -> Line<'a> {
         Line {
             history: &peer.history,
             last: peer.last.index,
@@ -54,7 +54,7 @@ impl Node {
     }
 
     /// Whether neither line may take the other's place. Each side says so once, for as long as it lasts.
-    pub(in crate::node) fn is_at_odds_with(&mut self, peer: &Standing, out: &mut Output) -> bool {
+    pub(in crate::node) fn is_at_odds_with(&mut self, peer: &PeerState, out: &mut Output) -> bool {
         let same = peer.cluster.is_some() && peer.cluster == self.cluster;
         if !same || !self.line().is_at_odds_with(&self.line_of(peer)) {
             self.odds.0.remove(&peer.node);
@@ -63,7 +63,7 @@ impl Node {
         let now = self.now.mono;
         self.odds.0.retain(|_, at| now < *at + AT_ODDS_FOR);
         if self.odds.0.insert(peer.node, now).is_none() {
-            self.seen.mark(Mark::LinesAtOdds);
+            self.coverage.mark(Mark::LinesAtOdds);
             let after = self.common_with(peer);
             out.events.push(Event::AtOdds { node: peer.node, name: peer.name.clone(), after });
         }
@@ -71,7 +71,7 @@ impl Node {
     }
 
     /// Meets a node that may have promised a higher epoch; gives whether this mastership ended or began anew.
-    pub(in crate::node) fn on_rival(&mut self, peer: &Standing, out: &mut Output) -> bool {
+    pub(in crate::node) fn on_rival(&mut self, peer: &PeerState, out: &mut Output) -> bool {
         // It will not follow this master, whatever epoch that leads in, and must not make it step down for nothing.
         if self.is_at_odds_with(peer, out) {
             return false;
@@ -84,7 +84,7 @@ impl Node {
             return false;
         }
         let Role::Master(_) = &self.role else { return false };
-        self.seen.mark(Mark::RivalMet);
+        self.coverage.mark(Mark::RivalMet);
         if self.armed().is_some() {
             self.ballot.go_above(peer.promised.number);
             let hint = peer.leads.then(|| peer.replication.as_ref().map(address_text)).flatten();
@@ -113,14 +113,14 @@ impl Node {
 
     /// Whether it is a member of which nothing is left but its id and its promise, as of one that keeps no log. It cannot follow a lower
     /// epoch than it has promised, and holds nothing for which a master should give way.
-    fn is_emptied_member(&self, peer: &Standing) -> bool {
+    fn is_emptied_member(&self, peer: &PeerState) -> bool {
         let is_member = self.log.membership().1.members.iter().any(|member| member.id == peer.node);
         is_member && peer.cluster.is_none() && peer.last == Position::ZERO
     }
 
     /// Whether an operator's promotion stands in our log after the last position that both share, and none in
     /// theirs. Over a line that voters have elected only force counts, and that counts over a promotion without force too.
-    pub(in crate::node) fn our_line_was_promoted(&self, peer: &Standing) -> bool {
+    pub(in crate::node) fn our_line_was_promoted(&self, peer: &PeerState) -> bool {
         let after = self.common_with(peer).index;
         let ours = self.log.history();
         if ours.forced_after(after) && !peer.history.forced_after(after) {
@@ -131,7 +131,7 @@ impl Node {
     }
 
     /// The newest position that our log and a peer's share.
-    pub(in crate::node) fn common_with(&self, peer: &Standing) -> Position {
+    pub(in crate::node) fn common_with(&self, peer: &PeerState) -> Position {
         self.line().common(&self.line_of(peer))
     }
 }

@@ -5,12 +5,12 @@ use alloc::string::String;
 use core::time::Duration;
 
 use crate::command::Member;
+use crate::coverage::Mark;
 use crate::ids::{LinkId, NodeId, RequestId};
-use crate::message::{Canvass, Handover as Token, Leader, Message, Waiver};
-use crate::node::leader::FeedMode;
+use crate::message::{Handover as Token, Leader, Message, RequestVote, Waiver};
+use crate::node::leader::StreamMode;
 use crate::node::{Node, Role};
 use crate::output::{Output, Refusal, Reply, SwitchedOver};
-use crate::seen::Mark;
 use crate::time::Time;
 
 /// A mastership that is being handed over.
@@ -146,12 +146,12 @@ impl Node {
         if let Some(why) = master.progress.get(&member.id).and_then(|known| known.disk.why_not()) {
             return Some(why);
         }
-        match master.feeds.values().find(|feed| feed.node == member.id) {
+        match master.streams.values().find(|stream| stream.node == member.id) {
             None => Some("it is not connected"),
-            Some(feed) if !feed.votes => Some("its failover.mode is manual, or it does not sync its promises"),
-            Some(feed) => match feed.mode {
-                FeedMode::Stream { .. } => None,
-                FeedMode::Probe | FeedMode::Snapshot { .. } => Some("it is being synced"),
+            Some(stream) if !stream.votes => Some("its failover.mode is manual, or it does not sync its promises"),
+            Some(stream) => match stream.mode {
+                StreamMode::Stream { .. } => None,
+                StreamMode::Probe | StreamMode::Snapshot { .. } => Some("it is being synced"),
             },
         }
     }
@@ -167,9 +167,9 @@ impl Node {
     }
 
     /// Whether a candidate may have the vote of this master, which ends its mastership.
-    pub(in crate::node) fn may_give_way_to(&self, canvass: &Canvass) -> bool {
+    pub(in crate::node) fn may_give_way_to(&self, request_vote: &RequestVote) -> bool {
         let Role::Master(master) = &self.role else { return false };
-        match (canvass.waiver, &master.handover) {
+        match (request_vote.waiver, &master.handover) {
             (Waiver::Handover { epoch, .. }, Some(handover)) if handover.left => epoch == master.epoch,
             (Waiver::Handover { .. } | Waiver::Evidence | Waiver::None, Some(_) | None) => !self.holds_lease(),
         }
@@ -189,12 +189,12 @@ impl Node {
             return;
         }
         let target = handover.target;
-        let Some(link) = master.feed_of(target) else {
+        let Some(link) = master.stream_of(target) else {
             self.abort_handover("the successor is gone", out);
             return;
         };
         let Role::Master(master) = &self.role else { return };
-        let here = self.shadow.durable() == last && self.applied.index == last;
+        let here = self.durable.durable() == last && self.applied.index == last;
         // A disk that is full or hangs never gets there; what is committed lives on without it.
         let done = self.committed == last && (here || self.does_without_own_disk());
         if done && master.durable_of(target) == last {
@@ -219,7 +219,7 @@ impl Node {
             handover.until = handover.until.min(now + patience);
         }
         let token = Token { epoch: master.epoch, round: master.rounds };
-        self.seen.mark(Mark::HandedOver);
+        self.coverage.mark(Mark::HandedOver);
         out.sends.push((link, Message::Handover(token)));
     }
 

@@ -8,16 +8,16 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::coverage::Mark;
 use crate::event::Event;
 use crate::ids::{LinkId, NodeId};
-use crate::message::{Message, Reason, Standing};
+use crate::message::{Message, PeerState, Reason};
 use crate::node::leader::Master;
 use crate::node::leader::handover::Handover;
 use crate::node::replicated::commit_rule::election_timeout;
 use crate::node::{Node, Role};
 use crate::output::Output;
 use crate::planted::Planted;
-use crate::seen::Mark;
 use crate::status::Alarm;
 use crate::time::Time;
 
@@ -142,7 +142,7 @@ impl Node {
         if self.armed().is_some()
             && let Role::Master(master) = &self.role
         {
-            let links: Vec<LinkId> = master.feeds.keys().copied().collect();
+            let links: Vec<LinkId> = master.streams.keys().copied().collect();
             out.sends.extend(links.into_iter().map(|link| (link, Message::Bye(Reason::Resigned))));
         }
         self.become_replica(hint, why, out);
@@ -161,7 +161,7 @@ impl Node {
     /// A node says which process it is. If it led last, and was another process then, that mastership has ended with its process: no
     /// patience would have kept it, so that it is none of the changes that ask for more. Or voters that live would wait longer and
     /// longer for one that leads, dies, forgets all changes when it starts, and therefore wins again.
-    pub(in crate::node) fn note_process(&mut self, peer: &Standing) {
+    pub(in crate::node) fn note_process(&mut self, peer: &PeerState) {
         let ended = |change: &Change| change.leader == peer.node && change.process != peer.process;
         if self.changes.last().is_some_and(ended) {
             let silent = self.ballot.is_due_after(self.patience());
@@ -185,7 +185,7 @@ impl Node {
         let lost = self.is_open() && !self.holds_writes() && !self.holds_lease();
         if lost != self.flags.no_quorum {
             self.flags.no_quorum = lost;
-            self.seen.mark(Mark::LeaseLost);
+            self.coverage.mark(Mark::LeaseLost);
             out.events.push(Event::Alarm { alarm: Alarm::NoQuorum, on: lost });
         }
     }

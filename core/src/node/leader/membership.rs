@@ -12,7 +12,7 @@ use crate::input::MemberChange;
 use crate::log::Answered;
 use crate::node::clients::pending::WAITERS_MAX;
 use crate::node::clients::writes::RETRY_AFTER;
-use crate::node::leader::{Feed, FeedMode, Progress};
+use crate::node::leader::{Progress, ReplicaStream, StreamMode};
 use crate::node::peers::own_address::is_dialable;
 use crate::node::{Node, Role};
 use crate::output::{Output, Refusal};
@@ -95,7 +95,7 @@ impl Node {
     /// What connected members say of themselves. Whether they vote, and what an operator set, is not theirs to say.
     fn record_members(&self, wanted: &mut Membership) {
         let Role::Master(master) = &self.role else { return };
-        for member in core::iter::once(&self.me).chain(master.feeds.values().map(|feed| &feed.member)) {
+        for member in core::iter::once(&self.me).chain(master.streams.values().map(|stream| &stream.member)) {
             match wanted.members.binary_search_by_key(&member.id, |known| known.id) {
                 Ok(place) => {
                     if let Some(known) = wanted.members.get_mut(place) {
@@ -138,7 +138,7 @@ impl Node {
     /// Why the cluster is not armed; none if it could be, or is.
     pub(in crate::node) fn why_not_armed(&self) -> Option<&'static str> {
         let Role::Master(master) = &self.role else { return Some("only a master arms its cluster") };
-        let ready = master.feeds.values().filter(|feed| self.is_fit(feed)).count() + 1;
+        let ready = master.streams.values().filter(|stream| self.is_fit(stream)).count() + 1;
         match self.config.failover_mode {
             _ if self.is_standalone() => Some("this node is standalone: there is nobody to take over"),
             FailoverMode::Manual => Some("failover.mode is manual: an operator promotes"),
@@ -161,18 +161,18 @@ impl Node {
     }
 
     /// Whether a replica can vote: it syncs its promises, and holds nearly all of the log.
-    fn is_fit(&self, feed: &Feed) -> bool {
+    fn is_fit(&self, stream: &ReplicaStream) -> bool {
         let Role::Master(master) = &self.role else { return false };
-        let known = master.progress.get(&feed.node).copied().unwrap_or_default();
-        let streams = match feed.mode {
-            FeedMode::Stream { .. } => true,
-            FeedMode::Probe | FeedMode::Snapshot { .. } => false,
+        let known = master.progress.get(&stream.node).copied().unwrap_or_default();
+        let streams = match stream.mode {
+            StreamMode::Stream { .. } => true,
+            StreamMode::Probe | StreamMode::Snapshot { .. } => false,
         };
         let Progress { durable, round, sent, .. } = known;
         let behind = self.log.bytes_between(durable, self.log.last().index);
         // Who has answered no round of late gives no lease: a majority that needs it would have none at once.
         let answers = round > 0 && self.now.mono < sent + self.election_timeout();
-        feed.votes && streams && answers && durable > crate::position::Index::ZERO && behind <= CAUGHT_UP_BYTES
+        stream.votes && streams && answers && durable > crate::position::Index::ZERO && behind <= CAUGHT_UP_BYTES
     }
 
     /// This node, and the best of those that can vote; an odd number.
@@ -188,8 +188,8 @@ impl Node {
     /// Replicas that can vote, the most wanted first.
     fn fit_members(&self, membership: &Membership) -> Vec<NodeId> {
         let Role::Master(master) = &self.role else { return Vec::new() };
-        let fit = master.feeds.values().filter(|feed| self.is_fit(feed));
-        let mut fit: Vec<&Member> = fit.filter_map(|feed| membership.get(feed.node)).collect();
+        let fit = master.streams.values().filter(|stream| self.is_fit(stream));
+        let mut fit: Vec<&Member> = fit.filter_map(|stream| membership.get(stream.node)).collect();
         fit.sort_by_key(|member| (core::cmp::Reverse(member.rank()), member.id));
         fit.into_iter().map(|member| member.id).collect()
     }
@@ -230,7 +230,11 @@ impl Node {
     /// A voter that syncs its promises no longer: its disk must not count.
     fn unfit_voter(&self, membership: &Membership) -> Option<NodeId> {
         let Role::Master(master) = &self.role else { return None };
-        master.feeds.values().find(|feed| !feed.votes && membership.is_voter(feed.node)).map(|feed| feed.node)
+        master
+            .streams
+            .values()
+            .find(|stream| !stream.votes && membership.is_voter(stream.node))
+            .map(|stream| stream.node)
     }
 
     /// The voter that is missed least; never this node.
@@ -412,7 +416,7 @@ impl Node {
         if node == self.id {
             return Err(Refusal::Conflict { why: String::from("this is the master: switch over first") });
         }
-        if master.feeds.values().any(|feed| feed.node == node) {
+        if master.streams.values().any(|stream| stream.node == node) {
             return Err(Refusal::Conflict {
                 why: String::from("it is connected and would join again: stop it first"),
             });
@@ -424,7 +428,7 @@ impl Node {
     /// Whether a connected replica can vote, and holds nearly all of the log.
     pub(in crate::node) fn is_fit_node(&self, node: NodeId) -> bool {
         let Role::Master(master) = &self.role else { return false };
-        master.feeds.values().any(|feed| feed.node == node && self.is_fit(feed))
+        master.streams.values().any(|stream| stream.node == node && self.is_fit(stream))
     }
 }
 

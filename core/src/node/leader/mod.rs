@@ -1,4 +1,4 @@
-//! A mastership: its feeds, what each replica is known to hold, and who is a member.
+//! A mastership: its streams, what each replica is known to hold, and who is a member.
 
 pub(in crate::node) mod auto_handover;
 pub(in crate::node) mod bootstrap;
@@ -19,10 +19,11 @@ use core::time::Duration;
 
 use crate::command::{MEMBERS_MAX, Member, StartKind};
 use crate::config::Durability;
+use crate::coverage::Mark;
 use crate::event::Event;
 use crate::ids::{LinkId, NodeId, RequestId};
 use crate::log::Log;
-use crate::message::{Ack, Hello, Intent, Leader, Reason, Standing, Stored, Verdict, Welcome};
+use crate::message::{Ack, Hello, Intent, Leader, PeerState, Reason, SnapshotAck, SyncPlan, Welcome};
 use crate::node::leader::handover::Handover;
 use crate::node::leader::pace::Pace;
 use crate::node::leader::window::Window;
@@ -33,7 +34,6 @@ use crate::output::{Output, Promoted, Reply};
 use crate::planted::Planted;
 use crate::position::{Epoch, Index, Position};
 use crate::quorum;
-use crate::seen::Mark;
 use crate::snapshot::SnapshotWriter;
 use crate::status::DiskState;
 use crate::time::Time;
@@ -48,7 +48,7 @@ pub(in crate::node) struct Master {
     /// The promotion that began it, until it is answered.
     pub(in crate::node) promoting: Option<Promoting>,
     /// Replicas that are connected.
-    pub(in crate::node) feeds: BTreeMap<LinkId, Feed>,
+    pub(in crate::node) streams: BTreeMap<LinkId, ReplicaStream>,
     /// What every replica was last known to hold, connected or not.
     pub(in crate::node) progress: BTreeMap<NodeId, Progress>,
     /// Links to absent members, to notice a fork.
@@ -97,14 +97,14 @@ impl Promoting {
 
 /// One replica, connected.
 #[derive(Clone, Debug)]
-pub(in crate::node) struct Feed {
+pub(in crate::node) struct ReplicaStream {
     pub(in crate::node) node: NodeId,
     /// Its process.
     pub(in crate::node) process: u64,
     pub(in crate::node) member: Member,
     /// Whether it may vote.
     pub(in crate::node) votes: bool,
-    pub(in crate::node) mode: FeedMode,
+    pub(in crate::node) mode: StreamMode,
     /// The last commit index that it was told.
     pub(in crate::node) committed_sent: Index,
     pub(in crate::node) sent_at: Time,
@@ -112,19 +112,19 @@ pub(in crate::node) struct Feed {
     pub(in crate::node) clock: u64,
 }
 
-impl Feed {
+impl ReplicaStream {
     /// When the rest of a transfer ends, in which nothing is on its way to the replica.
     pub(in crate::node) fn rested_at(&self, last: Index) -> Option<Time> {
         match &self.mode {
-            FeedMode::Snapshot { writer, stored, pace } if writer.next_chunk() <= *stored => pace.rest(last),
-            FeedMode::Snapshot { .. } | FeedMode::Probe | FeedMode::Stream { .. } => None,
+            StreamMode::Snapshot { writer, stored, pace } if writer.next_chunk() <= *stored => pace.rest(last),
+            StreamMode::Snapshot { .. } | StreamMode::Probe | StreamMode::Stream { .. } => None,
         }
     }
 }
 
-/// What a feed is doing.
+/// What a stream is doing.
 #[derive(Clone, Debug)]
-pub(in crate::node) enum FeedMode {
+pub(in crate::node) enum StreamMode {
     /// The replica saves what its log has beyond ours, and will say hello again.
     Probe,
     /// Entries flow, as far as the window lets them; the next one to go is `next`.
@@ -184,7 +184,7 @@ impl Master {
             kind,
             start: None,
             promoting,
-            feeds: BTreeMap::new(),
+            streams: BTreeMap::new(),
             progress: BTreeMap::new(),
             probing: BTreeSet::new(),
             next_probe: now,
@@ -231,21 +231,21 @@ impl Master {
 
     /// Replicas that are connected.
     pub(in crate::node) fn connected(&self) -> u32 {
-        u32::try_from(self.feeds.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.streams.len()).unwrap_or(u32::MAX)
     }
 
     pub(in crate::node) fn durable_of(&self, node: NodeId) -> Index {
         self.progress.get(&node).map_or(Index::ZERO, |progress| progress.durable)
     }
 
-    pub(in crate::node) fn feed_of(&self, node: NodeId) -> Option<LinkId> {
-        self.feeds.iter().find(|(_, feed)| feed.node == node).map(|(link, _)| *link)
+    pub(in crate::node) fn stream_of(&self, node: NodeId) -> Option<LinkId> {
+        self.streams.iter().find(|(_, stream)| stream.node == node).map(|(link, _)| *link)
     }
 }
 
 impl Node {
     pub(in crate::node) fn tend_mastery(&mut self, out: &mut Output) {
-        self.begin_reign(out);
+        self.begin_term(out);
         self.tend_lease(out);
         self.tend_relief(out);
         if !self.is_settled() {
@@ -261,7 +261,7 @@ impl Node {
     }
 
     /// The first entry of this mastership, if it serves.
-    pub(in crate::node) fn reigns_since(&self) -> Option<Position> {
+    pub(in crate::node) fn leads_since(&self) -> Option<Position> {
         match &self.role {
             Role::Master(master) if self.is_serving() => {
                 master.start.map(|index| Position { epoch: master.epoch, index })
@@ -279,7 +279,7 @@ impl Node {
         let callers = self.links.peers().into_iter().map(|(link, _)| link);
         let callers = callers.filter(|link| armed && !link.is_dialled());
         let links = master.probing.iter().copied().filter(|link| self.links.peer_host(*link).is_some());
-        let links: Vec<LinkId> = links.chain(callers).filter(|link| !master.feeds.contains_key(link)).collect();
+        let links: Vec<LinkId> = links.chain(callers).filter(|link| !master.streams.contains_key(link)).collect();
         for link in links {
             self.say_hello(link, Intent::Ask, out);
         }
@@ -308,7 +308,7 @@ impl Node {
         match hello.intent {
             Intent::Ask => {
                 let me = self.leader().cloned();
-                self.welcome(link, Verdict::Noted(me), out);
+                self.welcome(link, SyncPlan::Noted(me), out);
             }
             Intent::Follow if self.flags.stopping => {
                 self.decline(link, &hello.standing, Reason::ShuttingDown, out);
@@ -329,13 +329,13 @@ impl Node {
             self.decline(link, &hello.standing, Reason::AtOdds, out);
             return;
         }
-        self.drop_older_feed(&hello.standing, link, out);
+        self.drop_older_stream(&hello.standing, link, out);
         let verdict = self.verdict(hello);
         let Some(mode) = self.mode_for(&verdict) else { return };
-        let known = matches!(&self.role, Role::Master(master) if master.feeds.contains_key(&link));
+        let known = matches!(&self.role, Role::Master(master) if master.streams.contains_key(&link));
         self.count_sync(&verdict, hello, known, out);
         let now = self.now.mono;
-        let feed = Feed {
+        let stream = ReplicaStream {
             node,
             process: hello.standing.process,
             member: member_of(&hello.standing),
@@ -346,8 +346,8 @@ impl Node {
             clock: 0,
         };
         if let Role::Master(master) = &mut self.role {
-            let older = master.feeds.insert(link, feed);
-            older.into_iter().for_each(|older| self.discarded.feed(older.mode));
+            let older = master.streams.insert(link, stream);
+            older.into_iter().for_each(|older| self.discarded.stream(older.mode));
             // It may have been asked for its vote on this link, which is more than a look at it from now on.
             master.probing.remove(&link);
             let progress = master.progress.entry(node).or_default();
@@ -359,41 +359,43 @@ impl Node {
     }
 
     /// A newer connection of the same process replaces the older one.
-    fn drop_older_feed(&mut self, peer: &Standing, link: LinkId, out: &mut Output) {
+    fn drop_older_stream(&mut self, peer: &PeerState, link: LinkId, out: &mut Output) {
         let Role::Master(master) = &mut self.role else { return };
-        let Some(older) = master.feed_of(peer.node).filter(|older| *older != link) else { return };
-        let dropped = master.feeds.remove(&older);
+        let Some(older) = master.stream_of(peer.node).filter(|older| *older != link) else { return };
+        let dropped = master.streams.remove(&older);
         assert!(
-            dropped.as_ref().is_none_or(|feed| feed.process == peer.process),
+            dropped.as_ref().is_none_or(|stream| stream.process == peer.process),
             "INV-16: a process of {} takes the place of another that may live",
             peer.node
         );
-        dropped.into_iter().for_each(|dropped| self.discarded.feed(dropped.mode));
+        dropped.into_iter().for_each(|dropped| self.discarded.stream(dropped.mode));
         self.close(older, out);
     }
 
-    fn mode_for(&mut self, verdict: &Verdict) -> Option<FeedMode> {
+    fn mode_for(&mut self, verdict: &SyncPlan) -> Option<StreamMode> {
         match verdict {
-            Verdict::Continue { after } => {
-                Some(FeedMode::Stream { window: Window::default(), next: after.index.next() })
+            SyncPlan::Continue { after } => {
+                Some(StreamMode::Stream { window: Window::default(), next: after.index.next() })
             }
-            Verdict::Truncate { .. } => Some(FeedMode::Probe),
-            Verdict::Snapshot { position, next_chunk } => {
+            SyncPlan::Truncate { .. } => Some(StreamMode::Probe),
+            SyncPlan::Snapshot { position, next_chunk } => {
                 if *next_chunk > 0 {
-                    self.seen.mark(Mark::SnapshotResumed);
+                    self.coverage.mark(Mark::SnapshotResumed);
                 }
                 let writer = self.transfer(*position, *next_chunk);
-                Some(FeedMode::Snapshot { writer, stored: *next_chunk, pace: Pace::default() })
+                Some(StreamMode::Snapshot { writer, stored: *next_chunk, pace: Pace::default() })
             }
-            Verdict::Redirect(_) | Verdict::Noted(_) | Verdict::Refused(_) => None,
+            SyncPlan::Redirect(_) | SyncPlan::Noted(_) | SyncPlan::Refused(_) => None,
         }
     }
 
-    fn count_sync(&mut self, verdict: &Verdict, hello: &Hello, known: bool, out: &mut Output) {
+    fn count_sync(&mut self, verdict: &SyncPlan, hello: &Hello, known: bool, out: &mut Output) {
         let full_sync = match verdict {
-            Verdict::Continue { .. } => false,
-            Verdict::Snapshot { .. } => true,
-            Verdict::Truncate { .. } | Verdict::Redirect(_) | Verdict::Noted(_) | Verdict::Refused(_) => return,
+            SyncPlan::Continue { .. } => false,
+            SyncPlan::Snapshot { .. } => true,
+            SyncPlan::Truncate { .. } | SyncPlan::Redirect(_) | SyncPlan::Noted(_) | SyncPlan::Refused(_) => {
+                return;
+            }
         };
         if full_sync {
             self.counters.full_syncs += 1;
@@ -401,7 +403,7 @@ impl Node {
             self.counters.partial_syncs += 1;
         }
         if !known || full_sync {
-            let Standing { node, name, .. } = &hello.standing;
+            let PeerState { node, name, .. } = &hello.standing;
             self.refusals.end(*node);
             out.events.push(Event::ReplicaJoined { node: *node, name: name.clone(), full_sync });
         }
@@ -413,7 +415,7 @@ impl Node {
         let ahead_ms = (ack.sent() > 0).then(|| self.member_ahead_ms(ack.wall, Time(ack.sent())));
         let Role::Master(master) = &mut self.role else { return };
         let rounds = master.rounds;
-        let Some(feed) = master.feeds.get_mut(&link) else { return };
+        let Some(stream) = master.streams.get_mut(&link) else { return };
         if ack.epoch() != master.epoch {
             return;
         }
@@ -421,11 +423,11 @@ impl Node {
             self.drop_garbage(link, "it acked entries that were never written", out);
             return;
         }
-        feed.clock = feed.clock.max(ack.clock);
-        let node = feed.node;
-        let streams = match feed.mode {
-            FeedMode::Stream { .. } => true,
-            FeedMode::Probe | FeedMode::Snapshot { .. } => false,
+        stream.clock = stream.clock.max(ack.clock);
+        let node = stream.node;
+        let streams = match stream.mode {
+            StreamMode::Stream { .. } => true,
+            StreamMode::Probe | StreamMode::Snapshot { .. } => false,
         };
         let progress = master.progress.entry(node).or_default();
         progress.hold(ack.durable(), &self.log);
@@ -449,26 +451,26 @@ impl Node {
     pub(in crate::node) fn on_alive(&mut self, link: LinkId, disk: DiskState) {
         let now = self.now.mono;
         let Role::Master(master) = &mut self.role else { return };
-        let Some(feed) = master.feeds.get(&link) else { return };
-        let progress = master.progress.entry(feed.node).or_default();
+        let Some(stream) = master.streams.get(&link) else { return };
+        let progress = master.progress.entry(stream.node).or_default();
         progress.heard = Some(now);
         progress.disk = disk;
     }
 
-    pub(in crate::node) fn on_stored(&mut self, link: LinkId, stored: Stored, out: &mut Output) {
+    pub(in crate::node) fn on_snapshot_ack(&mut self, link: LinkId, stored: SnapshotAck, out: &mut Output) {
         let now = self.now.mono;
         let last = self.log.last().index;
         let Role::Master(master) = &mut self.role else { return };
-        let Some(feed) = master.feeds.get_mut(&link) else { return };
-        let FeedMode::Snapshot { writer, stored: count, pace } = &mut feed.mode else { return };
+        let Some(stream) = master.streams.get_mut(&link) else { return };
+        let StreamMode::Snapshot { writer, stored: count, pace } = &mut stream.mode else { return };
         if stored.epoch != master.epoch || stored.position() != writer.position() {
             return;
         }
-        feed.clock = feed.clock.max(stored.clock);
+        stream.clock = stream.clock.max(stored.clock);
         // Nobody has stored more than was sent: the count would never stop the transfer again.
         *count = stored.next_chunk.min(writer.next_chunk()).max(*count);
         pace.stored(now);
-        let progress = master.progress.entry(feed.node).or_default();
+        let progress = master.progress.entry(stream.node).or_default();
         progress.heard = Some(now);
         if !stored.durable() {
             return;
@@ -480,21 +482,21 @@ impl Node {
         }
         progress.hold(index, &self.log);
         progress.applied = index;
-        let streams = FeedMode::Stream { window: Window::default(), next: index.next() };
-        self.discarded.feed(core::mem::replace(&mut feed.mode, streams));
-        feed.committed_sent = Index::ZERO;
+        let streams = StreamMode::Stream { window: Window::default(), next: index.next() };
+        self.discarded.stream(core::mem::replace(&mut stream.mode, streams));
+        stream.committed_sent = Index::ZERO;
     }
 
     /// A link is gone.
-    pub(in crate::node) fn lose_feed(&mut self, link: LinkId, why: &'static str, out: &mut Output) {
+    pub(in crate::node) fn lose_stream(&mut self, link: LinkId, why: &'static str, out: &mut Output) {
         let Role::Master(master) = &mut self.role else { return };
         master.probing.remove(&link);
-        if let Some(feed) = master.feeds.remove(&link) {
+        if let Some(stream) = master.streams.remove(&link) {
             // Who refuses this master never joined it.
-            if !self.refusals.refuses(feed.node) {
-                out.events.push(Event::ReplicaLeft { node: feed.node, name: feed.member.name, why });
+            if !self.refusals.refuses(stream.node) {
+                out.events.push(Event::ReplicaLeft { node: stream.node, name: stream.member.name, why });
             }
-            self.discarded.feed(feed.mode);
+            self.discarded.stream(stream.mode);
         }
     }
 
@@ -513,7 +515,7 @@ impl Node {
         if now < master.next_probe || !self.probes_absent() {
             return;
         }
-        let present: BTreeSet<NodeId> = master.feeds.values().map(|feed| feed.node).collect();
+        let present: BTreeSet<NodeId> = master.streams.values().map(|stream| stream.node).collect();
         let busy: Vec<LinkId> = master.probing.iter().copied().collect();
         for link in busy {
             self.close(link, out);
@@ -543,7 +545,7 @@ impl Node {
         if !master.probing.remove(&link) {
             return;
         }
-        if matches!(&welcome.verdict, Verdict::Noted(Some(leader)) if leader.node == self.id) {
+        if matches!(&welcome.verdict, SyncPlan::Noted(Some(leader)) if leader.node == self.id) {
             // It follows this node, and not this process: whether the other one lives is being found out there.
             master.probing.insert(link);
             return;
@@ -568,7 +570,7 @@ pub(in crate::node) fn promoted_already(position: Position) -> Promoted {
     Promoted { position, took_over, possible_loss: None, unreached: Vec::new() }
 }
 
-fn member_of(standing: &Standing) -> Member {
+fn member_of(standing: &PeerState) -> Member {
     Member {
         id: standing.node,
         name: standing.name.clone(),

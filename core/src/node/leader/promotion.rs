@@ -29,7 +29,7 @@ impl Node {
             out.replies.push((id, Err(Refusal::Conflict { why })));
             return;
         }
-        if let Some(position) = self.reigns_since() {
+        if let Some(position) = self.leads_since() {
             let beside = self.odds.are_known(self.now.mono)
                 || self.knows_a_line_behind() && !self.config.planted.force_without_effect();
             if ask.force && beside {
@@ -54,7 +54,7 @@ impl Node {
             self.campaign(Cause::Operator(id), "an operator promotes this node", out);
             return;
         }
-        let heard = self.marks.last();
+        let heard = self.lag_marks.last();
         let purpose = Purpose::Promotion { request: Some(id), force: ask.force, heard };
         let until = self.now.mono + self.config.catch_up;
         self.leave_role(out);
@@ -104,7 +104,7 @@ impl Node {
                 "this node is being synced, its state is not whole: restart it to promote what its disk holds",
             );
         }
-        if self.tainted && !ask.force {
+        if self.needs_snapshot && !ask.force {
             return conflict(
                 "this node's state differs from the last master's, or was rolled back, and only a master's snapshot heals it: \
                  promote another, or force this one to lead with what it holds",

@@ -1,20 +1,20 @@
 //! What a master sends to its replicas each turn: entries, commits, heartbeats, snapshot chunks. One log serves all
-//! feeds; a slow replica lags and costs the master nothing.
+//! streams; a slow replica lags and costs the master nothing.
 
 use alloc::vec::Vec;
 
+use crate::coverage::Mark;
 use crate::event::Event;
 use crate::ids::LinkId;
 use crate::log::Log;
-use crate::message::{Append, Chunk, Message, Verdict};
+use crate::message::{Append, Chunk, Message, SyncPlan};
 use crate::node::leader::handover::Handover;
 use crate::node::leader::pace::Pace;
-use crate::node::leader::{Feed, FeedMode, Master, Progress};
+use crate::node::leader::{Master, Progress, ReplicaStream, StreamMode};
 use crate::node::{Node, Role};
 use crate::output::Output;
 use crate::planted::Planted;
 use crate::position::{Epoch, Index, Position};
-use crate::seen::Mark;
 use crate::time::{Time, WallMs};
 use crate::wire::PIECE_BYTES_MAX;
 
@@ -29,19 +29,19 @@ const CHUNKS_IN_FLIGHT_MAX: u32 = 4;
 const REST_TAIL_SHARE: u64 = 4;
 
 impl Node {
-    pub(in crate::node) fn feed(&mut self, out: &mut Output) {
+    pub(in crate::node) fn stream(&mut self, out: &mut Output) {
         let (upto, heartbeat, leads) = (self.may_leave_upto(), self.round_interval(), self.holds_lease());
         let log_time = self.log_time();
         let Role::Master(master) = &mut self.role else { return };
         if master.start.is_none() || master.handover.as_ref().is_some_and(Handover::has_left) {
             return;
         }
-        let Master { feeds, progress, epoch, rounds, round_wanted, .. } = master;
+        let Master { streams, progress, epoch, rounds, round_wanted, .. } = master;
         let (round, wanted) = (*rounds + 1, core::mem::take(round_wanted));
         let mut late: Vec<LinkId> = Vec::new();
         let mut sent = (0, 0);
-        for (link, feed) in feeds {
-            let known = progress.get(&feed.node).copied().unwrap_or_default();
+        for (link, stream) in streams {
+            let known = progress.get(&stream.node).copied().unwrap_or_default();
             let (log, committed, now) = (&self.log, self.committed, self.now.mono);
             let (tail_bytes_max, chunk_bytes) = (self.config.tail_bytes_max, self.config.chunk_bytes);
             let planted = self.config.planted;
@@ -58,15 +58,15 @@ impl Node {
                 now,
                 log_time,
             };
-            let due = wanted || feed.sent_at + heartbeat <= now;
-            match &mut feed.mode {
-                FeedMode::Probe if due => out.sends.push((*link, ctx.heartbeat(feed))),
-                FeedMode::Probe => {}
-                FeedMode::Stream { next, .. } if *next <= self.log.base().index => late.push(*link),
-                FeedMode::Stream { .. } => ctx.stream(*link, feed, known, due, &mut sent, out),
-                FeedMode::Snapshot { .. } => ctx.chunks(*link, feed, due, out),
+            let due = wanted || stream.sent_at + heartbeat <= now;
+            match &mut stream.mode {
+                StreamMode::Probe if due => out.sends.push((*link, ctx.heartbeat(stream))),
+                StreamMode::Probe => {}
+                StreamMode::Stream { next, .. } if *next <= self.log.base().index => late.push(*link),
+                StreamMode::Stream { .. } => ctx.stream(*link, stream, known, due, &mut sent, out),
+                StreamMode::Snapshot { .. } => ctx.chunks(*link, stream, due, out),
             }
-            if let FeedMode::Snapshot { writer, .. } = &feed.mode {
+            if let StreamMode::Snapshot { writer, .. } = &stream.mode {
                 self.snapshots.remember_cuts(writer);
             }
         }
@@ -83,17 +83,17 @@ impl Node {
         let position = self.transfer_position();
         let writer = self.transfer(position, 0);
         let Role::Master(master) = &mut self.role else { return };
-        let Some(feed) = master.feeds.get_mut(&link) else { return };
-        feed.mode = FeedMode::Snapshot { writer, stored: 0, pace: Pace::default() };
-        let (node, name) = (feed.node, feed.member.name.clone());
-        self.seen.mark(Mark::FellBehindMemory);
+        let Some(stream) = master.streams.get_mut(&link) else { return };
+        stream.mode = StreamMode::Snapshot { writer, stored: 0, pace: Pace::default() };
+        let (node, name) = (stream.node, stream.member.name.clone());
+        self.coverage.mark(Mark::FellBehindMemory);
         self.counters.full_syncs += 1;
         out.events.push(Event::ReplicaJoined { node, name, full_sync: true });
-        self.welcome(link, Verdict::Snapshot { position, next_chunk: 0 }, out);
+        self.welcome(link, SyncPlan::Snapshot { position, next_chunk: 0 }, out);
     }
 }
 
-/// What sending needs to know besides the feed.
+/// What sending needs to know besides the stream.
 struct Sender<'a> {
     log: &'a Log,
     epoch: Epoch,
@@ -114,14 +114,14 @@ impl Sender<'_> {
     fn stream(
         &self,
         link: LinkId,
-        feed: &mut Feed,
+        stream: &mut ReplicaStream,
         known: Progress,
         due: bool,
         sent: &mut (u64, u64),
         out: &mut Output,
     ) {
         let mut quiet = true;
-        while let FeedMode::Stream { window, next } = &mut feed.mode {
+        while let StreamMode::Stream { window, next } = &mut stream.mode {
             window.held(if self.planted.sent_counts_as_held() { next.prev() } else { known.durable });
             if *next > self.upto || !window.is_open() {
                 break;
@@ -134,28 +134,28 @@ impl Sender<'_> {
             let prev = next.prev();
             *next = Index(next.0 + count);
             window.sent(next.prev(), bytes);
-            out.sends.push((link, self.append(feed, prev, entries)));
+            out.sends.push((link, self.append(stream, prev, entries)));
             quiet = false;
         }
-        let FeedMode::Stream { next, window } = &feed.mode else { return };
+        let StreamMode::Stream { next, window } = &stream.mode else { return };
         let last = next.prev();
         // A round that goes with entries arrives when they do. With more than one piece on its way that may be too late for
         // the lease, so a round of its own overtakes them.
         let with_entries =
             !quiet && (window.bytes() <= PIECE_BYTES_MAX as u64 || self.planted.rounds_behind_bulk());
         if with_entries {
-            feed.sent_at = self.now;
+            stream.sent_at = self.now;
         }
         // While some of what it was sent is not committed, another commit follows, and tells of this one too.
-        let news = self.committed >= last && feed.committed_sent < last;
+        let news = self.committed >= last && stream.committed_sent < last;
         if due && !with_entries || quiet && news {
-            out.sends.push((link, self.round(feed, last)));
+            out.sends.push((link, self.round(stream, last)));
         }
     }
 
-    fn append(&self, feed: &mut Feed, prev: Index, entries: Vec<bytes::Bytes>) -> Message {
+    fn append(&self, stream: &mut ReplicaStream, prev: Index, entries: Vec<bytes::Bytes>) -> Message {
         let epoch = self.log.epoch_at(prev).unwrap_or_default();
-        feed.committed_sent = self.committed;
+        stream.committed_sent = self.committed;
         Message::Append(Append {
             epoch: self.epoch,
             prev: Position { epoch, index: prev },
@@ -164,15 +164,15 @@ impl Sender<'_> {
             last: self.log.last().index,
             round: self.round,
             sent: self.now.0,
-            echo: if self.leads { feed.clock } else { 0 },
+            echo: if self.leads { stream.clock } else { 0 },
             log_time: self.log_time,
         })
     }
 
     /// A round that carries nothing, and overtakes what does.
-    fn round(&self, feed: &mut Feed, prev: Index) -> Message {
-        feed.sent_at = self.now;
-        self.append(feed, prev, Vec::new())
+    fn round(&self, stream: &mut ReplicaStream, prev: Index) -> Message {
+        stream.sent_at = self.now;
+        self.append(stream, prev, Vec::new())
     }
 
     /// Whether a transfer of the state at `position` may take its time: what is written meanwhile must not leave the log
@@ -182,13 +182,13 @@ impl Sender<'_> {
     }
 
     /// A sign of life that carries no entries, for a replica whose log does not agree yet.
-    fn heartbeat(&self, feed: &mut Feed) -> Message {
-        self.round(feed, Index::ZERO)
+    fn heartbeat(&self, stream: &mut ReplicaStream) -> Message {
+        self.round(stream, Index::ZERO)
     }
 
-    fn chunks(&self, link: LinkId, feed: &mut Feed, due: bool, out: &mut Output) {
+    fn chunks(&self, link: LinkId, stream: &mut ReplicaStream, due: bool, out: &mut Output) {
         let last = self.log.last().index;
-        while let FeedMode::Snapshot { writer, stored, pace } = &mut feed.mode {
+        while let StreamMode::Snapshot { writer, stored, pace } = &mut stream.mode {
             let (number, position) = (writer.next_chunk(), writer.position());
             let in_flight = number.saturating_sub(*stored);
             let rest = pace.rest(last).filter(|_| self.may_rest(position.index));
@@ -204,7 +204,7 @@ impl Sender<'_> {
             out.sends.push((link, Message::Chunk(Chunk { epoch: self.epoch, position, number, bytes, last })));
         }
         if due {
-            let message = self.heartbeat(feed);
+            let message = self.heartbeat(stream);
             out.sends.push((link, message));
         }
     }

@@ -9,7 +9,7 @@ use crate::command::MEMBERS_MAX;
 use crate::event::Event;
 use crate::ids::LinkId;
 use crate::input::LinkLoss;
-use crate::message::{Reason, Verdict};
+use crate::message::{Reason, SyncPlan};
 use crate::node::{Node, Role};
 use crate::output::Output;
 use crate::status::{Dial, DialFailure};
@@ -58,12 +58,12 @@ impl Node {
     pub(in crate::node) fn note_answered(
         &mut self,
         link: LinkId,
-        verdict: Result<&Verdict, Reason>,
+        verdict: Result<&SyncPlan, Reason>,
         out: &mut Output,
     ) {
         let Some(address) = self.links.asked_for(link) else { return };
         let refused = match verdict {
-            Ok(Verdict::Refused(reason)) => Some(*reason),
+            Ok(SyncPlan::Refused(reason)) => Some(*reason),
             Ok(_) => None,
             Err(reason) => Some(reason),
         };
@@ -103,7 +103,7 @@ impl Node {
         let is_absent = |address: &str| match &self.role {
             Role::Master(master) => {
                 let member = members.members.iter().find(|member| member.replication == address);
-                member.is_some_and(|member| master.feed_of(member.id).is_none())
+                member.is_some_and(|member| master.stream_of(member.id).is_none())
             }
             Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => true,
         };

@@ -9,7 +9,9 @@ use crate::command::Member;
 use crate::config::{Address, Config};
 use crate::event::Event;
 use crate::ids::{LinkId, NodeId};
-use crate::message::{Hello, Intent, Leader, Message, Pull, Pulled, Reason, Resume, Standing, Verdict, Welcome};
+use crate::message::{
+    FetchTail, FetchedTail, Hello, Intent, Leader, Message, PeerState, Reason, Resume, SyncPlan, Welcome,
+};
 use crate::node::peers::own_address::{Place, is_dialable};
 use crate::node::{Node, Role};
 use crate::output::Output;
@@ -20,9 +22,9 @@ const PULLED_BYTES_MAX: usize = 256 << 10;
 
 impl Node {
     /// Who this node is and how its log stands.
-    pub(in crate::node) fn standing(&self) -> Standing {
+    pub(in crate::node) fn standing(&self) -> PeerState {
         let (log_time, log_time_known) = self.told_log_time();
-        Standing {
+        PeerState {
             node: self.id,
             cluster: self.cluster,
             name: self.config.node_name.clone(),
@@ -59,7 +61,7 @@ impl Node {
             intent,
             standing: self.standing(),
             resume: self.resume(),
-            needs_snapshot: self.tainted,
+            needs_snapshot: self.needs_snapshot,
             dialled: self.links.dialled(link).filter(|address| is_dialable(address)),
         };
         out.sends.push((link, Message::Hello(hello)));
@@ -159,7 +161,7 @@ impl Node {
         match &mut self.role {
             Role::Founding(_) => self.answered_while_founding(link, &welcome, out),
             Role::Asking(asking) => match &welcome.verdict {
-                Verdict::Noted(Some(leader)) if leader.node == self.id => {
+                SyncPlan::Noted(Some(leader)) if leader.node == self.id => {
                     asking.wait_for(link, self.now.mono + self.config.election_timeout);
                 }
                 _ => asking.heard(link, &welcome.standing),
@@ -171,7 +173,7 @@ impl Node {
     }
 
     /// What must hold between any two nodes.
-    fn vet(&self, protocol: u16, peer: &Standing) -> Result<(), Reason> {
+    fn vet(&self, protocol: u16, peer: &PeerState) -> Result<(), Reason> {
         if protocol != self.config.protocol {
             return Err(Reason::Protocol);
         }
@@ -185,7 +187,7 @@ impl Node {
     }
 
     /// Fills in the host that a peer leaves to us: the one that we see it at.
-    fn place(&self, link: LinkId, standing: &mut Standing) {
+    fn place(&self, link: LinkId, standing: &mut PeerState) {
         let Some(host) = self.links.peer_host(link) else { return };
         for address in [Some(&mut standing.http), standing.replication.as_mut()].into_iter().flatten() {
             if address.host.is_none() {
@@ -195,15 +197,15 @@ impl Node {
     }
 
     /// Answers a hello with a refusal; the dialler closes.
-    pub(in crate::node) fn decline(&mut self, link: LinkId, peer: &Standing, reason: Reason, out: &mut Output) {
+    pub(in crate::node) fn decline(&mut self, link: LinkId, peer: &PeerState, reason: Reason, out: &mut Output) {
         match reason {
             Reason::NoMaster => {}
             _ => self.tell_refused(Some(peer.node), false, reason, out),
         }
-        self.welcome(link, Verdict::Refused(reason), out);
+        self.welcome(link, SyncPlan::Refused(reason), out);
     }
 
-    pub(in crate::node) fn welcome(&mut self, link: LinkId, verdict: Verdict, out: &mut Output) {
+    pub(in crate::node) fn welcome(&mut self, link: LinkId, verdict: SyncPlan, out: &mut Output) {
         let at = |text: Option<&str>| text.filter(|_| !link.is_dialled()).map(String::from);
         let welcome = Welcome {
             protocol: self.config.protocol,
@@ -218,7 +220,7 @@ impl Node {
     /// While it is not clear what this node is: who only asks is told so, who wants to follow waits.
     pub(in crate::node) fn hold_or_note(&mut self, link: LinkId, hello: Hello, out: &mut Output) {
         match hello.intent {
-            Intent::Ask => self.welcome(link, Verdict::Noted(None), out),
+            Intent::Ask => self.welcome(link, SyncPlan::Noted(None), out),
             Intent::Follow => {
                 self.held.insert(link, hello);
             }
@@ -251,7 +253,7 @@ impl Node {
     }
 
     /// Whether a node leads that this one would follow.
-    fn is_led_by(&self, peer: &Standing) -> bool {
+    fn is_led_by(&self, peer: &PeerState) -> bool {
         peer.leads && peer.promised >= self.promised && self.may_follow(peer)
     }
 
@@ -272,15 +274,15 @@ impl Node {
         }
         let leader = self.leader().cloned();
         let verdict = match (hello.intent, leader) {
-            (Intent::Ask, leader) => Verdict::Noted(leader),
-            (Intent::Follow, Some(leader)) if leader.node != hello.standing.node => Verdict::Redirect(leader),
-            (Intent::Follow, Some(_) | None) => Verdict::Refused(Reason::NoMaster),
+            (Intent::Ask, leader) => SyncPlan::Noted(leader),
+            (Intent::Follow, Some(leader)) if leader.node != hello.standing.node => SyncPlan::Redirect(leader),
+            (Intent::Follow, Some(_) | None) => SyncPlan::Refused(Reason::NoMaster),
         };
         self.welcome(link, verdict, out);
     }
 
     /// How far a peer's log agrees with ours, and so what is to become of it.
-    pub(in crate::node) fn verdict(&mut self, hello: &Hello) -> Verdict {
+    pub(in crate::node) fn verdict(&mut self, hello: &Hello) -> SyncPlan {
         let theirs = &hello.standing;
         // Of what the history has forgotten the log may still tell.
         let holds = self.log.epoch_at(theirs.last.index) == Some(theirs.last.epoch);
@@ -292,26 +294,26 @@ impl Node {
             return self.snapshot_verdict(hello.resume);
         }
         if theirs.last.index > common.index {
-            return Verdict::Truncate { after: common };
+            return SyncPlan::Truncate { after: common };
         }
         if common.index >= self.log.base().index {
-            return Verdict::Continue { after: common };
+            return SyncPlan::Continue { after: common };
         }
         self.snapshot_verdict(hello.resume)
     }
 
-    fn snapshot_verdict(&mut self, resume: Option<Resume>) -> Verdict {
+    fn snapshot_verdict(&mut self, resume: Option<Resume>) -> SyncPlan {
         let position = self.transfer_position();
         let next_chunk = resume
             .filter(|resume| resume.position == position && self.snapshots.can_go_on(resume.next_chunk))
             .map_or(0, |resume| resume.next_chunk);
-        Verdict::Snapshot { position, next_chunk }
+        SyncPlan::Snapshot { position, next_chunk }
     }
 
     /// Sends a starting master or a candidate what it has lost and we hold. Who has named its own epoch already gets
     /// nothing of later ones, or it would go on below them.
-    pub(in crate::node) fn on_pull(&mut self, link: LinkId, pull: Pull, out: &mut Output) {
-        let Pull { after, across } = pull;
+    pub(in crate::node) fn on_fetch_tail(&mut self, link: LinkId, pull: FetchTail, out: &mut Output) {
+        let FetchTail { after, across } = pull;
         let upto = self.may_leave_upto();
         let end = if across { Some(upto) } else { self.log.history().end_of(after.epoch, upto) };
         let entries = match end {
@@ -322,7 +324,7 @@ impl Node {
             }
             Some(_) | None => Vec::new(),
         };
-        out.sends.push((link, Message::Pulled(Pulled { after, entries })));
+        out.sends.push((link, Message::FetchedTail(FetchedTail { after, entries })));
     }
 
     /// The node at the other end, where the role knows it.
@@ -331,7 +333,7 @@ impl Node {
             Role::Founding(_) => None,
             Role::Asking(asking) => asking.peer(link),
             Role::Candidate(candidate) => candidate.peer(link),
-            Role::Master(master) => master.feeds.get(&link).map(|feed| feed.node),
+            Role::Master(master) => master.streams.get(&link).map(|stream| stream.node),
             Role::Replica(replica) => replica.source(link),
         }
     }
@@ -371,7 +373,7 @@ pub(in crate::node) fn leader_of_member(member: &Member) -> Leader {
 }
 
 /// A node as the master that it says to be.
-pub(in crate::node) fn leader_of(standing: &Standing) -> Leader {
+pub(in crate::node) fn leader_of(standing: &PeerState) -> Leader {
     Leader {
         node: standing.node,
         http: address_text(&standing.http),

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 use crate::event::Event;
 use crate::ids::LinkId;
-use crate::message::{Hello, Intent, Message, Reason, Standing, Verdict, Welcome};
+use crate::message::{Hello, Intent, Message, PeerState, Reason, SyncPlan, Welcome};
 use crate::node::peers::own_address::is_dialable;
 use crate::node::{Node, Role};
 use crate::output::{Output, Refusal};
@@ -43,16 +43,16 @@ const FIRST_IS_GONE: &str = "another process of this node has started, and this 
 impl Node {
     /// Whether a hello has to wait, since an earlier process of the same node may live. It is asked at once.
     pub(in crate::node) fn contest(&mut self, link: LinkId, hello: &Hello, out: &mut Output) -> bool {
-        let Standing { node, process, .. } = hello.standing;
+        let PeerState { node, process, .. } = hello.standing;
         let now = self.now.mono;
         if self.config.planted.copy_admitted() {
             return false;
         }
         let found = match &mut self.role {
             Role::Master(master) => {
-                let first = master.feed_of(node).filter(|first| *first != link);
-                let first =
-                    first.filter(|first| master.feeds.get(first).is_some_and(|feed| feed.process != process));
+                let first = master.stream_of(node).filter(|first| *first != link);
+                let first = first
+                    .filter(|first| master.streams.get(first).is_some_and(|stream| stream.process != process));
                 master.round_wanted |= first.is_some();
                 first.map(|first| (first, Asked::Round(master.rounds + 1)))
             }
@@ -71,7 +71,7 @@ impl Node {
         if hello.intent == Intent::Ask {
             // Who is about to lead learns that somebody leads under its own id, and waits for the verdict.
             let leader = self.leader().cloned();
-            self.welcome(link, Verdict::Noted(leader), out);
+            self.welcome(link, SyncPlan::Noted(leader), out);
         }
         let until = now + self.config.election_timeout.min(self.config.link_timeout());
         self.contests.insert(link, Contest { hello: hello.clone(), first, asked, until });
@@ -148,17 +148,17 @@ impl Node {
         true
     }
 
-    pub(in crate::node) fn is_another_process(&self, peer: &Standing) -> bool {
+    pub(in crate::node) fn is_another_process(&self, peer: &PeerState) -> bool {
         peer.node == self.id && peer.process != self.process
     }
 
     /// Whether a verdict says that another process of this node was first. A master that is told so by that process itself has been
     /// one for longer than a start takes, and does not give way.
     pub(in crate::node) fn is_refused_as_copy(&self, welcome: &Welcome) -> bool {
-        let reigns = matches!(self.role, Role::Master(_)) && self.is_settled();
-        let by_first = self.is_another_process(&welcome.standing) && !reigns;
+        let terms = matches!(self.role, Role::Master(_)) && self.is_settled();
+        let by_first = self.is_another_process(&welcome.standing) && !terms;
         let by_another = welcome.standing.node != self.id && self.cluster == welcome.standing.cluster;
-        welcome.verdict == Verdict::Refused(Reason::SameNode) && (by_first || by_another)
+        welcome.verdict == SyncPlan::Refused(Reason::SameNode) && (by_first || by_another)
     }
 
     /// This process is the second of its node. It says nothing more to anybody, until somebody has dealt with its directory.

@@ -306,7 +306,7 @@ impl Node {
             Role::Founding(_) => {}
             Role::Asking(asking) => asking.lost(link),
             Role::Candidate(candidate) => candidate.lost(link),
-            Role::Master(_) => self.lose_feed(link, why, out),
+            Role::Master(_) => self.lose_stream(link, why, out),
             Role::Replica(_) => self.lose_source(link, why, out),
         }
     }

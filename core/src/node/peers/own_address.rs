@@ -148,7 +148,7 @@ impl Node {
     /// of a member that is gone another may have taken the place.
     fn shares_address(&self, member: &Member) -> bool {
         let Role::Master(master) = &self.role else { return false };
-        let is_here = |other: &Member| other.id == self.id || master.feed_of(other.id).is_some();
+        let is_here = |other: &Member| other.id == self.id || master.stream_of(other.id).is_some();
         let members = &self.log.membership().1.members;
         let mut same =
             members.iter().filter(|other| other.id != member.id && other.replication == member.replication);

@@ -63,7 +63,7 @@ impl Node {
     ) -> Position {
         let position = Position { epoch: self.promised, index: self.log.last().index.next() };
         assert_eq!(
-            self.shadow.promised(),
+            self.durable.promised(),
             position.epoch,
             "INV-6: a master writes only in an epoch that is on its disk"
         );
@@ -71,7 +71,7 @@ impl Node {
         let at = self.log_time();
         let entry = Entry::encode(position, at, concern, command);
         self.append_entry(entry, command, answered);
-        self.marks.hear(position.index, self.now.mono);
+        self.lag_marks.hear(position.index, self.now.mono);
         position
     }
 
@@ -102,7 +102,7 @@ impl Node {
         let last = self.ends_on_disk_at();
         let head = Record::HardState(self.hard_state()).encode();
         let upto = self.disk_is_cut_at().unwrap_or_else(|| self.log.last()).index;
-        let id = self.shadow.depart(self.promised, upto);
+        let id = self.durable.depart(self.promised, upto);
         self.hands.take(Lane::Log, self.now.mono);
         let mut batch = WriteBatch::new(id, Lane::Log, head, last);
         batch.records = core::mem::take(&mut self.draft.records);
@@ -118,7 +118,7 @@ impl Node {
     fn hint_is_due(&self) -> bool {
         let news = self.draft.committed < self.applied.index;
         match &self.role {
-            Role::Candidate(_) | Role::Replica(_) => news && self.shadow.is_idle(),
+            Role::Candidate(_) | Role::Replica(_) => news && self.durable.is_idle(),
             Role::Founding(_) | Role::Asking(_) | Role::Master(_) => false,
         }
     }
@@ -126,8 +126,8 @@ impl Node {
     pub(in crate::node) fn on_durable(&mut self, receipt: &Durable, out: &mut Output) {
         match receipt.lane() {
             Lane::Log => {
-                self.shadow.arrive(receipt);
-                self.hands.moved(Lane::Log, self.now.mono, self.shadow.is_idle());
+                self.durable.arrive(receipt);
+                self.hands.moved(Lane::Log, self.now.mono, self.durable.is_idle());
                 self.on_log_receipt(receipt.id(), out);
             }
             Lane::Snapshot => self.on_snapshot_receipt(receipt.id(), out),
@@ -140,7 +140,7 @@ impl Node {
         let Some(start) = master.start else { return };
         let voters: Vec<NodeId> = self.armed().map_or_else(|| Vec::from([self.id]), |it| it.voters().collect());
         let counts_memory = self.config.planted.commit_before_own_sync();
-        let own = if counts_memory { self.log.last().index } else { self.shadow.durable() };
+        let own = if counts_memory { self.log.last().index } else { self.durable.durable() };
         let point = if self.config.planted.commit_alone() {
             own
         } else if self.config.planted.spares_count() && voters.len() > 1 {
@@ -162,12 +162,12 @@ impl Node {
             self.waiters.applied(position, outcome);
             work += keys;
         }
-        self.proofs.applied(self.reached());
+        self.freshness.applied(self.reached());
     }
 
     /// INV-4: applied <= committed, and applied <= durable, so that what a reader saw survives a restart.
     pub(in crate::node) fn apply_limit(&self) -> Index {
-        self.committed.min(self.shadow.durable())
+        self.committed.min(self.durable.durable())
     }
 
     /// Applies one entry. Gives where it stands, what it gave, and how many keys it named at least.
@@ -216,7 +216,7 @@ impl Node {
     /// Whether this node neither is a master nor follows one, in whatever state that leaves it. Where it has never known of a master,
     /// it looks for a moment first: nodes that are started together find each other then.
     fn misses_a_master(&self) -> bool {
-        let knew_one = || !self.log.history().reigns().is_empty();
+        let knew_one = || !self.log.history().terms().is_empty();
         match &self.role {
             Role::Candidate(_) => true,
             Role::Replica(replica) => !replica.is_following() && (knew_one() || self.looks_in_vain(replica)),

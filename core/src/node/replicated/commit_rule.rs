@@ -27,7 +27,7 @@ impl Node {
     /// The armed membership that this disk holds: only with one does a replica campaign or give its word.
     pub(in crate::node) fn armed_on_disk(&self) -> Option<&Membership> {
         let (at, newest) = self.log.membership();
-        let durable = self.shadow.durable();
+        let durable = self.durable.durable();
         let membership = self.log.membership_at(if newest.armed { durable } else { durable.min(at.prev()) });
         (membership.armed && self.armed().is_some()).then_some(membership)
     }
@@ -44,8 +44,8 @@ impl Node {
 
     /// Whether the membership at `at` disarms by force: it stands right behind the `EpochStart` of a forced promotion.
     fn is_by_force(&self, at: Index) -> bool {
-        let reigns = self.log.history().reigns();
-        reigns.iter().any(|reign| reign.kind.is_by_force() && reign.start.next() == at)
+        let terms = self.log.history().terms();
+        terms.iter().any(|term| term.kind.is_by_force() && term.start.next() == at)
     }
 
     /// How long a voter's word to the master lasts from when it heard it; zero where no word is given.
@@ -81,7 +81,7 @@ impl Node {
     pub(in crate::node) fn may_leave_upto(&self) -> Index {
         let (at, _) = self.log.membership();
         let last = self.log.last().index;
-        if at > self.shadow.durable() && !self.config.planted.config_sent_before_durable() {
+        if at > self.durable.durable() && !self.config.planted.config_sent_before_durable() {
             at.prev()
         } else {
             last

@@ -28,13 +28,13 @@ impl Node {
             return;
         }
         self.record(Record::Truncate(at).encode());
-        self.shadow.clip(at.index);
+        self.durable.clip(at.index);
         self.cut_on_disk = Some(CutOnDisk { at, put_back: None });
     }
 
     /// An operator has made this log the cluster's again, or it gets a successor: what was cut is written again before anything follows.
     pub(in crate::node) fn put_back_cut(&mut self) {
-        let batch = self.shadow.next_batch();
+        let batch = self.durable.next_batch();
         let Some(cut) = self.cut_on_disk.as_mut().filter(|cut| cut.put_back.is_none()) else { return };
         cut.put_back = Some(batch);
         let mut index = cut.at.index.next();

@@ -1,4 +1,4 @@
-//! The durable shadow: what is known to be on this node's disk. Promises are made from it and from nothing else.
+//! What is durable: what is known to be on this node's disk. Promises are made from it and from nothing else.
 //!
 //! Owns the batches in flight and what each will make durable. A truncation clips every tail in flight, so that a
 //! late receipt never vouches for entries that are gone (an ABA race that cost others their logs).
@@ -8,7 +8,7 @@ use alloc::collections::VecDeque;
 use crate::ids::NodeId;
 use crate::planted::Planted;
 use crate::position::{Epoch, Index};
-use crate::promise::{Ack, Stored, Vote};
+use crate::promise::{Ack, SnapshotAck, Vote};
 use crate::status::DiskState;
 use crate::store::StateHash;
 use crate::time::WallMs;
@@ -16,17 +16,17 @@ use crate::wal::Durable;
 
 /// What is on this disk, and what is on its way there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::node) struct Shadow {
+pub(in crate::node) struct OnDisk {
     planted: Planted,
     promised: Epoch,
     durable: Index,
-    flying: VecDeque<Flying>,
+    flying: VecDeque<InFlight>,
     next_batch: u64,
 }
 
 /// What a batch in flight makes durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Flying {
+struct InFlight {
     batch: u64,
     promised: Epoch,
     last: Index,
@@ -49,7 +49,7 @@ pub(in crate::node) struct Received {
     pub(in crate::node) any_epoch: bool,
 }
 
-impl Shadow {
+impl OnDisk {
     pub(in crate::node) fn new(promised: Epoch, durable: Index, planted: Planted) -> Self {
         Self { planted, promised, durable, flying: VecDeque::new(), next_batch: 1 }
     }
@@ -78,7 +78,7 @@ impl Shadow {
     pub(in crate::node) fn depart(&mut self, promised: Epoch, last: Index) -> u64 {
         let batch = self.next_batch;
         self.next_batch += 1;
-        self.flying.push_back(Flying { batch, promised, last });
+        self.flying.push_back(InFlight { batch, promised, last });
         batch
     }
 
@@ -145,7 +145,7 @@ impl Shadow {
         promised.then_some(Vote {
             voter,
             epoch,
-            trial: false,
+            pre: false,
             granted: true,
             promised: epoch,
             evidence,
@@ -154,7 +154,7 @@ impl Shadow {
     }
 
     /// What a replica has of a snapshot. With `durable`, its log begins after it, on disk.
-    pub(in crate::node) fn stored(&self, epoch: Epoch, stored: Stored) -> Option<Stored> {
+    pub(in crate::node) fn stored(&self, epoch: Epoch, stored: SnapshotAck) -> Option<SnapshotAck> {
         assert!(
             !stored.durable || self.durable >= stored.position.index,
             "INV-2: snapshot acked before it is durable"

@@ -11,7 +11,7 @@
 use core::time::Duration;
 
 use crate::event::Event;
-use crate::message::Standing;
+use crate::message::PeerState;
 use crate::node::{Node, Role};
 use crate::output::Output;
 use crate::planted::Planted;
@@ -156,7 +156,7 @@ impl Node {
 
     /// A peer has said how it stands. A node that guesses takes the word of one that need not, if both hold the same
     /// mastership's log; and of two guesses the lower one: one wall clock ahead of the others expires nothing.
-    pub(in crate::node) fn heed_log_time(&mut self, peer: &Standing) {
+    pub(in crate::node) fn heed_log_time(&mut self, peer: &PeerState) {
         let same_line = peer.last.epoch == self.log.last().epoch && peer.last != Position::ZERO;
         if self.timekeeping.known || self.cluster.is_none() || peer.cluster != self.cluster || !same_line {
             return;
@@ -186,7 +186,7 @@ impl Node {
         let off = |ahead_ms: i64| ahead_ms.unsigned_abs() > most;
         let member = match &self.role {
             Role::Master(master) => {
-                let known = master.feeds.values().filter_map(|feed| master.progress.get(&feed.node));
+                let known = master.streams.values().filter_map(|stream| master.progress.get(&stream.node));
                 known.filter_map(|known| known.wall_ahead_ms).any(off)
             }
             Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => false,

@@ -7,13 +7,13 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+use crate::coverage::Mark;
 use crate::event::Event;
 use crate::ids::RequestId;
-use crate::node::leader::FeedMode;
+use crate::node::leader::StreamMode;
 use crate::node::{Node, Role, history_before};
 use crate::output::{Output, Refusal, Reply};
 use crate::position::{Index, Position};
-use crate::seen::Mark;
 use crate::snapshot::{SnapshotMeta, SnapshotWriter};
 use crate::time::Time;
 use crate::wal::{FileWrite, GivenUp, Lane, WriteBatch};
@@ -164,7 +164,7 @@ impl Snapshots {
         self.parts.push(Part::MastersDone(position));
     }
 
-    /// Learns where the writer of a feed has cut, since its feed ends with its link, and the transfer may go on.
+    /// Learns where the writer of a stream has cut, since its stream ends with its link, and the transfer may go on.
     pub(in crate::node) fn remember_cuts(&mut self, writer: &SnapshotWriter) {
         if let Some(transfer) = &mut self.transfer
             && transfer.writer.position() == writer.position()
@@ -207,7 +207,11 @@ impl Node {
     /// alarm for a snapshot that cannot begin would ring again at once, for ever.
     fn may_take_snapshot(&self) -> bool {
         let is_free = !self.snapshots.incoming.iter().any(|position| position.index == self.applied.index);
-        self.snapshots.taking.is_none() && self.repair.is_none() && !self.tainted && !self.is_syncing() && is_free
+        self.snapshots.taking.is_none()
+            && self.repair.is_none()
+            && !self.needs_snapshot
+            && !self.is_syncing()
+            && is_free
     }
 
     /// Whether there is anything to take a snapshot of.
@@ -306,7 +310,7 @@ impl Node {
             match part {
                 Part::OwnChunk | Part::Void => {}
                 Part::OwnDone(position) => self.own_snapshot_durable(position, out),
-                Part::MastersChunk { position, next } => self.on_chunk_stored(position, next, out),
+                Part::MastersChunk { position, next } => self.on_snapshot_chunk_ack(position, next, out),
                 Part::MastersDone(position) => {
                     self.note_durable(position);
                     self.on_install_saved(position);
@@ -335,7 +339,7 @@ impl Node {
             }
         }
         self.rest_from_snapshots();
-        self.seen.mark(Mark::SnapshotGivenUp);
+        self.coverage.mark(Mark::SnapshotGivenUp);
         out.events.push(Event::SnapshotGivenUp { position });
     }
 
@@ -480,13 +484,13 @@ impl Node {
 
     fn forget_transfer(&mut self) {
         let Some(transfer) = &mut self.snapshots.transfer else { return };
-        let feeds = match &self.role {
+        let streams = match &self.role {
             Role::Master(master) => {
-                master.feeds.values().any(|feed| matches!(feed.mode, FeedMode::Snapshot { .. }))
+                master.streams.values().any(|stream| matches!(stream.mode, StreamMode::Snapshot { .. }))
             }
             Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Replica(_) => false,
         };
-        if feeds {
+        if streams {
             transfer.used = self.now.mono;
         } else if transfer.used + TRANSFER_KEPT <= self.now.mono {
             self.drop_transfer();

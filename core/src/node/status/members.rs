@@ -7,7 +7,7 @@ use core::time::Duration;
 use crate::command::Member;
 use crate::ids::NodeId;
 use crate::node::follower::discovery::Replica;
-use crate::node::leader::{FeedMode, Master, Progress};
+use crate::node::leader::{Master, Progress, StreamMode};
 use crate::node::{Node, Role};
 use crate::position::Index;
 use crate::status::MemberStatus;
@@ -89,7 +89,7 @@ impl Node {
     }
 
     fn tell_of_itself(&self, status: &mut MemberStatus, now: Time) {
-        let (durable, applied) = (self.shadow.durable(), self.applied.index);
+        let (durable, applied) = (self.durable.durable(), self.applied.index);
         status.connected = Some(true);
         (status.durable, status.applied) = (Some(durable), Some(applied));
         (status.lag_operations, status.lag) = (Some(self.lag_operations()), Some(self.lag(now)));
@@ -103,13 +103,13 @@ impl Node {
         let Progress { durable, applied, heard, wall_ahead_ms, offset, .. } =
             master.progress.get(&status.node).copied().unwrap_or_default();
         let said = |index: Index| heard.map(|_| index);
-        let feed = master.feeds.values().find(|feed| feed.node == status.node);
-        let connected = feed.is_some_and(|feed| !matches!(feed.mode, FeedMode::Probe));
+        let stream = master.streams.values().find(|stream| stream.node == status.node);
+        let connected = stream.is_some_and(|stream| !matches!(stream.mode, StreamMode::Probe));
         status.connected = Some(connected);
         (status.durable, status.applied) = (said(durable), said(applied));
         let reached = if self.config.planted.lag_of_durable() { durable } else { applied };
         status.lag_operations = Some(last.ahead_of(reached));
-        status.lag = Some(self.marks.lag(applied, now));
+        status.lag = Some(self.lag_marks.lag(applied, now));
         status.bytes_behind = Some(self.log.offset_of(last).saturating_sub(offset));
         let contact = self.contact_with(status.node);
         let contact = if self.config.planted.contact_by_link() && connected { Some(now) } else { contact };
@@ -141,15 +141,15 @@ impl Node {
     }
 
     fn why_no_heir(&self, master: &Master, member: &Member, armed: bool, now: Time) -> Option<&'static str> {
-        let Some(feed) = master.feeds.values().find(|feed| feed.node == member.id) else {
+        let Some(stream) = master.streams.values().find(|stream| stream.node == member.id) else {
             return (!self.config.planted.eligible_unseen()).then_some("it is not connected to this node");
         };
         let known = master.progress.get(&member.id).copied().unwrap_or_default();
-        let streams = matches!(feed.mode, FeedMode::Stream { .. });
+        let streams = matches!(stream.mode, StreamMode::Stream { .. });
         let reasons = [
-            (armed && !feed.votes, "its failover.mode is manual, or it does not sync its promises"),
+            (armed && !stream.votes, "its failover.mode is manual, or it does not sync its promises"),
             (!streams, "its state is being synced"),
-            (self.marks.lag(known.applied, now) > self.config.max_lag, "it lags by more than max_lag_ms"),
+            (self.lag_marks.lag(known.applied, now) > self.config.max_lag, "it lags by more than max_lag_ms"),
         ];
         known.disk.why_not().or_else(|| reasons.into_iter().find_map(|(holds, why)| holds.then_some(why)))
     }

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::config::FailoverMode;
+use crate::coverage::Coverage;
 use crate::event::Event;
 use crate::history::History;
 use crate::node::follower::Mode;
@@ -16,7 +17,6 @@ use crate::node::{Node, Role};
 use crate::output::Output;
 use crate::planted::Planted;
 use crate::position::{Epoch, Index, Position};
-use crate::seen::Seen;
 use crate::status::{self, Change, Failover, LinkStatus, Positions, State, Status};
 use crate::time::{LogTime, Time, millis};
 use crate::view::{Outline, Proof};
@@ -77,12 +77,12 @@ impl Node {
             Role::Founding(_) | Role::Asking(_) | Role::Candidate(_) | Role::Master(_) => None,
         };
         // What is applied is on this disk too, in a snapshot where the promise itself was lost.
-        self.shadow.promised().max(following.unwrap_or_default()).max(self.applied.epoch)
+        self.durable.promised().max(following.unwrap_or_default()).max(self.applied.epoch)
     }
 
     /// What this process has met; see [`crate::seen`].
-    pub fn seen(&self) -> Seen {
-        self.seen
+    pub fn seen(&self) -> Coverage {
+        self.coverage
     }
 
     /// What this node is, as people are told: a master only once it has begun to lead. Until the first entry of its epoch
@@ -155,7 +155,7 @@ impl Node {
         Positions {
             first: self.log.base().index.next(),
             last: self.log.last(),
-            durable: self.shadow.durable(),
+            durable: self.durable.durable(),
             committed: self.committed,
             applied: self.applied,
         }
@@ -177,14 +177,14 @@ impl Node {
             }
             (_, FailoverMode::Auto) => "automatic failover is not armed: an operator promotes",
         };
-        let reigns = self.log.history().reigns();
-        let told = reigns.iter().skip(reigns.len().saturating_sub(CHANGES_TOLD));
+        let terms = self.log.history().terms();
+        let told = terms.iter().skip(terms.len().saturating_sub(CHANGES_TOLD));
         let history = told
-            .map(|reign| Change {
-                epoch: reign.epoch,
-                start: reign.start,
-                kind: reign.kind,
-                at: self.log.get(reign.start).map(|slot| slot.entry.at),
+            .map(|term| Change {
+                epoch: term.epoch,
+                start: term.start,
+                kind: term.kind,
+                at: self.log.get(term.start).map(|slot| slot.entry.at),
             })
             .collect();
         let (paused, why_not) = (self.paused(), self.why_not_campaign());
@@ -204,14 +204,14 @@ impl Node {
         match &self.role {
             Role::Master(_) if self.is_open() => 0,
             Role::Founding(_) | Role::Asking(_) | Role::Master(_) | Role::Candidate(_) | Role::Replica(_) => {
-                self.marks.last().ahead_of(self.reached())
+                self.lag_marks.last().ahead_of(self.reached())
             }
         }
     }
 
     /// How far this replica has come in its master's log: what is to be rolled back does not count.
     pub(in crate::node) fn reached(&self) -> Index {
-        if self.tainted || self.is_repairing() {
+        if self.needs_snapshot || self.is_repairing() {
             self.applied.index.min(self.agreed())
         } else {
             self.applied.index
@@ -240,7 +240,7 @@ impl Node {
             _ if self.hides_lag() => Duration::ZERO,
             Role::Master(_) if self.is_open() => Duration::ZERO,
             Role::Founding(_) | Role::Asking(_) | Role::Master(_) | Role::Candidate(_) | Role::Replica(_) => {
-                self.marks.lag(self.reached(), now)
+                self.lag_marks.lag(self.reached(), now)
             }
         }
     }
@@ -252,7 +252,7 @@ impl Node {
             Role::Founding(_) | Role::Asking(_) => false,
             Role::Master(_) => self.is_serving(),
             Role::Candidate(_) | Role::Replica(_) => {
-                self.flags.caught_up_once && !self.tainted && self.lag(now) <= self.config.max_lag
+                self.flags.caught_up_once && !self.needs_snapshot && self.lag(now) <= self.config.max_lag
             }
         }
     }
@@ -264,7 +264,9 @@ impl Node {
                 Some(self.lease().map_or(Proof::Master, |(from, until)| Proof::Lease { from, until }))
             }
             Role::Founding(_) | Role::Asking(_) => None,
-            Role::Candidate(_) | Role::Replica(_) => self.proofs.newest().filter(|_| !self.tainted).map(Proof::At),
+            Role::Candidate(_) | Role::Replica(_) => {
+                self.freshness.newest().filter(|_| !self.needs_snapshot).map(Proof::At)
+            }
         }
     }
 
@@ -280,7 +282,7 @@ impl Node {
             state: self.state(),
             leader: self.serving_leader().cloned(),
             history,
-            void_beyond: self.saved_beyond,
+            void_beyond: self.rolled_back_after,
             proof: self.view_proof(),
             planted: self.config.planted,
             time: self.reader_time(),
@@ -323,7 +325,7 @@ impl Node {
             && self.outline.role == self.role_name()
             && self.outline.state == to
             && self.is_outline_on_time()
-            && self.outline.void_beyond == self.saved_beyond
+            && self.outline.void_beyond == self.rolled_back_after
             && self.outline.proof == self.view_proof()
             && self.outline.leader.as_ref() == self.serving_leader();
         if !same {
@@ -353,15 +355,16 @@ impl Node {
             Role::Master(master) => {
                 let interval = self.round_interval();
                 let silent = master.handover.as_ref().is_some_and(Handover::has_left);
-                let feeds = master.feeds.values().map(|feed| feed.sent_at + interval).min().filter(|_| !silent);
+                let streams =
+                    master.streams.values().map(|stream| stream.sent_at + interval).min().filter(|_| !silent);
                 let last = self.log.last().index;
-                let rested = master.feeds.values().filter_map(|feed| feed.rested_at(last));
+                let rested = master.streams.values().filter_map(|stream| stream.rested_at(last));
                 let rested = rested.filter(|at| *at > now).min();
                 let probe = (self.is_settled() && self.probes_absent()).then_some(master.next_probe);
                 let held = (!self.held.is_empty() && self.is_settled()).then_some(now);
                 let handover = master.handover.as_ref().map(Handover::deadline);
                 let paused = self.pause_deadline().filter(|until| *until > now);
-                [feeds, rested, probe, held, handover, paused, self.lease_deadline(), self.relief_deadline()]
+                [streams, rested, probe, held, handover, paused, self.lease_deadline(), self.relief_deadline()]
                     .into_iter()
                     .flatten()
                     .min()

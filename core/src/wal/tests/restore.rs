@@ -10,7 +10,7 @@ use super::disk::{Dice, Disk};
 use super::model::{config, epoch};
 use crate::command::{Command, Condition, Membership, Pair, StartKind, Value, ValueKind};
 use crate::config::FsyncMode;
-use crate::history::{History, Holding, Reign};
+use crate::history::{History, Holding, Term};
 use crate::ids::{ClusterId, NodeId};
 use crate::planted::Planted;
 use crate::position::{Index, Named, Position};
@@ -32,8 +32,8 @@ fn backup() -> (SnapshotMeta, Store) {
         store.apply(Index(index.into()), WallMs(5_000), &Command::Set { pair, condition: Condition::Always });
     }
     let mut history = History::default();
-    history.push(Reign { epoch: epoch(1), start: Index(1), kind: StartKind::Founding });
-    history.push(Reign { epoch: epoch(3), start: Index(9), kind: StartKind::Election });
+    history.push(Term { epoch: epoch(1), start: Index(1), kind: StartKind::Founding });
+    history.push(Term { epoch: epoch(3), start: Index(9), kind: StartKind::Election });
     history.note_membership(Index(2), true);
     let meta = SnapshotMeta {
         cluster: ClusterId(9),

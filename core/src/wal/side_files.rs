@@ -20,7 +20,7 @@ const ROLLBACK: &str = "rollback";
 
 /// What stands beside the log, as of the operations planned so far.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Beside {
+pub(super) struct SideFiles {
     planted: Planted,
     /// Whole snapshots, each known by its index.
     snapshots: BTreeSet<Index>,
@@ -42,7 +42,7 @@ pub(super) struct Beside {
     rollback: Option<(RollbackId, u64)>,
 }
 
-impl Beside {
+impl SideFiles {
     pub(super) fn new(snapshots: BTreeSet<Index>, rollbacks: BTreeSet<u64>, planted: Planted) -> Self {
         Self { planted, snapshots, taken: rollbacks, ..Self::default() }
     }

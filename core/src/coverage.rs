@@ -1,5 +1,5 @@
 //! Coverage marks: situations that matter and that a campaign of the simulator must have met. Without the feature
-//! `planted-bugs`, which only simulations turn on, [`Seen`] is empty and marking is nothing.
+//! `planted-bugs`, which only simulations turn on, [`Coverage`] is empty and marking is nothing.
 
 use core::fmt;
 
@@ -20,7 +20,7 @@ pub enum Mark {
     FellBehindMemory,
     /// A master met another of a higher epoch.
     RivalMet,
-    /// A starting or elected master pulled a tail that it lacked.
+    /// A starting or elected master fetched a tail that it lacked.
     TailPulled,
     /// An empty master joined the members that dialled it.
     EmptyMasterJoined,
@@ -72,12 +72,12 @@ pub const MARKS: [Mark; 19] = [
 /// What a node has met since it started. It is no part of the node's state: two nodes that differ in it only are equal,
 /// and print the same.
 #[derive(Clone, Copy, Default)]
-pub struct Seen {
+pub struct Coverage {
     #[cfg(feature = "planted-bugs")]
     marks: u64,
 }
 
-impl Seen {
+impl Coverage {
     /// The node is in this situation.
     #[cfg(feature = "planted-bugs")]
     pub(crate) fn mark(&mut self, mark: Mark) {
@@ -95,8 +95,8 @@ impl Seen {
     }
 }
 
-impl fmt::Debug for Seen {
+impl fmt::Debug for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Seen")
+        f.write_str("Coverage")
     }
 }

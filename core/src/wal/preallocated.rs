@@ -6,10 +6,10 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::wal::beside::sync_data_dir;
 use crate::wal::frame::whole_sectors;
 use crate::wal::ops::FileOp;
 use crate::wal::segment::{spare_name, spare_temporary_name};
+use crate::wal::side_files::sync_data_dir;
 
 /// Most spares that are kept; segments that are cut beyond this are removed.
 const SPARES_MAX: usize = 2;
@@ -21,7 +21,7 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The spares.
 #[derive(Clone, Debug)]
-pub(super) struct Spares {
+pub(super) struct Preallocated {
     /// Those that are ready.
     ready: Vec<Spare>,
     making: Option<Spare>,
@@ -36,7 +36,7 @@ struct Spare {
     bytes: u64,
 }
 
-impl Spares {
+impl Preallocated {
     /// None yet. No file has the number `next` or a higher one.
     pub(super) const fn new(next: u64) -> Self {
         Self { ready: Vec::new(), making: None, next }
@@ -72,7 +72,7 @@ impl Spares {
         Some(write_out(spare))
     }
 
-    /// The operations of [`Spares::make`] are carried out.
+    /// The operations of [`Preallocated::make`] are carried out.
     pub(super) fn made(&mut self) {
         self.ready.extend(self.making.take());
     }
