@@ -28,6 +28,9 @@ const STAMPS_US: u64 = 4_000;
 /// How far a guess may be off while all wall clocks are right: less is not noted on the disk.
 const GUESS_US: u64 = 1_100_000;
 
+/// How far it may be off where the disk is another machine's, or is from another time: two wall clocks that are right differ by no more.
+const GUESS_ELSEWHERE_US: u64 = 2_100_000;
+
 /// Words beyond this many are forgotten, the oldest first.
 const WORDS_MAX: usize = 8_192;
 
@@ -153,7 +156,16 @@ impl Times {
         match guesses {
             0 => Some(passed),
             _ if wrong => None,
+            guesses if disks_move(plan) => Some(passed + guesses * GUESS_ELSEWHERE_US),
             guesses => Some(passed + guesses * GUESS_US),
         }
     }
+}
+
+/// Whether what is noted on a disk may be of another machine's clock.
+fn disks_move(plan: &Plan) -> bool {
+    let moves = |what: &What| {
+        matches!(what, What::SwapDisks(..) | What::OldDisk(_) | What::CopyDisk(..) | What::Restore(..))
+    };
+    plan.faults.iter().any(|fault| moves(&fault.what))
 }

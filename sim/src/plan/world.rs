@@ -62,7 +62,11 @@ fn addresses(plan: &mut Plan, dice: &mut Dice) {
     // Who is taken out, or has changed places with another, is called by nobody where it is, and sent on to where the master says to be.
     let exchanged = plan.faults.iter().any(|fault| matches!(fault.what, What::SwapDisks(..)));
     let all_stay = !plan.removes_members() && !exchanged;
-    if dice.chance(300) && all_stay && (wrong != 0 || !plan.knobs.one_name) {
+    // Who leads and tells a wrong address is found by its calls alone. One that is put above the others before they have joined its line does
+    // not know whom to call.
+    let is_put_above = |what: &What| matches!(what, What::EditRole(node) | What::Promote(node, ..) if *node == wrong);
+    let knows_all = plan.knobs.automatic || !plan.faults.iter().any(|fault| is_put_above(&fault.what));
+    if dice.chance(300) && all_stay && knows_all && (wrong != 0 || !plan.knobs.one_name) {
         let other = (wrong + dice.between(1, u64::from(nodes) - 1) as u8) % nodes;
         silent.retain(|node| *node != wrong);
         if dice.chance(500) {
