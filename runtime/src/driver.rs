@@ -29,7 +29,7 @@ use crate::handle::{Ask, Handle};
 use crate::links::{LinkReport, Links};
 use crate::net::Net;
 use crate::observe::Watch;
-use crate::sight::Display;
+use crate::published_view::Display;
 
 pub use waiting::{ASKERS_MAX, ASKS_MAX, WRITERS_MAX};
 use waiting::{PutOff, Unwritten, Waiters};

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::http::Room;
-use crate::sight::{Shown, Sight};
+use crate::published_view::{PublishedView, Shown};
 
 /// A request on its way to the node, with the way back.
 #[derive(Debug)]
@@ -41,13 +41,13 @@ impl Handle {
     }
 
     /// What there is to say of the node's committed state as of its last turn.
-    pub fn glance(&self) -> Guard<Arc<Sight>> {
+    pub fn glance(&self) -> Guard<Arc<PublishedView>> {
         self.shown.glance()
     }
 
     /// The node's committed state as of its last turn. If its store is not there, the node gives it when asked:
     /// nobody has looked at it of late.
-    pub fn look(&self) -> Guard<Arc<Sight>> {
+    pub fn look(&self) -> Guard<Arc<PublishedView>> {
         self.shown.look()
     }
 

@@ -13,7 +13,7 @@ pub mod logging;
 pub mod metrics;
 pub mod net;
 pub mod observe;
+pub mod published_view;
 pub mod server;
 pub mod settings;
-pub mod sight;
 pub mod tasks;

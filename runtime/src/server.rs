@@ -26,7 +26,7 @@ use crate::disk::writer::Writer;
 use crate::disk::{Disk, FileDisk, NullDisk, is_full, is_out_of_files};
 use crate::driver::{Driver, DriverParts, Ended, Stop};
 use crate::handle::Handle;
-use crate::http::{self, BoxFuture, Front, FrontParts, RollbackDir, RollbackSource, Stream};
+use crate::http::{self, BoxFuture, HttpServer, HttpServerParts, RollbackDir, RollbackSource, Stream};
 use crate::links::Links;
 use crate::metrics::{Metrics, Process};
 use crate::net::{Net, TokioNet};
@@ -241,7 +241,7 @@ impl Server {
         let (driver_stop, stop_inbox) = mpsc::unbounded_channel();
         let driver = DriverParts { node, name, clock, links, link_reports, writer, stop: stop_inbox, watch };
         let (driver, handle) = Driver::new(driver);
-        let front = Front::new(FrontParts {
+        let front = HttpServer::new(HttpServerParts {
             handle: handle.clone(),
             metrics,
             settings: settings.front,
@@ -389,7 +389,13 @@ fn refuse_to_stand_alone(settings: &Settings, node: &Node) -> Result<(), StartEr
 }
 
 /// Serves clients until told to stop.
-async fn serve<N: Net>(tasks: Tasks, net: N, listener: N::Listener, front: Arc<Front>, stop: CancellationToken) {
+async fn serve<N: Net>(
+    tasks: Tasks,
+    net: N,
+    listener: N::Listener,
+    front: Arc<HttpServer>,
+    stop: CancellationToken,
+) {
     let accept = || async {
         let (stream, peer) = net.accept(&listener).await?;
         Ok((stream, peer.to_string()))
@@ -438,7 +444,7 @@ struct Assembly {
     _let_go: DropGuard,
     clients: AbortOnDropHandle<()>,
     no_more_clients: CancellationToken,
-    front: Arc<Front>,
+    front: Arc<HttpServer>,
     grace: Duration,
 }
 

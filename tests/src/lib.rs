@@ -3,6 +3,7 @@
 //! itself: those stand in `tests/tests/`, one file per promise.
 
 pub mod binary;
+pub mod clients;
 pub mod clocks;
 pub mod cluster;
 pub mod document;
@@ -10,12 +11,11 @@ pub mod hanging;
 pub mod history;
 pub mod http;
 pub mod load;
-pub mod meaning;
 pub mod metrics;
 pub mod networks;
+pub mod outcomes;
 pub mod ports;
 pub mod proxy;
-pub mod roaming;
 pub mod server;
 pub mod shell;
 mod shim;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_yaml::{Mapping, Value};
 
 use super::fault::{Fault, Origin};
-use super::marks::Marks;
+use super::key_lines::Marks;
 use super::nearest::nearest;
 use super::schema::Schema;
 

@@ -15,8 +15,8 @@ use crate::settings::Settings;
 pub mod address;
 mod effective;
 mod fault;
+mod key_lines;
 mod layers;
-mod marks;
 #[cfg(test)]
 mod mutations;
 mod nearest;

@@ -1,13 +1,13 @@
 //! The disk: one data directory, and the loops that write to it.
 //!
 //! Owns how file operations are carried out ([`mod@file`], [`null`]), how their errors name files (`failure`), the group
-//! commit ([`writer`]), what is written beside it (`second`) and waiting for room (`room`). Never decides what is written: that is the core's journal.
+//! commit ([`writer`]), what is written beside it (`background`) and waiting for room (`disk_full`). Never decides what is written: that is the core's journal.
 
+mod background;
+mod disk_full;
 pub(crate) mod failure;
 pub mod file;
 pub mod null;
-mod room;
-mod second;
 pub mod writer;
 
 use std::future::Future;

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Disk;
-use super::room::{Room, carry_out, fits, is_sync};
-use super::second::{self, Done, Ends, Job, Purpose};
+use super::background::{self, Done, Ends, Job, Purpose};
+use super::disk_full::{Room, carry_out, fits, is_sync};
 use crate::clock::Clock;
 use crate::observe::Observer;
 
@@ -73,7 +73,7 @@ impl<D: Disk> Writer<D> {
         let room = Room::new(outbox.clone());
         let stop = CancellationToken::new();
         let ends = Ends { jobs: job_inbox, done: job_outbox };
-        let second = second::run(self.disk.second(), self.planted, room.clone(), ends, stop.clone());
+        let second = background::run(self.disk.second(), self.planted, room.clone(), ends, stop.clone());
         D::spawn("synap-second", second)?;
         let second = Second { jobs, done: jobs_done, stop: stop.drop_guard() };
         let (snapshots, gauge) = (Snapshots::default(), Gauge::default());

@@ -77,7 +77,7 @@ enum Doing {
 
 /// A connection's place among the others; gives it up when dropped.
 #[derive(Debug)]
-pub(crate) struct Seat<'a> {
+pub(crate) struct ConnectionSlot<'a> {
     connections: &'a Connections,
     id: u64,
     /// What it does is told here.
@@ -101,7 +101,7 @@ impl Connections {
 
     /// A seat, unless all are taken. Who has asked nothing for longest then has to leave: clients hold connections that they do
     /// not use, and whoever looks after this node must get in.
-    pub(crate) fn enter(&self) -> Option<Seat<'_>> {
+    pub(crate) fn enter(&self) -> Option<ConnectionSlot<'_>> {
         let mut open = self.lock();
         let stay = open.entries.len() - open.leaving;
         if stay >= self.settings.connections_max && !open.dismiss(self.clock.now()) {
@@ -121,7 +121,7 @@ impl Connections {
         open.leaving += usize::from(finish_tx.is_none());
         let entry = Entry { mark: Arc::clone(&mark), finish: finish_tx, kill: Some(kill_tx) };
         open.entries.insert(id, entry);
-        Some(Seat { connections: self, id, mark, finish, kill })
+        Some(ConnectionSlot { connections: self, id, mark, finish, kill })
     }
 
     /// How many are open.
@@ -165,7 +165,7 @@ impl Connections {
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for ConnectionSlot<'_> {
     fn drop(&mut self) {
         let mut open = self.connections.lock();
         let entry = open.entries.remove(&self.id);

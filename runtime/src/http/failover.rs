@@ -11,7 +11,7 @@ use synap_core::input::{MemberChange, Request as Ask};
 use synap_core::output::{Refusal, Reply};
 use synap_core::position::{Full, Position};
 
-use super::Front;
+use super::HttpServer;
 use super::answer::{Answer, Stamp};
 use super::operator::{BODY_BYTES_MAX, LOOK_FOR_MASTER, NoBody, ask_status, json_answer, no_query};
 use super::problem::{Code, Problem};
@@ -82,7 +82,11 @@ enum MembersBody {
 const PRIORITY_MAX: u32 = 1000;
 
 /// `POST /replication/switchover`.
-pub(crate) async fn switchover(front: &Front, head: &request::Parts, body: Incoming) -> Result<Answer, Problem> {
+pub(crate) async fn switchover(
+    front: &HttpServer,
+    head: &request::Parts,
+    body: Incoming,
+) -> Result<Answer, Problem> {
     no_query(head)?;
     let body = super::body::read(body, BODY_BYTES_MAX).await?;
     let SwitchoverBody { to, timeout_ms } = super::body::parse_or_empty(&body)?;
@@ -106,7 +110,7 @@ pub(crate) async fn switchover(front: &Front, head: &request::Parts, body: Incom
 }
 
 /// `GET /replication/members`.
-pub(crate) async fn members(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+pub(crate) async fn members(front: &HttpServer, head: &request::Parts) -> Result<Answer, Problem> {
     no_query(head)?;
     let status = ask_status(front).await?;
     Ok(json_answer(&json!({
@@ -118,7 +122,7 @@ pub(crate) async fn members(front: &Front, head: &request::Parts) -> Result<Answ
 
 /// `POST /replication/members`.
 pub(crate) async fn change_members(
-    front: &Front,
+    front: &HttpServer,
     head: &request::Parts,
     body: Incoming,
 ) -> Result<Answer, Problem> {
@@ -137,7 +141,7 @@ pub(crate) async fn change_members(
 }
 
 /// `POST /replication/pause`.
-pub(crate) async fn pause(front: &Front, head: &request::Parts, body: Incoming) -> Result<Answer, Problem> {
+pub(crate) async fn pause(front: &HttpServer, head: &request::Parts, body: Incoming) -> Result<Answer, Problem> {
     no_query(head)?;
     let body = super::body::read(body, BODY_BYTES_MAX).await?;
     let PauseBody { ttl_secs } = super::body::parse_or_empty(&body)?;
@@ -155,7 +159,7 @@ pub(crate) async fn pause(front: &Front, head: &request::Parts, body: Incoming) 
 }
 
 /// `POST /replication/resume`.
-pub(crate) async fn resume(front: &Front, head: &request::Parts, body: Incoming) -> Result<Answer, Problem> {
+pub(crate) async fn resume(front: &HttpServer, head: &request::Parts, body: Incoming) -> Result<Answer, Problem> {
     no_query(head)?;
     let body = super::body::read(body, BODY_BYTES_MAX).await?;
     let NoBody {} = super::body::parse_or_empty(&body)?;
@@ -163,7 +167,7 @@ pub(crate) async fn resume(front: &Front, head: &request::Parts, body: Incoming)
 }
 
 /// Asks for an entry of the log, and answers with `told` and where it stands.
-async fn configured(front: &Front, head: &request::Parts, ask: Ask, told: Value) -> Result<Answer, Problem> {
+async fn configured(front: &HttpServer, head: &request::Parts, ask: Ask, told: Value) -> Result<Answer, Problem> {
     let position = match asked_of_master(front, head, ask, LOOK_FOR_CHANGE).await? {
         Reply::Configured(position) => position,
         other => return Err(Problem::mismatched(&other)),
@@ -177,7 +181,7 @@ async fn configured(front: &Front, head: &request::Parts, ask: Ask, told: Value)
 
 /// The node's reply, or the way to the master.
 async fn asked_of_master(
-    front: &Front,
+    front: &HttpServer,
     head: &request::Parts,
     ask: Ask,
     look: &'static str,
@@ -193,6 +197,6 @@ async fn asked_of_master(
     }
 }
 
-fn at(front: &Front, position: Position) -> Stamp {
+fn at(front: &HttpServer, position: Position) -> Stamp {
     Stamp { position, role: front.handle.glance().role, staleness: None, replayed: false }
 }

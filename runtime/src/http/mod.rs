@@ -2,7 +2,7 @@
 //! its [`Handle`], and puts answers into words. It decides nothing about replication and keeps no state but its
 //! connections.
 //!
-//! [`serve`] accepts connections and [`Front::stop`] ends them gracefully; both work over any stream, so that a
+//! [`serve`] accepts connections and [`HttpServer::stop`] ends them gracefully; both work over any stream, so that a
 //! simulated network runs the shipped code.
 
 mod answer;
@@ -10,6 +10,7 @@ mod body;
 mod connections;
 mod failover;
 mod headers;
+mod idempotency;
 mod inflight;
 mod json;
 #[cfg(test)]
@@ -28,7 +29,6 @@ mod route;
 mod serve;
 mod service;
 mod status;
-mod ticket;
 mod writes;
 mod written;
 
@@ -64,8 +64,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 /// Connects to `host:port`, to pass a write on to the master. Has no deadline of its own.
 pub type Dial = Arc<dyn Fn(String) -> BoxFuture<io::Result<Box<dyn Stream>>> + Send + Sync>;
 
-/// What a [`Front`] is made of.
-pub struct FrontParts {
+/// What a [`HttpServer`] is made of.
+pub struct HttpServerParts {
     /// The node.
     pub handle: Handle,
     /// What is counted.
@@ -83,16 +83,16 @@ pub struct FrontParts {
 }
 
 /// The HTTP front end of one node.
-pub struct Front {
-    parts: FrontParts,
+pub struct HttpServer {
+    parts: HttpServerParts,
     connections: connections::Connections,
     inflight: inflight::InFlight,
     answers: inflight::InFlight,
 }
 
-impl Front {
+impl HttpServer {
     /// A front end that serves nobody yet.
-    pub fn new(parts: FrontParts) -> Arc<Self> {
+    pub fn new(parts: HttpServerParts) -> Arc<Self> {
         let connections = connections::Connections::new(parts.settings);
         let http = &parts.metrics.http;
         let bounded = |taken| inflight::InFlight::new(parts.settings.inflight_bytes_max, taken);
@@ -101,7 +101,7 @@ impl Front {
     }
 
     /// Ends every connection once it has answered what it has taken, and waits for that as long as the caller
-    /// polls: dropping this future leaves the rest to [`Front::abort`]. Call it when [`serve`] has ended.
+    /// polls: dropping this future leaves the rest to [`HttpServer::abort`]. Call it when [`serve`] has ended.
     pub async fn stop(&self) {
         self.connections.stop().await;
     }
@@ -117,16 +117,16 @@ impl Front {
     }
 }
 
-impl std::ops::Deref for Front {
-    type Target = FrontParts;
+impl std::ops::Deref for HttpServer {
+    type Target = HttpServerParts;
 
-    fn deref(&self) -> &FrontParts {
+    fn deref(&self) -> &HttpServerParts {
         &self.parts
     }
 }
 
-impl fmt::Debug for Front {
+impl fmt::Debug for HttpServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Front").field("connections", &self.connections.open()).finish_non_exhaustive()
+        f.debug_struct("HttpServer").field("connections", &self.connections.open()).finish_non_exhaustive()
     }
 }

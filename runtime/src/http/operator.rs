@@ -12,7 +12,7 @@ use synap_core::output::{Fate, Reply};
 use synap_core::position::{Full, Index, Named, Position};
 use synap_core::status::{Alarm, Status};
 
-use super::Front;
+use super::HttpServer;
 use super::answer::{Answer, Body, Content, Stamp};
 use super::problem::{Code, Problem};
 use super::query::{self, number, pairs, position, unknown};
@@ -35,7 +35,7 @@ const LOOK_FOR_SNAPSHOT: &str =
 const PIECE_BYTES: usize = 256 * 1024;
 
 /// The node's [`Status`]. Waits for a place among the requests, since an operator asks most when all are taken.
-pub(crate) async fn ask_status(front: &Front) -> Result<Box<Status>, Problem> {
+pub(crate) async fn ask_status(front: &HttpServer) -> Result<Box<Status>, Problem> {
     let mut status = match front.handle.ask_patiently(Ask::Status).await? {
         Reply::Status(status) => status,
         other => return Err(Problem::mismatched(&other)),
@@ -49,14 +49,14 @@ pub(crate) async fn ask_status(front: &Front) -> Result<Box<Status>, Problem> {
 }
 
 /// `GET /replication/status`.
-pub(crate) async fn status(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+pub(crate) async fn status(front: &HttpServer, head: &request::Parts) -> Result<Answer, Problem> {
     no_query(head)?;
     let status = ask_status(front).await?;
     Ok(json_answer(&StatusJson::of(&status)).stamped(stamp(&status)))
 }
 
 /// `GET /metrics`.
-pub(crate) async fn metrics(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+pub(crate) async fn metrics(front: &HttpServer, head: &request::Parts) -> Result<Answer, Problem> {
     no_query(head)?;
     let status = ask_status(front).await?;
     let text = front.metrics.render(&status);
@@ -77,7 +77,7 @@ struct PromoteBody {
 }
 
 /// `POST /replication/promote`.
-pub(crate) async fn promote(front: &Front, head: &request::Parts, body: Incoming) -> Result<Answer, Problem> {
+pub(crate) async fn promote(front: &HttpServer, head: &request::Parts, body: Incoming) -> Result<Answer, Problem> {
     no_query(head)?;
     let body = super::body::read(body, BODY_BYTES_MAX).await?;
     let asked: PromoteBody = super::body::parse_or_empty(&body)?;
@@ -110,7 +110,11 @@ pub(crate) async fn promote(front: &Front, head: &request::Parts, body: Incoming
 pub(crate) struct NoBody {}
 
 /// `POST /snapshot`.
-pub(crate) async fn snapshot(front: &Front, head: &request::Parts, body: Incoming) -> Result<Answer, Problem> {
+pub(crate) async fn snapshot(
+    front: &HttpServer,
+    head: &request::Parts,
+    body: Incoming,
+) -> Result<Answer, Problem> {
     no_query(head)?;
     let body = super::body::read(body, BODY_BYTES_MAX).await?;
     let NoBody {} = super::body::parse_or_empty(&body)?;
@@ -123,7 +127,7 @@ pub(crate) async fn snapshot(front: &Front, head: &request::Parts, body: Incomin
 }
 
 /// `GET /replication/outcome?position=`, or `?epoch=&index=&leader=`.
-pub(crate) async fn outcome(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+pub(crate) async fn outcome(front: &HttpServer, head: &request::Parts) -> Result<Answer, Problem> {
     let (mut epoch, mut index, mut leader, mut whole) = (None, None, None, None);
     for (name, value) in pairs(head.uri.query())? {
         match &*name {
@@ -171,7 +175,7 @@ pub(crate) async fn outcome(front: &Front, head: &request::Parts) -> Result<Answ
 }
 
 /// `GET /replication/rollbacks`.
-pub(crate) async fn rollbacks(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+pub(crate) async fn rollbacks(front: &HttpServer, head: &request::Parts) -> Result<Answer, Problem> {
     no_query(head)?;
     let files = front.rollbacks.list().await.map_err(|error| unreadable(&error))?;
     let files: Vec<Value> = files
@@ -184,7 +188,7 @@ pub(crate) async fn rollbacks(front: &Front, head: &request::Parts) -> Result<An
 }
 
 /// `GET /replication/rollbacks/{id}`: the file, in pieces as they are read.
-pub(crate) async fn rollback(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+pub(crate) async fn rollback(front: &HttpServer, head: &request::Parts) -> Result<Answer, Problem> {
     no_query(head)?;
     let (_, id) = route::find(head.uri.path());
     let source: Arc<dyn RollbackSource> = Arc::clone(&front.rollbacks);
@@ -211,7 +215,7 @@ fn stamp(status: &Status) -> Stamp {
     Stamp { position: status.positions.applied, role: status.role, staleness: None, replayed: false }
 }
 
-fn at(front: &Front, position: Position) -> Stamp {
+fn at(front: &HttpServer, position: Position) -> Stamp {
     Stamp { position, role: front.handle.glance().role, staleness: None, replayed: false }
 }
 

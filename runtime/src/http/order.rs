@@ -13,7 +13,7 @@ use super::operator::NoBody;
 use super::problem::{Code, Problem};
 use super::query::{KEY_BYTES_MAX, WriteQuery, check_key, owned, path_key};
 use super::route::Route;
-use super::{Front, body};
+use super::{HttpServer, body};
 use crate::metrics::KvOperation;
 
 /// Most pairs of an `mset`.
@@ -81,7 +81,7 @@ struct ExpireBody {
 
 /// The order that a write's path, query and body give.
 pub(crate) fn order(
-    front: &Front,
+    front: &HttpServer,
     route: Route,
     rest: &str,
     body: &Bytes,
@@ -129,7 +129,7 @@ pub(crate) fn order(
     }
 }
 
-fn set(front: &Front, body: &Bytes) -> Result<Order, Problem> {
+fn set(front: &HttpServer, body: &Bytes) -> Result<Order, Problem> {
     let asked: SetBody<'_> = body::parse(body)?;
     let condition = match (asked.nx.unwrap_or(false), asked.xx.unwrap_or(false), asked.if_version) {
         (false, false, None) => Condition::Always,
@@ -147,7 +147,7 @@ fn set(front: &Front, body: &Bytes) -> Result<Order, Problem> {
     })
 }
 
-fn mset(front: &Front, body: &Bytes) -> Result<Order, Problem> {
+fn mset(front: &HttpServer, body: &Bytes) -> Result<Order, Problem> {
     let asked: MsetBody<'_> = body::parse(body)?;
     if asked.pairs.is_empty() {
         return Err(Problem::bad("`pairs` is empty"));
@@ -162,7 +162,7 @@ fn mset(front: &Front, body: &Bytes) -> Result<Order, Problem> {
 }
 
 fn pair(
-    front: &Front,
+    front: &HttpServer,
     key: Cow<'_, str>,
     value: &RawValue,
     ttl: Option<f64>,

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use hyper::Response;
 
-use super::Front;
+use super::HttpServer;
 use super::answer::Body;
 use super::inflight::Room;
 
@@ -15,7 +15,11 @@ pub(crate) const COUNTED_BYTES_MIN: usize = 4096;
 
 /// The response, which holds room from now until its last byte is with the system; or how much room is wanted. `room` is what was
 /// waited for.
-pub(crate) fn hold(front: &Front, response: Response<Body>, room: Option<Room>) -> Result<Response<Body>, u64> {
+pub(crate) fn hold(
+    front: &HttpServer,
+    response: Response<Body>,
+    room: Option<Room>,
+) -> Result<Response<Body>, u64> {
     let wanted = length(&response);
     if wanted < COUNTED_BYTES_MIN as u64 {
         return Ok(response);
@@ -29,7 +33,7 @@ pub(crate) fn hold(front: &Front, response: Response<Body>, room: Option<Room>) 
 }
 
 /// The response of something that was done, which is not refused any more: it holds `room`, and of what it lacks as much as there is.
-pub(crate) fn hold_done(front: &Front, response: Response<Body>, room: Option<Room>) -> Response<Body> {
+pub(crate) fn hold_done(front: &HttpServer, response: Response<Body>, room: Option<Room>) -> Response<Body> {
     let length = length(&response);
     if length < COUNTED_BYTES_MIN as u64 {
         return response;

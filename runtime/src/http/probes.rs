@@ -9,7 +9,7 @@ use super::answer::Answer;
 use super::operator::{ask_status, json_answer, no_query};
 use super::problem::Problem;
 use super::query::{pairs, unknown};
-use super::{Front, VERSION};
+use super::{HttpServer, VERSION};
 
 /// `GET /livez`: whoever can answer is alive. Does not ask the node, so that a loaded one is not killed.
 pub(crate) fn livez(head: &request::Parts) -> Result<Answer, Problem> {
@@ -18,7 +18,7 @@ pub(crate) fn livez(head: &request::Parts) -> Result<Answer, Problem> {
 }
 
 /// `GET /readyz`, `?role=master`: fit for reads, or for writes.
-pub(crate) async fn readyz(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+pub(crate) async fn readyz(front: &HttpServer, head: &request::Parts) -> Result<Answer, Problem> {
     let mut wants = None;
     for (name, value) in pairs(head.uri.query())? {
         match (&*name, &*value) {
@@ -35,7 +35,7 @@ pub(crate) async fn readyz(front: &Front, head: &request::Parts) -> Result<Answe
 }
 
 /// `GET /startupz`: recovered, and its first role taken up.
-pub(crate) async fn startupz(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+pub(crate) async fn startupz(front: &HttpServer, head: &request::Parts) -> Result<Answer, Problem> {
     no_query(head)?;
     Ok(match ask_status(front).await {
         Ok(status) if status.started => probe("started", Ok(())),
@@ -45,7 +45,7 @@ pub(crate) async fn startupz(front: &Front, head: &request::Parts) -> Result<Ans
 }
 
 /// `GET /health`: a summary.
-pub(crate) async fn health(front: &Front, head: &request::Parts) -> Result<Answer, Problem> {
+pub(crate) async fn health(front: &HttpServer, head: &request::Parts) -> Result<Answer, Problem> {
     no_query(head)?;
     let (role, ready) = match ask_status(front).await {
         Ok(status) => (status.role, readiness(&status, None)),

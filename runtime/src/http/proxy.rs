@@ -10,10 +10,10 @@ use hyper::http::request;
 use hyper::{Request, Response};
 use synap_core::message::Leader;
 
-use super::Front;
+use super::HttpServer;
 use super::answer::{Body, LEADER, POSITION, REPLAYED, ROLE};
+use super::idempotency::IDEMPOTENCY_KEY;
 use super::problem::{Code, Problem};
-use super::ticket::IDEMPOTENCY_KEY;
 use crate::exchange::exchange;
 
 /// Marks a write that has been passed on.
@@ -37,7 +37,7 @@ const RELAYED: [HeaderName; 7] =
 
 /// Has `leader` answer a write.
 pub(crate) async fn forward(
-    front: &Front,
+    front: &HttpServer,
     head: &request::Parts,
     body: Bytes,
     leader: &Leader,

@@ -25,9 +25,9 @@ use super::problem::{Code, Problem};
 use super::query::{KEY_BYTES_MAX, ReadQuery, check_key, path_key};
 use super::route::{self, Route};
 use super::service::finish;
-use super::{Front, precondition};
+use super::{HttpServer, precondition};
 use crate::metrics::{KvOperation, KvResult};
-use crate::sight::Sight;
+use crate::published_view::PublishedView;
 
 /// Most keys that one `mget` may name.
 const MGET_KEYS_MAX: usize = 10_000;
@@ -40,7 +40,7 @@ const SHARED_BYTES_MIN: usize = 4096;
 
 /// Answers a read without a body if the current view admits it; none: it is no such read, or must wait.
 pub(crate) fn at_once(
-    front: &Front,
+    front: &HttpServer,
     route: Route,
     rest: &str,
     request: &Request<Incoming>,
@@ -53,8 +53,8 @@ pub(crate) fn at_once(
         Ok(query) => query,
         Err(problem) => return Some(finish(front, Err(problem))),
     };
-    let sight = front.handle.look();
-    let Sight::Whole(view) = &**sight else { return None };
+    let view_now = front.handle.look();
+    let PublishedView::Whole(view) = &**view_now else { return None };
     if !query.demands_nothing() || view.is_blank() {
         match view.admits(&query.demand, front.handle.now()) {
             Ok(true) => {}
@@ -67,7 +67,7 @@ pub(crate) fn at_once(
 }
 
 /// Answers a read that [`at_once`] put off.
-pub(crate) async fn when_admitted(front: &Front, route: Route, head: &request::Parts) -> Response<Body> {
+pub(crate) async fn when_admitted(front: &HttpServer, route: Route, head: &request::Parts) -> Response<Body> {
     let (_, rest) = route::find(head.uri.path());
     let read = async {
         let query = ReadQuery::parse(head.uri.query(), route == Route::KvScan)?;
@@ -88,7 +88,7 @@ pub(crate) async fn when_admitted(front: &Front, route: Route, head: &request::P
 }
 
 /// `POST /kv/mget`.
-pub(crate) async fn mget(front: &Front, head: &request::Parts, body: Incoming) -> Response<Body> {
+pub(crate) async fn mget(front: &HttpServer, head: &request::Parts, body: Incoming) -> Response<Body> {
     let read = async {
         let query = ReadQuery::parse(head.uri.query(), false)?;
         let bytes_max = super::writes::body_bytes_max(front);
@@ -126,10 +126,12 @@ struct Mget<'a> {
 }
 
 /// A view that admits the read.
-async fn admitted(front: &Front, query: &ReadQuery) -> Result<Arc<View>, Problem> {
+async fn admitted(front: &HttpServer, query: &ReadQuery) -> Result<Arc<View>, Problem> {
     match &**front.handle.look() {
-        Sight::Whole(view) if view.admits(&query.demand, front.handle.now())? => return Ok(Arc::clone(view)),
-        Sight::Whole(_) | Sight::Outline(_) => {}
+        PublishedView::Whole(view) if view.admits(&query.demand, front.handle.now())? => {
+            return Ok(Arc::clone(view));
+        }
+        PublishedView::Whole(_) | PublishedView::Outline(_) => {}
     }
     match front.handle.ask(Ask::Read { demand: query.demand, timeout: query.timeout }).await? {
         Reply::Read(view) => Ok(view),
@@ -138,7 +140,7 @@ async fn admitted(front: &Front, query: &ReadQuery) -> Result<Arc<View>, Problem
 }
 
 fn answer(
-    front: &Front,
+    front: &HttpServer,
     route: Route,
     rest: &str,
     query: &ReadQuery,
@@ -162,11 +164,11 @@ fn answer(
 }
 
 /// A refused read, stamped with the state that refused it.
-fn problem(front: &Front, view: &Outline, problem: Problem) -> Response<Body> {
+fn problem(front: &HttpServer, view: &Outline, problem: Problem) -> Response<Body> {
     problem.into_response(stamp(front, view))
 }
 
-fn stamp(front: &Front, view: &Outline) -> Stamp {
+fn stamp(front: &HttpServer, view: &Outline) -> Stamp {
     match view.role {
         Role::Replica => Stamp::read(view, view.staleness(front.handle.now())),
         Role::Master | Role::Standalone => Stamp::read(view, None),
@@ -174,7 +176,7 @@ fn stamp(front: &Front, view: &Outline) -> Stamp {
 }
 
 fn get(
-    front: &Front,
+    front: &HttpServer,
     rest: &str,
     octets: bool,
     headers: &HeaderMap,
@@ -206,12 +208,12 @@ fn get(
     Ok(Answer::new(content, Body::Whole(body)).versioned(version))
 }
 
-fn exists(front: &Front, rest: &str, view: &View, at: WallMs) -> Result<Answer, Problem> {
+fn exists(front: &HttpServer, rest: &str, view: &View, at: WallMs) -> Result<Answer, Problem> {
     let found = find(front, KvOperation::Exists, rest, view, at)?.is_some();
     Ok(Answer::json(if found { &b"{\"exists\":true}\n"[..] } else { &b"{\"exists\":false}\n"[..] }))
 }
 
-fn ttl(front: &Front, rest: &str, view: &View, at: WallMs) -> Result<Answer, Problem> {
+fn ttl(front: &HttpServer, rest: &str, view: &View, at: WallMs) -> Result<Answer, Problem> {
     let left = match find(front, KvOperation::Ttl, rest, view, at)? {
         None => -2,
         Some(item) => item.expires_at().map_or(-1, |expires_at| whole_secs_until(expires_at, at)),
@@ -240,7 +242,7 @@ fn scan(query: &ReadQuery, view: &View, at: WallMs) -> Answer {
     Answer::json(out)
 }
 
-fn stats(front: &Front, view: &View) -> Answer {
+fn stats(front: &HttpServer, view: &View) -> Answer {
     let kv = &front.metrics.kv;
     let (hits, misses) = (kv.count(KvOperation::Get, KvResult::Hit), kv.count(KvOperation::Get, KvResult::Miss));
     let (sets, dels) = (kv.count(KvOperation::Set, KvResult::Done), kv.count(KvOperation::Delete, KvResult::Done));
@@ -260,7 +262,7 @@ fn stats(front: &Front, view: &View) -> Answer {
     Answer::json(out)
 }
 
-fn values(front: &Front, wanted: &Mget<'_>, view: &View, at: WallMs) -> Result<Vec<u8>, Problem> {
+fn values(front: &HttpServer, wanted: &Mget<'_>, view: &View, at: WallMs) -> Result<Vec<u8>, Problem> {
     let mut out = b"{\"values\":[".to_vec();
     for (nth, key) in wanted.keys.iter().enumerate() {
         if nth > 0 {
@@ -280,7 +282,7 @@ fn values(front: &Front, wanted: &Mget<'_>, view: &View, at: WallMs) -> Result<V
 
 /// The item at the key that a path names.
 fn find(
-    front: &Front,
+    front: &HttpServer,
     operation: KvOperation,
     rest: &str,
     view: &View,
@@ -290,7 +292,7 @@ fn find(
     Ok(look(front, operation, &key, view, at))
 }
 
-fn look(front: &Front, operation: KvOperation, key: &[u8], view: &View, at: WallMs) -> Option<Item> {
+fn look(front: &HttpServer, operation: KvOperation, key: &[u8], view: &View, at: WallMs) -> Option<Item> {
     let item = view.store.get_at(key, at);
     front.metrics.kv.add(operation, if item.is_some() { KvResult::Hit } else { KvResult::Miss }, 1);
     item

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
-use super::Front;
+use super::HttpServer;
 use super::connections::{Mark, SWEEP};
 use super::service::Service;
 use crate::tasks::Tasks;
@@ -44,10 +44,10 @@ content-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\
 \"detail\":\"all connections are taken\",\"code\":\"busy\",\"retry_after\":1}\n";
 
 /// Accepts connections from `accept` and serves each in one of the `tasks`, until `stop` resolves. Then nothing is
-/// accepted any more; what is open goes on until [`Front::stop`].
+/// accepted any more; what is open goes on until [`HttpServer::stop`].
 ///
 /// `accept` gives a stream and what the peer is called in the log.
-pub async fn serve<A, F, I>(tasks: Tasks, front: Arc<Front>, mut accept: A, stop: impl Future<Output = ()>)
+pub async fn serve<A, F, I>(tasks: Tasks, front: Arc<HttpServer>, mut accept: A, stop: impl Future<Output = ()>)
 where
     A: FnMut() -> F,
     F: Future<Output = io::Result<(I, String)>>,
@@ -80,7 +80,7 @@ where
 }
 
 /// Keeps the deadlines of a front's connections for as long as it lives.
-async fn sweep(front: Weak<Front>) {
+async fn sweep(front: Weak<HttpServer>) {
     let mut beat = tokio::time::interval(SWEEP);
     loop {
         beat.tick().await;
@@ -90,7 +90,7 @@ async fn sweep(front: Weak<Front>) {
 }
 
 /// Serves one connection until it ends.
-pub async fn serve_connection<I>(io: I, peer: String, front: Arc<Front>)
+pub async fn serve_connection<I>(io: I, peer: String, front: Arc<HttpServer>)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -98,7 +98,7 @@ where
 }
 
 /// Serves one connection, or gives it back if there are too many.
-async fn serve_or_give_back<I>(io: I, peer: &str, front: Arc<Front>) -> Option<I>
+async fn serve_or_give_back<I>(io: I, peer: &str, front: Arc<HttpServer>) -> Option<I>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

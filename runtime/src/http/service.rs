@@ -15,11 +15,11 @@ use super::answer::{Answer, Body, Stamp};
 use super::connections::Mark;
 use super::problem::{Code, Problem};
 use super::route::{self, Route, Verb};
-use super::{BoxFuture, Front, failover, headers, operator, probes, reads, writes};
+use super::{BoxFuture, HttpServer, failover, headers, operator, probes, reads, writes};
 
 /// What one connection's requests are put to.
 pub(crate) struct Service {
-    front: Arc<Front>,
+    front: Arc<HttpServer>,
     mark: Arc<Mark>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) enum Served {
 }
 
 impl Service {
-    pub(crate) fn new(front: Arc<Front>, mark: Arc<Mark>) -> Self {
+    pub(crate) fn new(front: Arc<HttpServer>, mark: Arc<Mark>) -> Self {
         Self { front, mark }
     }
 }
@@ -91,7 +91,7 @@ fn vet(route: Route, verb: Verb, request: &Request<Incoming>) -> Result<(), Prob
 }
 
 async fn respond(
-    front: &Arc<Front>,
+    front: &Arc<HttpServer>,
     route: Route,
     verb: Option<Verb>,
     request: Request<Incoming>,
@@ -140,7 +140,7 @@ async fn respond(
 }
 
 /// The response, stamped with the newest state where the handler named none.
-pub(crate) fn finish(front: &Front, answered: Result<Answer, Problem>) -> Response<Body> {
+pub(crate) fn finish(front: &HttpServer, answered: Result<Answer, Problem>) -> Response<Body> {
     let current = || Stamp::read(&front.handle.glance(), None);
     match answered {
         Ok(answer) => answer.into_response(current),

@@ -23,7 +23,7 @@ use super::query::WriteQuery;
 use super::route::{self, Route};
 use super::service::finish;
 use super::written::{Asked, answer};
-use super::{Front, body, precondition, proxy, ticket};
+use super::{HttpServer, body, idempotency, precondition, proxy};
 use crate::metrics::KvResult;
 use crate::settings::OnReplicaWrite;
 
@@ -32,7 +32,7 @@ const SMALL_BODY_BYTES_MAX: u64 = 64 * 1024;
 
 /// Answers a write.
 pub(crate) async fn respond(
-    front: &Front,
+    front: &HttpServer,
     route: Route,
     head: &request::Parts,
     incoming: Incoming,
@@ -46,7 +46,7 @@ pub(crate) async fn respond(
 
 /// The longest body that holds values: room for the greatest value with every second character escaped. A value
 /// that takes more can be uploaded raw.
-pub(crate) fn body_bytes_max(front: &Front) -> u64 {
+pub(crate) fn body_bytes_max(front: &HttpServer) -> u64 {
     2 * u64::from(front.limits.value_bytes_max) + 6 * u64::from(front.limits.key_bytes_max) + 4096
 }
 
@@ -57,8 +57,13 @@ enum Done {
     ByMaster(Response<Body>),
 }
 
-async fn write(front: &Front, route: Route, head: &request::Parts, incoming: Incoming) -> Result<Done, Problem> {
-    let idempotency_key = ticket::key(&head.headers)?;
+async fn write(
+    front: &HttpServer,
+    route: Route,
+    head: &request::Parts,
+    incoming: Incoming,
+) -> Result<Done, Problem> {
+    let idempotency_key = idempotency::key(&head.headers)?;
     let condition = precondition::of_write(&head.headers)?;
     let query = WriteQuery::parse(head.uri.query(), route == Route::KvRaw)?;
     let (body, room) =
@@ -74,7 +79,7 @@ async fn write(front: &Front, route: Route, head: &request::Parts, incoming: Inc
         command = precondition::under(condition, command)?;
     }
     if let Some(idempotency_key) = idempotency_key {
-        command = ticket::once(idempotency_key, command, get, head, &query, &body, condition);
+        command = idempotency::once(idempotency_key, command, get, head, &query, &body, condition);
     }
     let asked = Asked { key, operation, get, conditional: condition.is_some() };
     // What is done cannot be refused: there is room for the longest old value before anything is.
@@ -117,7 +122,7 @@ async fn write(front: &Front, route: Route, head: &request::Parts, incoming: Inc
     }
 }
 
-fn bytes_max(front: &Front, route: Route) -> u64 {
+fn bytes_max(front: &HttpServer, route: Route) -> u64 {
     match route {
         Route::KvSet | Route::KvMset => body_bytes_max(front),
         Route::KvRaw => u64::from(front.limits.value_bytes_max),
@@ -126,7 +131,7 @@ fn bytes_max(front: &Front, route: Route) -> u64 {
 }
 
 /// The concern to ask for. `get` needs the outcome, which `async` and `local` do not wait for.
-fn effective(front: &Front, asked: Option<Concern>, get: bool) -> Option<Concern> {
+fn effective(front: &HttpServer, asked: Option<Concern>, get: bool) -> Option<Concern> {
     match asked.unwrap_or(front.write_concern) {
         Concern::Async | Concern::Local if get => Some(Concern::Quorum),
         Concern::Async | Concern::Local | Concern::Quorum | Concern::Replicas(_) => asked,
@@ -134,7 +139,7 @@ fn effective(front: &Front, asked: Option<Concern>, get: bool) -> Option<Concern
 }
 
 /// The master, if this node is a replica and knows one.
-fn master_elsewhere(front: &Front) -> Option<Leader> {
+fn master_elsewhere(front: &HttpServer) -> Option<Leader> {
     let view = front.handle.glance();
     match view.role {
         Role::Replica => view.leader.clone(),
@@ -144,7 +149,7 @@ fn master_elsewhere(front: &Front) -> Option<Leader> {
 
 /// What becomes of a write that belongs to `leader`.
 async fn elsewhere(
-    front: &Front,
+    front: &HttpServer,
     head: &request::Parts,
     body: Bytes,
     leader: &Leader,

@@ -6,7 +6,7 @@ use synap_core::config::Concern;
 use synap_core::output::Written;
 use synap_core::version::Version;
 
-use super::Front;
+use super::HttpServer;
 use super::answer::{Answer, Stamp, push_position};
 use super::json::{push_fmt, push_key, push_u64, push_value};
 use super::precondition;
@@ -25,7 +25,7 @@ pub(crate) struct Asked {
 }
 
 /// What is answered to it once its place in the log is settled.
-pub(crate) fn answer(front: &Front, asked: &Asked, written: &Written) -> Result<Answer, Problem> {
+pub(crate) fn answer(front: &HttpServer, asked: &Asked, written: &Written) -> Result<Answer, Problem> {
     let (outcome, old_dropped) = match &written.outcome {
         Outcome::Replayed { first: _, outcome, old_dropped } => (&**outcome, *old_dropped),
         outcome => (outcome, false),
@@ -148,7 +148,7 @@ fn push_bool(out: &mut Vec<u8>, name: &str, yes: bool) {
     out.extend_from_slice(if yes { b"true" } else { b"false" });
 }
 
-fn stamp(front: &Front, written: &Written) -> Stamp {
+fn stamp(front: &HttpServer, written: &Written) -> Stamp {
     let role = front.handle.glance().role;
     Stamp { position: written.position, role, staleness: None, replayed: is_replayed(written) }
 }

@@ -1,4 +1,4 @@
-//! One file as two images: the cache, which reads see, and the platter, which survives the power.
+//! One file as two images: the cache, which reads see, and the disk, which survives the power.
 //!
 //! Knows nothing of names. Every rule about sectors is here.
 
@@ -9,22 +9,22 @@ use bytes::Bytes;
 use crate::dice::Dice;
 use crate::disk::{DiskProfile, FailedSync};
 
-/// The unit in which a platter changes.
+/// The unit in which a disk changes.
 pub const SECTOR_BYTES: usize = 512;
 
 /// One file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct File {
     cache: Vec<u8>,
-    platter: Vec<u8>,
-    /// Sectors whose cache is newer than the platter, with the version of their last write.
+    on_disk: Vec<u8>,
+    /// Sectors whose cache is newer than the disk, with the version of their last write.
     dirty: BTreeMap<usize, u64>,
     /// Sectors that cannot be read any more.
     bad: BTreeSet<usize>,
     version: u64,
 }
 
-/// What a sync has promised to put on the platter: the content as it was when the sync began.
+/// What a sync has promised to put on the disk: the content as it was when the sync began.
 #[derive(Clone, Debug)]
 pub(super) struct Capture {
     sectors: Vec<(usize, u64, Vec<u8>)>,
@@ -36,17 +36,17 @@ impl File {
         &self.cache
     }
 
-    pub(super) fn platter(&self) -> &[u8] {
-        &self.platter
+    pub(super) fn on_disk(&self) -> &[u8] {
+        &self.on_disk
     }
 
-    /// How much of the platter holds more than zeros up to its end.
+    /// How much of the disk holds more than zeros up to its end.
     pub(super) fn used(&self) -> usize {
-        self.platter.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+        self.on_disk.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
     }
 
     pub(super) fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty() || self.platter.len() < self.cache.len()
+        !self.dirty.is_empty() || self.on_disk.len() < self.cache.len()
     }
 
     /// Writes to the cache. Bytes between the old end and `at` read as zeros.
@@ -74,7 +74,7 @@ impl File {
         }
     }
 
-    /// What a sync that begins now will put on the platter.
+    /// What a sync that begins now will put on the disk.
     pub(super) fn capture(&self) -> Capture {
         let sectors = self
             .dirty
@@ -107,7 +107,7 @@ impl File {
         }
     }
 
-    /// Up to `count` dirty sectors reach the platter on their own, in any order.
+    /// Up to `count` dirty sectors reach the disk on their own, in any order.
     pub(super) fn write_back(&mut self, count: u64, dice: &mut Dice) {
         for _ in 0..count {
             let nth = dice.below(self.dirty.len() as u64) as usize;
@@ -121,7 +121,7 @@ impl File {
         }
     }
 
-    /// The power goes: an arbitrary subset of the dirty sectors reaches the platter, whole, torn or as garbage.
+    /// The power goes: an arbitrary subset of the dirty sectors reaches the disk, whole, torn or as garbage.
     /// Then the cache is gone.
     pub(super) fn crash(&mut self, profile: &DiskProfile, dice: &mut Dice) {
         for (sector, _) in std::mem::take(&mut self.dirty) {
@@ -139,13 +139,13 @@ impl File {
         if dice.chance(profile.length_ahead_per_mille) {
             self.lengthen(self.cache.len());
         }
-        self.cache.clone_from(&self.platter);
+        self.cache.clone_from(&self.on_disk);
     }
 
-    /// One bit of what is on the platter flips, and stays so.
+    /// One bit of what is on the disk flips, and stays so.
     pub(super) fn rot(&mut self, at: usize, bit: u8) {
         let mask = 1 << (bit % 8);
-        if let Some(byte) = self.platter.get_mut(at) {
+        if let Some(byte) = self.on_disk.get_mut(at) {
             *byte ^= mask;
             let flipped = *byte;
             if !self.dirty.contains_key(&(at / SECTOR_BYTES)) {
@@ -158,11 +158,11 @@ impl File {
     pub(super) fn misdirect(&mut self, right: usize, wrong: usize) {
         let mut bytes = self.cached(right).to_vec();
         bytes.resize(SECTOR_BYTES, 0);
-        let length = self.platter.len();
+        let length = self.on_disk.len();
         self.put(wrong, &bytes);
         self.put(right, &[0; SECTOR_BYTES]);
-        self.platter.truncate(length);
-        self.cache.clone_from(&self.platter);
+        self.on_disk.truncate(length);
+        self.cache.clone_from(&self.on_disk);
     }
 
     /// A sector becomes unreadable, and stays so until it is written anew.
@@ -183,7 +183,7 @@ impl File {
     fn put(&mut self, sector: usize, bytes: &[u8]) {
         let from = sector * SECTOR_BYTES;
         self.lengthen(from + bytes.len());
-        self.platter[from..from + bytes.len()].copy_from_slice(bytes);
+        self.on_disk[from..from + bytes.len()].copy_from_slice(bytes);
     }
 
     /// The front of the sector is new, the rest is old.
@@ -197,7 +197,7 @@ impl File {
     fn garble(&mut self, sector: usize, fresh: &[u8], dice: &mut Dice) {
         let from = sector * SECTOR_BYTES;
         self.lengthen(from + fresh.len());
-        for (old, new) in self.platter[from..].iter_mut().zip(fresh) {
+        for (old, new) in self.on_disk[from..].iter_mut().zip(fresh) {
             if *old != *new {
                 dice.noise(std::slice::from_mut(old));
             }
@@ -208,13 +208,13 @@ impl File {
         let from = sector * SECTOR_BYTES;
         let end = (from + SECTOR_BYTES).min(self.cache.len());
         for at in from..end {
-            self.cache[at] = self.platter.get(at).copied().unwrap_or(0);
+            self.cache[at] = self.on_disk.get(at).copied().unwrap_or(0);
         }
     }
 
     fn lengthen(&mut self, length: usize) {
-        if self.platter.len() < length {
-            self.platter.resize(length, 0);
+        if self.on_disk.len() < length {
+            self.on_disk.resize(length, 0);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The modelled disk: what a real one may do to a program, and more of it.
 //!
-//! Two images, cache and platter ([`file`], [`names`]). An operation has a beginning and an end, so that the power
+//! Two images, cache and disk ([`file`], [`names`]). An operation has a beginning and an end, so that the power
 //! can go in between; whoever drives the disk lets the drawn time pass. The rules are tested one by one in
 //! `disk/rules.rs`. It knows nothing of logs, snapshots or nodes.
 
@@ -53,7 +53,7 @@ pub struct DiskProfile {
 pub enum FailedSync {
     /// They stay in the cache, marked clean.
     MarksClean,
-    /// They are dropped: reads see the platter again.
+    /// They are dropped: reads see the disk again.
     DropsPages,
 }
 
@@ -104,8 +104,8 @@ pub struct ModelDisk {
     files: BTreeMap<Inode, File>,
     inodes: u64,
     handle: u64,
-    /// Counts changes of the platter, so that a reader of it knows when to look again.
-    platter_version: u64,
+    /// Counts changes of the disk, so that a reader of it knows when to look again.
+    on_disk_version: u64,
     faults: Faults,
     counts: Counts,
     /// How much fits on it, whole rollback files aside, which nothing removes; 0: everything.
@@ -168,7 +168,7 @@ impl ModelDisk {
             files: BTreeMap::new(),
             inodes: 0,
             handle: 0,
-            platter_version: 0,
+            on_disk_version: 0,
             faults: Faults { slow_factor: 1, ..Faults::default() },
             counts: Counts::default(),
             volume_bytes: 0,
@@ -190,7 +190,7 @@ impl ModelDisk {
     /// The power is cut: what is not durable survives in part, or not at all.
     pub fn power_cut(&mut self) {
         self.handle += 1;
-        self.platter_version += 1;
+        self.on_disk_version += 1;
         if self.names.is_dirty() || self.files.values().any(File::is_dirty) {
             self.counts.dirty_power_cuts += 1;
         }
@@ -252,18 +252,18 @@ impl ModelDisk {
     }
 
     /// Every file with its bytes, as a power cut now would leave it if nothing survived that is not durable.
-    pub fn platter(&self) -> BTreeMap<String, Bytes> {
+    pub fn on_disk(&self) -> BTreeMap<String, Bytes> {
         self.names
             .durable()
             .filter_map(|(name, inode)| {
-                self.files.get(&inode).map(|file| (name.clone(), Bytes::copy_from_slice(file.platter())))
+                self.files.get(&inode).map(|file| (name.clone(), Bytes::copy_from_slice(file.on_disk())))
             })
             .collect()
     }
 
-    /// Counts changes of the platter.
-    pub fn platter_version(&self) -> u64 {
-        self.platter_version
+    /// Counts changes of the disk.
+    pub fn on_disk_version(&self) -> u64 {
+        self.on_disk_version
     }
 
     /// What happened so far.
@@ -343,7 +343,7 @@ impl ModelDisk {
         self.faults.fail_syncs = count;
     }
 
-    /// A bit of a file whose name has `prefix` rots on the platter. False if there is no such file with content.
+    /// A bit of a file whose name has `prefix` rots on the disk. False if there is no such file with content.
     pub fn rot(&mut self, prefix: &str) -> bool {
         let Some(inode) = self.some_file(prefix) else { return false };
         let Some(file) = self.files.get_mut(&inode) else { return false };
@@ -354,7 +354,7 @@ impl ModelDisk {
         let at = self.dice.below(used as u64) as usize;
         file.rot(at, self.dice.below(8) as u8);
         self.counts.damages += 1;
-        self.platter_version += 1;
+        self.on_disk_version += 1;
         true
     }
 
@@ -384,14 +384,14 @@ impl ModelDisk {
         let wrong = (right + self.dice.between(1, sectors - 1)) % sectors;
         file.misdirect(right as usize, wrong as usize);
         self.counts.damages += 1;
-        self.platter_version += 1;
+        self.on_disk_version += 1;
         true
     }
 
     /// Everything is gone, as with a new disk in the old place.
     pub fn wipe(&mut self) {
         self.handle += 1;
-        self.platter_version += 1;
+        self.on_disk_version += 1;
         self.names = Names::default();
         self.files.clear();
     }
@@ -399,7 +399,7 @@ impl ModelDisk {
     /// The content of `older` is put in this disk's place, as from a backup or an old machine.
     pub fn restore(&mut self, older: &Self) {
         self.handle += 1;
-        self.platter_version += 1;
+        self.on_disk_version += 1;
         self.names = older.names.clone();
         self.files.clone_from(&older.files);
         self.inodes = self.inodes.max(older.inodes);
@@ -409,7 +409,7 @@ impl ModelDisk {
     pub fn exchange(&mut self, other: &mut Self) {
         for disk in [&mut *self, &mut *other] {
             disk.handle += 1;
-            disk.platter_version += 1;
+            disk.on_disk_version += 1;
         }
         std::mem::swap(&mut self.names, &mut other.names);
         std::mem::swap(&mut self.files, &mut other.files);
@@ -466,13 +466,13 @@ impl ModelDisk {
                     Ok(()) => self.counts.syncs += 1,
                     Err(_) => self.counts.failed_syncs += 1,
                 }
-                self.platter_version += 1;
+                self.on_disk_version += 1;
                 result
             }
             Rest::SyncDir { dir, mark, result } => {
                 if result.is_ok() {
                     self.names.sync_dir(&dir, mark);
-                    self.platter_version += 1;
+                    self.on_disk_version += 1;
                     self.forget_nameless();
                 }
                 result
@@ -558,7 +558,7 @@ impl ModelDisk {
         if self.dice.chance(200) {
             self.names.write_back(count);
         }
-        self.platter_version += 1;
+        self.on_disk_version += 1;
     }
 
     fn some_file(&mut self, prefix: &str) -> Option<Inode> {

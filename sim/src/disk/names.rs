@@ -14,9 +14,9 @@ pub(super) type Inode = u64;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     cache: BTreeMap<String, Inode>,
-    platter: BTreeMap<String, Inode>,
+    on_disk: BTreeMap<String, Inode>,
     dirs: BTreeSet<String>,
-    platter_dirs: BTreeSet<String>,
+    on_disk_dirs: BTreeSet<String>,
     /// Changes that are not durable, oldest first, numbered.
     pending: Vec<(u64, Change)>,
     changes: u64,
@@ -41,9 +41,9 @@ impl Names {
 
     /// Names that a power cut now would leave, if it kept nothing that is not durable.
     pub(super) fn durable(&self) -> impl Iterator<Item = (&String, Inode)> {
-        self.platter
+        self.on_disk
             .iter()
-            .filter(|(name, _)| has_dir(&self.platter_dirs, name))
+            .filter(|(name, _)| has_dir(&self.on_disk_dirs, name))
             .map(|(name, inode)| (name, *inode))
     }
 
@@ -112,10 +112,10 @@ impl Names {
                 self.land(change);
             }
         }
-        self.dirs.clone_from(&self.platter_dirs);
-        let dirs = &self.platter_dirs;
-        self.platter.retain(|name, _| has_dir(dirs, name));
-        self.cache.clone_from(&self.platter);
+        self.dirs.clone_from(&self.on_disk_dirs);
+        let dirs = &self.on_disk_dirs;
+        self.on_disk.retain(|name, _| has_dir(dirs, name));
+        self.cache.clone_from(&self.on_disk);
     }
 
     pub(super) fn is_dirty(&self) -> bool {
@@ -125,7 +125,7 @@ impl Names {
     /// Files that have a name in either image.
     pub(super) fn in_use(&self) -> BTreeSet<Inode> {
         let waiting = self.pending.iter().filter_map(|(_, change)| change.inode());
-        self.cache.values().chain(self.platter.values()).copied().chain(waiting).collect()
+        self.cache.values().chain(self.on_disk.values()).copied().chain(waiting).collect()
     }
 
     fn push(&mut self, change: Change) {
@@ -136,20 +136,20 @@ impl Names {
     fn land(&mut self, change: Change) {
         match change {
             Change::Set { name, inode } => {
-                self.platter.insert(name, inode);
+                self.on_disk.insert(name, inode);
             }
             Change::Move { from, to, inode } => {
                 // The old name may belong to a newer file by now, if its directory was synced first.
-                if self.platter.get(&from) == Some(&inode) {
-                    self.platter.remove(&from);
+                if self.on_disk.get(&from) == Some(&inode) {
+                    self.on_disk.remove(&from);
                 }
-                self.platter.insert(to, inode);
+                self.on_disk.insert(to, inode);
             }
             Change::Drop { name } => {
-                self.platter.remove(&name);
+                self.on_disk.remove(&name);
             }
             Change::MakeDir { dir } => {
-                self.platter_dirs.insert(dir);
+                self.on_disk_dirs.insert(dir);
             }
         }
     }

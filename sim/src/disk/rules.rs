@@ -77,9 +77,9 @@ fn a_sync_covers_what_was_written_before_it_began_and_no_more() {
     run(&mut disk, handle, &[write("log", 0, b"bb")]);
     let begun = disk.begin(handle, &sync("log"));
     run(&mut disk, handle, &[write("log", 2, b"cc")]);
-    assert_eq!(disk.platter()["log"], "aaaa", "nothing is promised before the sync ends");
+    assert_eq!(disk.on_disk()["log"], "aaaa", "nothing is promised before the sync ends");
     assert_eq!(disk.end(begun), Ok(()));
-    assert_eq!(disk.platter()["log"], "bbaa");
+    assert_eq!(disk.on_disk()["log"], "bbaa");
     disk.power_cut();
     assert_eq!(disk.read("log").unwrap(), "bbaa");
 }
@@ -124,7 +124,7 @@ fn garbage_hits_only_what_was_written_and_not_synced() {
 }
 
 #[test]
-fn dirty_sectors_reach_the_platter_on_their_own_and_out_of_order() {
+fn dirty_sectors_reach_the_disk_on_their_own_and_out_of_order() {
     let mut second_first = false;
     for seed in 0..50 {
         let profile = DiskProfile { write_back_per_mille: 1000, ..strict() };
@@ -132,7 +132,7 @@ fn dirty_sectors_reach_the_platter_on_their_own_and_out_of_order() {
         let handle = disk.attach();
         run(&mut disk, handle, &[create("log"), sync_dir("")]);
         run(&mut disk, handle, &[write("log", 0, &[1; 8 * SECTOR_BYTES])]);
-        let bytes = disk.platter()["log"].clone();
+        let bytes = disk.on_disk()["log"].clone();
         second_first |= bytes.len() > SECTOR_BYTES && bytes[0] == 0;
     }
     assert!(second_first);
@@ -179,7 +179,7 @@ fn a_file_in_a_directory_needs_both_names() {
         if synced {
             run(&mut disk, handle, &[sync_dir("")]);
         }
-        assert_eq!(disk.platter().len(), count);
+        assert_eq!(disk.on_disk().len(), count);
         disk.power_cut();
         assert_eq!(disk.list().len(), count);
     }
@@ -251,7 +251,7 @@ fn an_unreadable_sector_stays_so_until_it_is_written() {
 }
 
 #[test]
-fn rot_changes_one_bit_of_the_platter_for_good() {
+fn rot_changes_one_bit_on_the_disk_for_good() {
     let (mut disk, _) = with_log(strict(), 1, &[1; 4 * SECTOR_BYTES]);
     assert!(disk.rot("log"));
     let flipped = |bytes: &[u8]| bytes.iter().map(|byte| (byte ^ 1).count_ones()).sum::<u32>();
@@ -268,7 +268,7 @@ fn a_misdirected_write_is_found_in_another_sector_and_is_missing_in_its_own() {
         disk.power_cut();
         assert!(disk.misdirect("log"));
         let bytes = disk.read("log").unwrap();
-        assert_eq!(bytes, disk.platter()["log"]);
+        assert_eq!(bytes, disk.on_disk()["log"]);
         let found: Vec<u8> = bytes.chunks(SECTOR_BYTES).map(|sector| sector[0]).collect();
         let right = found.iter().position(|number| *number == 0).expect("one sector was never written");
         let twice =

@@ -14,7 +14,7 @@ use super::disk::Holds;
 
 /// What was promised to the world so far.
 #[derive(Clone, Debug, Default, Hash)]
-pub(super) struct Ledger {
+pub(super) struct Observations {
     /// Writes that were answered as more than ordered.
     answered: Vec<Position>,
     /// Which epoch each committed entry is of.
@@ -87,7 +87,7 @@ pub(super) fn is_reported(host: usize, disk: &Holds) -> Result<(), Broken> {
     }
 }
 
-impl Ledger {
+impl Observations {
     /// A write was answered well by `host`.
     pub(super) fn answered(
         &mut self,

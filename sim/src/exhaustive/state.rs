@@ -12,7 +12,7 @@ use synap_core::wal::Lane;
 
 use super::action::Action;
 use super::host::Host;
-use super::promises::{self, Broken, Ledger};
+use super::promises::{self, Broken, Observations};
 use super::scope::{Budget, EVERY_ORDER};
 use super::wire::Conn;
 use crate::oracle::Violation;
@@ -28,7 +28,7 @@ pub(super) struct State {
     pub(super) next_conn: u32,
     pub(super) left: Budget,
     pub(super) asked: u64,
-    pub(super) ledger: Ledger,
+    pub(super) observations: Observations,
     /// Messages and steps so far: names in the trace, no part of the state.
     pub(super) sent: u64,
     pub(super) steps: u64,
@@ -60,7 +60,7 @@ impl State {
             next_conn: 0,
             left,
             asked: 0,
-            ledger: Ledger::default(),
+            observations: Observations::default(),
             sent: 0,
             steps: 0,
         };
@@ -131,7 +131,7 @@ impl State {
 
     /// The highest epoch in which anybody served so far.
     pub(super) fn term(&self) -> u64 {
-        self.ledger.term
+        self.observations.term
     }
 
     /// Connections that stand.
@@ -200,7 +200,7 @@ impl State {
             Action::Break { conn } => self.break_off(conn, trace),
             Action::Promote { node, force } => {
                 self.left.promotions -= 1;
-                self.ledger.promoted = true;
+                self.observations.promoted = true;
                 let promotion = Promotion { force, accept_data_loss: force, expect_last: None };
                 self.operate(node, Request::Promote(promotion), trace)
             }
@@ -215,7 +215,7 @@ impl State {
     /// One number for all that decides what can follow.
     pub(super) fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (self.now, &self.conns, self.next_conn, self.left, self.asked, &self.ledger).hash(&mut hasher);
+        (self.now, &self.conns, self.next_conn, self.left, self.asked, &self.observations).hash(&mut hasher);
         self.hosts.iter().for_each(|host| host.digest.hash(&mut hasher));
         hasher.finish()
     }

@@ -49,9 +49,9 @@ impl State {
         host.digest = host.told();
         let Some(core) = &host.node else { return Ok(()) };
         let status = core.status(now);
-        let ledger = &mut self.ledger;
+        let observations = &mut self.observations;
         if let Some(core) = &self.hosts[node].node {
-            ledger.stands(node, core, &status)?;
+            observations.stands(node, core, &status)?;
         }
         trace.show(at, || Step::Stands { node, standing: PeerState::of(&status) });
         Ok(())
@@ -147,6 +147,6 @@ impl State {
         let Ok(Reply::Written(written)) = reply else { return Ok(()) };
         let armed = self.hosts[node].node.as_ref().is_some_and(|core| core.status(Time(self.now)).failover.armed);
         let disks: Vec<&Holds> = self.hosts.iter().map(|host| &host.disk.holds).collect();
-        self.ledger.answered(node, written, armed, &disks)
+        self.observations.answered(node, written, armed, &disks)
     }
 }

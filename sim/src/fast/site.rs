@@ -10,7 +10,7 @@ use synap_core::status::{Role, State, Status};
 use super::{Event, World};
 use crate::disk::ModelDisk;
 use crate::operator::{Operator, Order, Setup, Site};
-use crate::oracle::{Fact, Platter};
+use crate::oracle::{Fact, OnDisk};
 use crate::plan::Flood;
 use crate::run::{Tally, Verdict};
 use crate::trace::Step;
@@ -59,8 +59,8 @@ impl Site for World<'_> {
         self.hosts[node].disk()
     }
 
-    fn platter(&self, node: usize) -> Arc<Platter> {
-        self.oracles.platter(node)
+    fn on_disk(&self, node: usize) -> Arc<OnDisk> {
+        self.oracles.on_disk(node)
     }
 
     fn status(&self, node: usize) -> Option<Status> {

@@ -21,7 +21,7 @@ pub(super) fn damage(site: &mut impl Site, node: usize, harm: impl FnOnce(&mut M
     harm(&mut site.disk(node));
     // Damage that recovery can tell must be told, and then the disk is replaced. What cannot be told from a torn end may be
     // gone without a word.
-    if site.platter(node).problem.is_none() {
+    if site.on_disk(node).problem.is_none() {
         site.see(&Fact::DiskLost { node });
     }
     site.start_after(RESTART_US, node);
@@ -43,7 +43,7 @@ pub(super) fn new_disk(site: &mut impl Site, node: usize) {
 /// An empty disk with the newest snapshot of another node and nothing that says whose it is: a new node that begins there. Who is
 /// told that the copy has failed leaves the disk empty.
 pub(super) fn restored_disk(site: &mut impl Site, node: usize, from: usize) {
-    let files = site.disk(from).platter();
+    let files = site.disk(from).on_disk();
     let newest = files.into_iter().rfind(|(name, _)| name.starts_with("snapshot-") && name.ends_with(".snap"));
     new_disk(site, node);
     let failed = newest.is_some_and(|(name, bytes)| site.disk(node).put_back(&name, bytes).is_err());
@@ -125,5 +125,5 @@ pub(crate) fn unrecoverable(site: &mut impl Site, node: usize, why: &str) {
 /// Whether a node's disk says that it belongs to a cluster. Nobody makes a master of a replica that is still empty: it would
 /// found a cluster of its own, as an empty master should.
 pub(super) fn may_lead(site: &impl Site, node: usize) -> bool {
-    site.platter(node).node.as_ref().is_some_and(|node| node.hard_state.cluster.is_some())
+    site.on_disk(node).node.as_ref().is_some_and(|node| node.hard_state.cluster.is_some())
 }

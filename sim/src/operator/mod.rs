@@ -4,12 +4,12 @@
 //! One operator for every level that follows plans. What it lays hands on is a [`Site`]: machines with a process and a
 //! disk each, and the ways between them. It decides nothing that a node should decide.
 
+mod admin;
 mod converged;
 mod disks;
 mod faults;
 mod looking;
 mod steering;
-mod steward;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,22 +22,22 @@ use synap_core::status::Status;
 
 use crate::dice::mix;
 use crate::disk::ModelDisk;
-use crate::oracle::{Fact, Platter};
+use crate::oracle::{Fact, OnDisk};
 use crate::plan::{Flood, Plan};
 use crate::run::{Tally, Verdict};
 use crate::trace::Step;
+use admin::Admin;
 pub(crate) use disks::unrecoverable;
 pub(crate) use faults::{fault_begins, fault_ends, fault_goes_on};
 use steering::CrashLoop;
 pub(crate) use steering::state_changed;
-use steward::Steward;
 pub(crate) use watching::{WATCH_US, standing, watch};
 
 /// What the operator has in hand.
 #[derive(Debug)]
 pub(crate) struct Operator {
     plan: Arc<Plan>,
-    steward: Steward,
+    admin: Admin,
     probing_since: Option<u64>,
     /// The node that a fault has hit which chooses, by the fault's number.
     hit: BTreeMap<usize, usize>,
@@ -116,7 +116,7 @@ pub(crate) trait Site {
 
     fn setup<T>(&mut self, node: usize, of: impl FnOnce(&mut Setup) -> T) -> T;
     fn disk(&self, node: usize) -> MutexGuard<'_, ModelDisk>;
-    fn platter(&self, node: usize) -> Arc<Platter>;
+    fn on_disk(&self, node: usize) -> Arc<OnDisk>;
     /// What a node says of itself; none if it is down.
     fn status(&self, node: usize) -> Option<Status>;
     /// Whether a node leads, by its own word.
@@ -172,7 +172,7 @@ impl Operator {
     pub(crate) fn new(plan: &Plan) -> Self {
         Self {
             plan: Arc::new(plan.clone()),
-            steward: Steward::default(),
+            admin: Admin::default(),
             probing_since: None,
             hit: BTreeMap::new(),
             awaiting: BTreeSet::new(),

@@ -2,8 +2,8 @@
 
 use synap_core::status::Status;
 
+use super::admin::{Bury, Promote, Repoint};
 use super::converged::{converged, copies, owe_service};
-use super::steward::{Bury, Promote, Repoint};
 use super::{Operator, Order, Setup, Site, looking, plan_of};
 use crate::oracle::Fact;
 use crate::plan::Plan;
@@ -51,16 +51,16 @@ pub(crate) fn watch(site: &mut impl Site) {
     }
 }
 
-/// Carries out what the steward decides.
+/// Carries out what the admin decides.
 fn mend(site: &mut impl Site, statuses: &[Option<Status>]) {
     let now = site.now();
-    let Operator { steward, plan, .. } = site.operator();
-    let unled = steward.unled(plan, now, statuses);
+    let Operator { admin, plan, .. } = site.operator();
+    let unled = admin.unled(plan, now, statuses);
     if let Some(Promote { node, restart: true, .. }) = unled {
         return restart(site, node, |_| {});
     }
-    let bereaved = steward.bereaved(plan, now, statuses);
-    let forked = steward.forked(now, statuses);
+    let bereaved = admin.bereaved(plan, now, statuses);
+    let forked = admin.forked(now, statuses);
     if let Some(Promote { node, force, restart: false }) = unled {
         site.order(node, Order::Promote { force });
     }

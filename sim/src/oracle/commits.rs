@@ -77,8 +77,8 @@ impl Oracle for Commits {
             Fact::Started { node, .. } => {
                 self.voters.remove(node);
                 self.handed_over.remove(node);
-                let platter = ground.platter(*node);
-                self.committed = self.committed.max(platter.node.as_ref().map_or(Index::ZERO, |it| it.committed));
+                let on_disk = ground.on_disk(*node);
+                self.committed = self.committed.max(on_disk.node.as_ref().map_or(Index::ZERO, |it| it.committed));
                 Ok(())
             }
             Fact::Status { status, .. } => {
@@ -120,7 +120,7 @@ impl Commits {
         }
         self.compared += 1;
         let begins = Position { epoch, index: *start };
-        let held = (0..ground.plan.nodes()).filter(|node| ground.platter(*node).holds(begins)).count();
+        let held = (0..ground.plan.nodes()).filter(|node| ground.on_disk(*node).holds(begins)).count();
         let voters = self.voters.get(&node).map_or(0, |voters| voters.before(ground.at));
         if held + ground.plan.disks_lost() > voters / 2 {
             return Ok(());
@@ -143,10 +143,10 @@ impl Commits {
                 continue;
             }
             self.compared += 1;
-            let platter = ground.platter(node);
-            if !platter.holds(position) {
-                let last = platter.last();
-                return Err(format!("n{node} sends the membership at {position}, its platter ends at {last}"));
+            let on_disk = ground.on_disk(node);
+            if !on_disk.holds(position) {
+                let last = on_disk.last();
+                return Err(format!("n{node} sends the membership at {position}, its disk ends at {last}"));
             }
         }
         Ok(())

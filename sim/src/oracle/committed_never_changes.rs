@@ -1,5 +1,5 @@
 //! INV-5, the second half: a committed entry never changes. Unarmed, a promotion may take one back; then a rollback
-//! file on that node's platter names it.
+//! file on that node's disk names it.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ impl Oracle for CommittedNeverChanges {
                 let saves = ground.plan.keeps_log(*node);
                 match before {
                     Some(before)
-                        if saves && before.epoch != now.epoch && !ground.platter(*node).reports(before) =>
+                        if saves && before.epoch != now.epoch && !ground.on_disk(*node).reports(before) =>
                     {
                         Err(format!(
                             "n{node} had applied {before} and now has {now} there; no durable rollback file names it"

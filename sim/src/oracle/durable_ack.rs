@@ -6,7 +6,7 @@ use synap_core::position::{Epoch, Index, Position};
 
 use crate::oracle::{Fact, Ground, Oracle};
 
-/// Looks at the platter when an ack leaves.
+/// Looks at the disk when an ack leaves.
 #[derive(Debug, Default)]
 pub(super) struct DurableAck {
     compared: u64,
@@ -33,11 +33,11 @@ impl Oracle for DurableAck {
             }
             Message::SnapshotAck(stored) if stored.durable() => {
                 self.compared += 1;
-                let platter = ground.platter(*node);
-                if platter.last().index >= stored.position().index {
+                let on_disk = ground.on_disk(*node);
+                if on_disk.last().index >= stored.position().index {
                     return Ok(());
                 }
-                Err(said(*node, stored.position().index, platter.last(), platter.problem.as_deref()))
+                Err(said(*node, stored.position().index, on_disk.last(), on_disk.problem.as_deref()))
             }
             _ => Ok(()),
         }
@@ -51,15 +51,15 @@ impl Oracle for DurableAck {
 impl DurableAck {
     fn check(&mut self, ground: &Ground<'_>, node: usize, durable: Index) -> Result<(), String> {
         self.compared += 1;
-        let platter = ground.platter(node);
-        if platter.last().index >= durable {
+        let on_disk = ground.on_disk(node);
+        if on_disk.last().index >= durable {
             return Ok(());
         }
-        Err(said(node, durable, platter.last(), platter.problem.as_deref()))
+        Err(said(node, durable, on_disk.last(), on_disk.problem.as_deref()))
     }
 }
 
 fn said(node: usize, said: Index, holds: Position, problem: Option<&str>) -> String {
     let problem = problem.map(|problem| format!(" ({problem})")).unwrap_or_default();
-    format!("n{node} acks {said} as durable, its platter ends at {holds}{problem}")
+    format!("n{node} acks {said} as durable, its disk ends at {holds}{problem}")
 }

@@ -40,11 +40,11 @@ impl Oracle for Epochs {
             None => {
                 self.spoken[*node].insert(epoch, *life);
                 self.compared += 1;
-                let promised = ground.platter(*node).promised();
+                let promised = ground.on_disk(*node).promised();
                 if promised >= epoch {
                     return Ok(());
                 }
-                Err(format!("n{node} speaks in epoch {epoch}, its platter has promised {promised}"))
+                Err(format!("n{node} speaks in epoch {epoch}, its disk has promised {promised}"))
             }
         }
     }

@@ -29,7 +29,7 @@ impl Oracle for HealedFirst {
             // What was handed over and never written is forgotten.
             Fact::Started { node, .. } => {
                 self.needs[*node] =
-                    ground.platter(*node).node.as_ref().is_some_and(|node| node.hard_state.needs_snapshot);
+                    ground.on_disk(*node).node.as_ref().is_some_and(|node| node.hard_state.needs_snapshot);
                 Ok(())
             }
             Fact::DiskLost { node } => {

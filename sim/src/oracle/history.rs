@@ -215,7 +215,7 @@ impl ClientHistory {
             return true;
         }
         // Hundreds of restarts later the node does not remember whose entry stands there; its disk may.
-        let ends_with = ground.platter(end.node);
+        let ends_with = ground.on_disk(end.node);
         if ends_with.forgot(write.position.index) || ends_with.holds(write.position) {
             return true;
         }
@@ -230,11 +230,11 @@ impl ClientHistory {
         if ground.plan.is_broken(write.node) && ground.plan.forces_promotion() {
             return true;
         }
-        let platter = ground.platter(write.node);
+        let on_disk = ground.on_disk(write.node);
         // Where the answerer's disk is gone, and its rollback file with it, one of the others that held the write has reported it.
-        let others = || (0..ground.plan.nodes()).any(|node| ground.platter(node).reports(write.position));
-        let reported = platter.reports(write.position) || disk_died && others();
-        promoted && (reported || platter.holds(write.position))
+        let others = || (0..ground.plan.nodes()).any(|node| ground.on_disk(node).reports(write.position));
+        let reported = on_disk.reports(write.position) || disk_died && others();
+        promoted && (reported || on_disk.holds(write.position))
     }
 
     /// No more entries of a command than it was asked for, over every log that ever was.

@@ -1,5 +1,5 @@
 //! The oracles: one file per invariant of the protocol, by its number. They see facts, whatever level they come
-//! from, and the platters themselves; what nodes say of their disks they do not believe.
+//! from, and the disks themselves; what nodes say of their disks they do not believe.
 //!
 //! [`Oracles`] hands every fact to every oracle and keeps the first violation.
 
@@ -14,7 +14,6 @@ mod disk_tells;
 mod durable_ack;
 mod epochs;
 mod fates;
-mod front_tells;
 mod healed_first;
 mod history;
 mod identity;
@@ -24,11 +23,11 @@ mod leases;
 mod linearizable;
 mod log_time;
 mod members_tell;
+mod on_disk;
 mod one_name;
 mod one_order;
 mod one_value;
 mod pauses;
-mod platter;
 mod positions;
 mod promised;
 mod quorum_durable;
@@ -37,6 +36,7 @@ mod rollback_reported;
 mod same_state;
 mod sent_on;
 mod status_tells;
+mod status_truth;
 mod times;
 mod votes;
 mod words;
@@ -63,9 +63,9 @@ use crate::disk::ModelDisk;
 use crate::model::Fronted;
 use crate::plan::Plan;
 pub use available::Look;
-pub use front_tells::Shown;
-pub use platter::Platter;
+pub use on_disk::OnDisk;
 pub(crate) use quorum_durable::counts_votes;
+pub use status_truth::Shown;
 pub use times::Times;
 pub use world_log::WorldLog;
 
@@ -340,10 +340,10 @@ pub struct Ground<'a> {
 /// So many looks are taken before they become rarer; after twice as many every third fact is looked at, and so on.
 const LOOKS_AT_ALL: u64 = 32;
 
-/// A platter as it was read, with the version of the disk that it was read at.
-type ReadAt = (u64, Arc<Platter>);
+/// A disk as it was read, with the version of the disk that it was read at.
+type ReadAt = (u64, Arc<OnDisk>);
 
-/// The disks, with what was last read from their platters.
+/// The disks, with what was last read from their disks.
 #[derive(Debug)]
 pub struct Platters {
     disks: Vec<Arc<Mutex<ModelDisk>>>,
@@ -384,8 +384,8 @@ pub struct Oracles {
 }
 
 impl Ground<'_> {
-    /// What the platter of `node` holds at this instant.
-    pub fn platter(&self, node: usize) -> Arc<Platter> {
+    /// What the disk of `node` holds at this instant.
+    pub fn on_disk(&self, node: usize) -> Arc<OnDisk> {
         self.platters.read(node)
     }
 
@@ -395,7 +395,7 @@ impl Ground<'_> {
         disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_stuck()
     }
 
-    /// Whether a fact like this is to be looked at closely: reading a platter costs. Each of the first, then fewer and
+    /// Whether a fact like this is to be looked at closely: reading a disk costs. Each of the first, then fewer and
     /// fewer, so that a long run looks about as often as a short one.
     pub fn sampled(&self, salt: u64) -> bool {
         let every = 1 + self.looks.get() / LOOKS_AT_ALL;
@@ -406,15 +406,15 @@ impl Ground<'_> {
 }
 
 impl Platters {
-    fn read(&self, node: usize) -> Arc<Platter> {
+    fn read(&self, node: usize) -> Arc<OnDisk> {
         let disk = self.disks[node].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut read = self.read.borrow_mut();
         match &read[node] {
-            Some((version, platter)) if *version == disk.platter_version() => platter.clone(),
+            Some((version, on_disk)) if *version == disk.on_disk_version() => on_disk.clone(),
             Some(_) | None => {
-                let platter = Arc::new(Platter::read(&disk.platter()));
-                read[node] = Some((disk.platter_version(), platter.clone()));
-                platter
+                let on_disk = Arc::new(OnDisk::read(&disk.on_disk()));
+                read[node] = Some((disk.on_disk_version(), on_disk.clone()));
+                on_disk
             }
         }
     }
@@ -435,7 +435,7 @@ impl Oracles {
             Box::new(promised::Promised::new(nodes)),
             Box::new(votes::Votes::default()),
             Box::new(history::ClientHistory::new(nodes)),
-            Box::new(front_tells::FrontTells::default()),
+            Box::new(status_truth::StatusTruth::default()),
             Box::new(fates::Fates::default()),
             Box::new(refused_is_not_done::RefusedIsNotDone::default()),
             Box::new(same_state::SameState::default()),
@@ -497,8 +497,8 @@ impl Oracles {
         self.violation.as_ref()
     }
 
-    /// What the platter of `node` holds at this instant.
-    pub fn platter(&self, node: usize) -> Arc<Platter> {
+    /// What the disk of `node` holds at this instant.
+    pub fn on_disk(&self, node: usize) -> Arc<OnDisk> {
         self.platters.read(node)
     }
 

@@ -89,8 +89,8 @@ impl Oracle for Pauses {
             Fact::Started { node, .. } => {
                 // What was on its way to the disk may be lost: only what it writes anew is looked at.
                 self.known[*node].clear();
-                let platter = ground.platter(*node);
-                let entries = platter.node.iter().flat_map(|node| &node.entries);
+                let on_disk = ground.on_disk(*node);
+                let entries = on_disk.node.iter().flat_map(|node| &node.entries);
                 for entry in entries {
                     self.recorded(*node, &entry.record, ground.at);
                 }

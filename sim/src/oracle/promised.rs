@@ -1,5 +1,5 @@
 //! INV-7: the promised epoch never goes back, over crashes too; and nothing is acked, stored or voted for in an epoch that
-//! the sender's platter has not promised, or after it promised a higher one to somebody.
+//! the sender's disk has not promised, or after it promised a higher one to somebody.
 
 use synap_core::message::Message;
 use synap_core::position::Epoch;
@@ -68,12 +68,12 @@ impl Promised {
 
     fn check(&mut self, ground: &Ground<'_>, node: usize) -> Result<(), String> {
         self.compared += 1;
-        let promised = ground.platter(node).promised();
+        let promised = ground.on_disk(node).promised();
         if promised >= self.highest[node] {
             return Ok(());
         }
         Err(format!(
-            "n{node} has made a promise in epoch {}, its platter has promised {promised}",
+            "n{node} has made a promise in epoch {}, its disk has promised {promised}",
             self.highest[node]
         ))
     }

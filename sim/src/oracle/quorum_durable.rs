@@ -8,7 +8,7 @@ use synap_core::position::Position;
 
 use crate::oracle::{Fact, Ground, Oracle, says_durable};
 
-/// Looks at the platters when a write is answered.
+/// Looks at the disks when a write is answered.
 #[derive(Debug, Default)]
 pub(super) struct QuorumDurable {
     compared: u64,
@@ -28,14 +28,14 @@ impl Oracle for QuorumDurable {
             return Ok(());
         }
         self.compared += 1;
-        let platter = ground.platter(*node);
-        if !platter.holds(written.position) {
-            let problem = platter.problem.clone().unwrap_or_default();
+        let on_disk = ground.on_disk(*node);
+        if !on_disk.holds(written.position) {
+            let problem = on_disk.problem.clone().unwrap_or_default();
             return Err(format!(
-                "n{node} answers {} at {:?}, its platter ends at {} {problem}",
+                "n{node} answers {} at {:?}, its disk ends at {} {problem}",
                 written.position,
                 written.concern,
-                platter.last()
+                on_disk.last()
             ));
         }
         let others = holders(ground, *node, written.position);
@@ -62,13 +62,13 @@ impl Oracle for QuorumDurable {
     }
 }
 
-/// The nodes besides `node` whose platters hold `position`. A disk that was lost since it acked counts for none, so
+/// The nodes besides `node` whose disks hold `position`. A disk that was lost since it acked counts for none, so
 /// plans that lose disks are not asked.
 fn holders(ground: &Ground<'_>, node: usize, position: Position) -> u32 {
     if ground.plan.disks_lost() > 0 || ground.plan.changes_master() {
         return u32::MAX - 1;
     }
-    (0..ground.plan.nodes()).filter(|other| *other != node && ground.platter(*other).holds(position)).count()
+    (0..ground.plan.nodes()).filter(|other| *other != node && ground.on_disk(*other).holds(position)).count()
         as u32
 }
 
@@ -80,12 +80,12 @@ pub(crate) fn counts_votes(concern: Concern) -> bool {
     }
 }
 
-/// Armed: a majority of the voters' platters hold it, those that were lost since they said so included.
+/// Armed: a majority of the voters' disks hold it, those that were lost since they said so included.
 fn majority_holds(ground: &Ground<'_>, voters: &[NodeId], position: Position) -> Result<(), String> {
     let holds = |node: usize| {
-        let platter = ground.platter(node);
-        let votes = platter.node.as_ref().is_some_and(|node| voters.contains(&node.hard_state.node));
-        votes && platter.holds(position)
+        let on_disk = ground.on_disk(node);
+        let votes = on_disk.node.as_ref().is_some_and(|node| voters.contains(&node.hard_state.node));
+        votes && on_disk.holds(position)
     };
     let held = (0..ground.plan.nodes()).filter(|node| holds(*node)).count();
     // The same turn may have made one more a voter: then the rule was that of one fewer.

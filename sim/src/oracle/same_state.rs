@@ -45,10 +45,10 @@ impl Oracle for SameState {
 }
 
 impl SameState {
-    /// The whole log, from the first entry on, must give the state that the master serves; and so must its platter.
+    /// The whole log, from the first entry on, must give the state that the master serves; and so must its disk.
     fn replay(&mut self, ground: &Ground<'_>, node: usize, upto: Position, hash: StateHash) -> Result<(), String> {
-        let platter = ground.platter(node);
-        let Some(recovered) = platter.node.as_ref().filter(|_| ground.plan.keeps_log(node)) else { return Ok(()) };
+        let on_disk = ground.on_disk(node);
+        let Some(recovered) = on_disk.node.as_ref().filter(|_| ground.plan.keeps_log(node)) else { return Ok(()) };
         let (mut store, from) = match &recovered.snapshot {
             Some((meta, store)) => (store.clone(), meta.position.index.next()),
             None => (Store::default(), Index(1)),
@@ -64,6 +64,6 @@ impl SameState {
         if store.hash() == hash {
             return Ok(());
         }
-        Err(format!("n{node} serves another state at {upto} than its platter gives"))
+        Err(format!("n{node} serves another state at {upto} than its disk gives"))
     }
 }

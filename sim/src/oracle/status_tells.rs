@@ -1,7 +1,7 @@
 //! Status against the truth of that instant: each number that a node tells of itself, compared with what the run knows of
 //! its links, its clocks and its log, and the alarms with what they are alarms of. What a node says of its members is in
 //! `members_tell.rs`, of its disk in `disk_tells.rs`, of its lag behind a master in `lag_tells.rs`, of its store in
-//! `by_the_model.rs`; what its front shows of it all in `front_tells.rs`.
+//! `by_the_model.rs`; what its front shows of it all in `status_truth.rs`.
 
 use synap_core::event::Event;
 use synap_core::ids::LinkId;

@@ -31,12 +31,12 @@ impl Oracle for Votes {
                     return Err(format!("n{node} votes in epoch {}, for which nobody has asked", vote.epoch()));
                 };
                 self.compared += 1;
-                let last = ground.platter(*node).last();
+                let last = ground.on_disk(*node).last();
                 // A vote may come so late that its winner's entries are here already.
                 if last <= *asked || last.epoch == vote.epoch() {
                     return Ok(());
                 }
-                Err(format!("n{node} votes for a log that ends at {asked}, its platter's ends at {last}"))
+                Err(format!("n{node} votes for a log that ends at {asked}, its disk's ends at {last}"))
             }
             _ => Ok(()),
         }

@@ -64,7 +64,8 @@ fn addresses(plan: &mut Plan, dice: &mut Dice) {
     let all_stay = !plan.removes_members() && !exchanged;
     // Who leads and tells a wrong address is found by its calls alone. One that is put above the others before they have joined its line does
     // not know whom to call.
-    let is_put_above = |what: &What| matches!(what, What::EditRole(node) | What::Promote(node, ..) if *node == wrong);
+    let is_put_above =
+        |what: &What| matches!(what, What::EditRole(node) | What::Promote(node, ..) if *node == wrong);
     let knows_all = plan.knobs.automatic || !plan.faults.iter().any(|fault| is_put_above(&fault.what));
     if dice.chance(300) && all_stay && knows_all && (wrong != 0 || !plan.knobs.one_name) {
         let other = (wrong + dice.between(1, u64::from(nodes) - 1) as u8) % nodes;

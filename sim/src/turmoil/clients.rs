@@ -1,4 +1,4 @@
-//! The clients: each has one request at a time, follows redirections, gives up in time, and tells the ledger what it
+//! The clients: each has one request at a time, follows redirections, gives up in time, and tells the observations what it
 //! was told. The operator's requests go the same way.
 
 use std::collections::VecDeque;
@@ -15,8 +15,8 @@ use super::http::{Answered, Call, Caller, NoAnswer};
 use super::inspector;
 use super::net::SimNet;
 use super::requests::{self, Meaning};
-use super::stage::{Stage, now_us};
 use super::strangers;
+use super::world::{World, now_us};
 use crate::dice::mix;
 use crate::model::{Look, Question};
 use crate::oracle::Fact;
@@ -42,14 +42,14 @@ const OPERATOR_PATIENCE: Duration = Duration::from_secs(6);
 const REDIRECTIONS_MAX: u32 = 3;
 
 /// Runs all clients, and carries out the operator's orders, for as long as the run lasts.
-pub(super) async fn run(stage: Arc<Stage>, mut orders: mpsc::UnboundedReceiver<Order>) -> turmoil::Result {
-    let named = stage.plan.operations.iter().map(|operation| operation.client + 1).max().unwrap_or(0);
-    for number in 0..usize::from(stage.plan.workload.clients.max(named)) {
-        tokio::spawn(Client::new(Arc::clone(&stage), number).run());
+pub(super) async fn run(world: Arc<World>, mut orders: mpsc::UnboundedReceiver<Order>) -> turmoil::Result {
+    let named = world.plan.operations.iter().map(|operation| operation.client + 1).max().unwrap_or(0);
+    for number in 0..usize::from(world.plan.workload.clients.max(named)) {
+        tokio::spawn(Client::new(Arc::clone(&world), number).run());
     }
-    tokio::spawn(inspector::run(Arc::clone(&stage)));
+    tokio::spawn(inspector::run(Arc::clone(&world)));
     while let Some(order) = orders.recv().await {
-        tokio::spawn(carry_out(Arc::clone(&stage), order));
+        tokio::spawn(carry_out(Arc::clone(&world), order));
     }
     Ok(())
 }
@@ -57,7 +57,7 @@ pub(super) async fn run(stage: Arc<Stage>, mut orders: mpsc::UnboundedReceiver<O
 /// A client.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) stage: Arc<Stage>,
+    pub(super) world: Arc<World>,
     number: usize,
     pub(super) caller: Caller,
     mind: Mind,
@@ -89,8 +89,8 @@ pub(super) struct End {
 }
 
 impl Client {
-    fn new(stage: Arc<Stage>, number: usize) -> Self {
-        let mut operations: Vec<Operation> = stage
+    fn new(world: Arc<World>, number: usize) -> Self {
+        let mut operations: Vec<Operation> = world
             .plan
             .operations
             .iter()
@@ -99,20 +99,20 @@ impl Client {
             .collect();
         operations.sort_by_key(|operation| operation.at_us);
         Self {
-            caller: caller(&stage),
-            mind: Mind::new(&stage.plan, number),
+            caller: caller(&world),
+            mind: Mind::new(&world.plan, number),
             target: 0,
             last: None,
             again: None,
             operations: operations.into(),
-            stage,
+            world,
             number,
         }
     }
 
     async fn run(mut self) {
-        let calm_at = self.stage.plan.calm_at_ms * 1000;
-        let draws = self.number < usize::from(self.stage.plan.workload.clients);
+        let calm_at = self.world.plan.calm_at_ms * 1000;
+        let draws = self.number < usize::from(self.world.plan.workload.clients);
         let mut draws_at = if draws { 100_000 + self.number as u64 * 777 } else { u64::MAX };
         loop {
             let planned_at = self.operations.front().map_or(u64::MAX, |operation| operation.at_us);
@@ -123,7 +123,7 @@ impl Client {
             wait_until(next_at).await;
             let good = if planned_at <= draws_at {
                 let Some(operation) = self.operations.pop_front() else { return };
-                let node = usize::from(operation.node).min(self.stage.plan.nodes() - 1);
+                let node = usize::from(operation.node).min(self.world.plan.nodes() - 1);
                 self.ask(node, operation.ask).await
             } else {
                 let good = self.draw().await;
@@ -131,23 +131,23 @@ impl Client {
                 good
             };
             if !good {
-                self.target = self.mind.dice.below(self.stage.plan.nodes() as u64) as usize;
+                self.target = self.mind.dice.below(self.world.plan.nodes() as u64) as usize;
             }
         }
     }
 
     fn pause_us(&mut self, good: bool) -> u64 {
-        let workload = &self.stage.plan.workload;
+        let workload = &self.world.plan.workload;
         let pause_us = self.mind.dice.between(workload.pause_us_min, workload.pause_us_max);
         pause_us + if good { 0 } else { 20_000 }
     }
 
     async fn draw(&mut self) -> bool {
-        let nodes = self.stage.plan.nodes() as u64;
+        let nodes = self.world.plan.nodes() as u64;
         if let Some(ask) = self.again.take() {
             return self.ask(self.target, ask).await;
         }
-        let ask = self.mind.draw(self.number, &self.stage.plan);
+        let ask = self.mind.draw(self.number, &self.world.plan);
         let ask = self.once_now_and_then(ask);
         let node = match &ask {
             Ask::Read { .. } if self.mind.dice.chance(700) => self.mind.dice.below(nodes) as usize,
@@ -159,12 +159,12 @@ impl Client {
 
     /// Where replicas elect, some writes carry a key, and are sent again under it until they are answered.
     fn once_now_and_then(&mut self, ask: Ask) -> Ask {
-        let drawn = mix(&[self.stage.plan.seed, now_us(), self.number as u64, 9]);
-        let wide = self.stage.plan.workload.wide_per_mille > 0;
+        let drawn = mix(&[self.world.plan.seed, now_us(), self.number as u64, 9]);
+        let wide = self.world.plan.workload.wide_per_mille > 0;
         match ask {
             Ask::Write { command, concern }
                 if !matches!(command, Command::Once { .. })
-                    && (self.stage.plan.knobs.automatic || wide)
+                    && (self.world.plan.knobs.automatic || wide)
                     && drawn.is_multiple_of(3) =>
             {
                 let wants_old = if wide && drawn.is_multiple_of(2) { "+" } else { "" };
@@ -179,18 +179,18 @@ impl Client {
     /// Whether a set asks for the old value: under a key as the key says, so that a retry is the same request; else now and
     /// then, where the answer has to wait for what is done anyway.
     fn wants_old(&self, command: &Command, concern: Concern) -> bool {
-        let drawn = || mix(&[self.stage.plan.seed, now_us(), self.number as u64, 11]).is_multiple_of(3);
+        let drawn = || mix(&[self.world.plan.seed, now_us(), self.number as u64, 11]).is_multiple_of(3);
         match command {
             _ if !matches!(command.plain(), Command::Set { .. }) => false,
             Command::Once { ticket, .. } => ticket.wants_old,
-            _ => concern != Concern::Async && self.stage.plan.workload.wide_per_mille > 0 && drawn(),
+            _ => concern != Concern::Async && self.world.plan.workload.wide_per_mille > 0 && drawn(),
         }
     }
 
     /// Asks, and tells whether the client was served well.
     async fn ask(&mut self, node: usize, ask: Ask) -> bool {
         let client = Some(self.number);
-        let op = asked(&self.stage, client, node, ask.to_string());
+        let op = asked(&self.world, client, node, ask.to_string());
         let end = match &ask {
             Ask::Write { command, concern } => self.write(node, command, *concern).await,
             Ask::Read { key, age_ms, own } => self.read(node, key, *age_ms, *own).await,
@@ -198,19 +198,19 @@ impl Client {
         };
         let good = end.answer == Answer::Done;
         self.again = Some(ask).filter(|ask| !good && ask.is_once());
-        answered(&self.stage, op, client, node, end);
+        answered(&self.world, op, client, node, end);
         good
     }
 
     pub(super) fn patience(&self) -> Duration {
-        Duration::from_millis(self.stage.plan.workload.timeout_ms + 2_000)
+        Duration::from_millis(self.world.plan.workload.timeout_ms + 2_000)
     }
 
     async fn write(&mut self, mut node: usize, command: &Command, concern: Concern) -> End {
         let get = self.wants_old(command, concern);
         // Whoever asks for the old value waits for it.
         let concern = if get && concern == Concern::Async { Concern::Quorum } else { concern };
-        let call = requests::write(command, concern, self.stage.plan.workload.timeout_ms, get);
+        let call = requests::write(command, concern, self.world.plan.workload.timeout_ms, get);
         let asked = (command, get);
         for _ in 0..REDIRECTIONS_MAX {
             let answered = match self.caller.call(node, call.clone(), self.patience()).await {
@@ -229,7 +229,7 @@ impl Client {
                 Meaning::Unknown => return End { answer: Answer::Unknown, text: "pending".to_owned() },
                 Meaning::Elsewhere(host) => {
                     // Where nobody is any more, nobody answers.
-                    let Some(other) = self.stage.node_at(&host) else { break };
+                    let Some(other) = self.world.node_at(&host) else { break };
                     self.target = other;
                     node = other;
                 }
@@ -243,12 +243,12 @@ impl Client {
         let at = now_us();
         let body = answered.json();
         let text = format!("{} {}", answered.status, body["position"].as_str().unwrap_or("without a position"));
-        let mut ledger = self.stage.ledger();
+        let mut observations = self.world.observations();
         let Some(position) = answered.position() else {
-            ledger.violated(FRONT_TELLS, at, format!("n{node} answers a write without a position: {body}"));
+            observations.violated(FRONT_TELLS, at, format!("n{node} answers a write without a position: {body}"));
             return End { answer: Answer::Done, text };
         };
-        let told = ledger.nodes[node].written.get(&position).cloned().unwrap_or_default();
+        let told = observations.nodes[node].written.get(&position).cloned().unwrap_or_default();
         // The old value is known once the write is committed: who asks for it waits as long.
         let carried_out = match concern {
             Concern::Async | Concern::Local if asked.1 => Concern::Quorum,
@@ -265,11 +265,11 @@ impl Client {
         });
         if !same {
             let cause = format!("n{node} answers {body} at {position:?}, its core said {told:?}");
-            ledger.violated(FRONT_TELLS, at, cause);
+            observations.violated(FRONT_TELLS, at, cause);
         }
-        ledger.tally.writes += 1;
+        observations.tally.writes += 1;
         let stands = told.first().map(|told| told.position);
-        drop(ledger);
+        drop(observations);
         if let Some(stands) = stands {
             let (command, get) = (asked.0.clone(), asked.1);
             self.fronted(node, stands, Question::Write { command, get, early }, answered, (at, false));
@@ -286,10 +286,10 @@ impl Client {
         let last = self.last.clone().filter(|_| own);
         let from = last.as_deref();
         let raw = self.mind.dice.chance(300);
-        let timeout_ms = self.stage.plan.workload.timeout_ms;
+        let timeout_ms = self.world.plan.workload.timeout_ms;
         // Where replicas elect: everything that was answered before it asks must be seen. Within a step, machine after
         // machine has its millisecond: what another one answers in the same has not been seen yet.
-        let linearizable = self.stage.plan.knobs.automatic && self.mind.dice.chance(250);
+        let linearizable = self.world.plan.knobs.automatic && self.mind.dice.chance(250);
         let linearizable_since = linearizable.then(|| now_us() / 1000 * 1000);
         let call = requests::read(&requests::Read { key, raw, age_ms, from, linearizable }, timeout_ms);
         let answered = match self.caller.call(node, call, self.patience()).await {
@@ -317,15 +317,16 @@ impl Client {
 
     fn has_read(&self, read: &HasRead<'_>, age_ms: Option<u64>, answered: &Answered) {
         let (at, node) = (now_us(), read.node);
-        let mut ledger = self.stage.ledger();
+        let mut observations = self.world.observations();
         if let (Some(age_ms), Some(stale_ms)) = (age_ms, answered.staleness_ms())
             && stale_ms > age_ms
         {
             let cause = format!("n{node} answers with a state {stale_ms} ms old, {age_ms} ms were allowed");
-            ledger.violated(FRONT_TELLS, at, cause);
+            observations.violated(FRONT_TELLS, at, cause);
         }
         let told = answered.position();
-        let Some(applied) = told.as_ref().and_then(|told| ledger.nodes[node].applied.get(told).copied()) else {
+        let Some(applied) = told.as_ref().and_then(|told| observations.nodes[node].applied.get(told).copied())
+        else {
             return;
         };
         let value = read.value.clone();
@@ -340,58 +341,58 @@ impl Client {
             staleness: answered.staleness_ms().map(|ms| Duration::from_millis(ms + 1)),
             linearizable_since: read.linearizable_since,
         };
-        ledger.see(&self.stage.plan, at, &fact);
-        ledger.tally.reads += 1;
+        observations.see(&self.world.plan, at, &fact);
+        observations.tally.reads += 1;
     }
 
     pub(super) fn see(&self, fact: &Fact<'_>) {
-        self.stage.ledger().see(&self.stage.plan, now_us(), fact);
+        self.world.observations().see(&self.world.plan, now_us(), fact);
     }
 }
 
 /// The oracle of what the front says.
 pub(super) const FRONT_TELLS: &str = "what the front tells is what the node says";
 
-async fn carry_out(stage: Arc<Stage>, order: Order) {
-    let mut caller = caller(&stage);
+async fn carry_out(world: Arc<World>, order: Order) {
+    let mut caller = caller(&world);
     let (node, call, is_probe) = match order {
         Order::Call(node, call) => (node, call, false),
-        Order::Strangers(node, lasts) => return strangers::call(stage, node, lasts).await,
+        Order::Strangers(node, lasts) => return strangers::call(world, node, lasts).await,
         Order::Probe(node, replicas) => {
             let body = format!("{{\"key\":\"probe\",\"value\":\"probe {}\"}}", now_us());
             let concern = if replicas == 0 { Concern::Quorum } else { Concern::Replicas(replicas) };
             (node, Call::post(format!("/kv/set?concern={}", requests::word_of(concern)), body), true)
         }
     };
-    let op = asked(&stage, None, node, format!("{} {}", call.path, String::from_utf8_lossy(&call.body)));
+    let op = asked(&world, None, node, format!("{} {}", call.path, String::from_utf8_lossy(&call.body)));
     let end = match caller.call(node, call, OPERATOR_PATIENCE).await {
         Ok(told) => {
             if is_probe && told.status == 200 {
-                stage.ledger().probed = true;
+                world.observations().probed = true;
             }
             let answer = if told.status == 200 { Answer::Done } else { Answer::Refused };
             End { answer, text: format!("{} {}", told.status, String::from_utf8_lossy(&told.body).trim_end()) }
         }
         Err(why) => no_answer(why),
     };
-    answered(&stage, op, None, node, end);
+    answered(&world, op, None, node, end);
 }
 
-fn caller(stage: &Arc<Stage>) -> Caller {
-    Caller::new(SimNet { stage: Arc::clone(stage), here: stage.clients() })
+fn caller(world: &Arc<World>) -> Caller {
+    Caller::new(SimNet { world: Arc::clone(world), here: world.clients() })
 }
 
-fn asked(stage: &Stage, client: Option<usize>, node: usize, text: String) -> usize {
-    let mut ledger = stage.ledger();
-    let op = ledger.operation();
-    ledger.trace.show(now_us(), || Step::Asked { op, client, node, text });
+fn asked(world: &World, client: Option<usize>, node: usize, text: String) -> usize {
+    let mut observations = world.observations();
+    let op = observations.operation();
+    observations.trace.show(now_us(), || Step::Asked { op, client, node, text });
     op
 }
 
-fn answered(stage: &Stage, op: usize, client: Option<usize>, node: usize, end: End) {
+fn answered(world: &World, op: usize, client: Option<usize>, node: usize, end: End) {
     let End { answer, text } = end;
     let parts = [31, op as u64, node as u64, crate::trace::fingerprint(&text)];
-    stage.ledger().trace.note(now_us(), &parts, || Step::Answered { op, client, node, answer, text });
+    world.observations().trace.note(now_us(), &parts, || Step::Answered { op, client, node, answer, text });
 }
 
 pub(super) fn no_answer(why: NoAnswer) -> End {

@@ -14,15 +14,15 @@ use synap_core::wal::FileOp;
 use synap_runtime::disk::Disk;
 use synap_runtime::http::{BoxFuture, RollbackFile, RollbackSource};
 
-use super::stage::{Stage, now_us};
-use super::still::Stillness;
+use super::suspend::Stillness;
+use super::world::{World, now_us};
 use crate::disk::{DiskError, Hand, Handle};
 use crate::trace::{Step, is_sync, op_line};
 
 /// One process's hold on its machine's disk.
 #[derive(Clone, Debug)]
 pub(super) struct SimDisk {
-    stage: Arc<Stage>,
+    world: Arc<World>,
     node: usize,
     handle: Handle,
     lane: &'static str,
@@ -32,15 +32,15 @@ pub(super) struct SimDisk {
 /// The rollback files on a machine's disk.
 #[derive(Clone, Debug)]
 pub(super) struct Rollbacks {
-    pub(super) stage: Arc<Stage>,
+    pub(super) world: Arc<World>,
     pub(super) node: usize,
 }
 
 impl SimDisk {
     /// A new process takes hold of the disk; every older hold is void.
-    pub(super) fn attach(stage: Arc<Stage>, node: usize) -> Self {
-        let handle = stage.disk(node).attach();
-        Self { stage, node, handle, lane: "log", owed_us: 0 }
+    pub(super) fn attach(world: Arc<World>, node: usize) -> Self {
+        let handle = world.disk(node).attach();
+        Self { world, node, handle, lane: "log", owed_us: 0 }
     }
 
     fn hand(&self) -> Hand {
@@ -60,9 +60,9 @@ impl SimDisk {
     }
 
     fn tell(&self, op: &FileOp, us: u64, result: Result<(), DiskError>) {
-        let mut ledger = self.stage.ledger();
+        let mut observations = self.world.observations();
         let parts = [20, self.node as u64, u64::from(self.lane == "log"), u64::from(result.is_ok())];
-        ledger.trace.note(now_us(), &parts, || Step::Disk {
+        observations.trace.note(now_us(), &parts, || Step::Disk {
             node: self.node,
             lane: self.lane,
             us,
@@ -75,27 +75,27 @@ impl SimDisk {
 
 impl Disk for SimDisk {
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.stage.disk(self.node).list())
+        Ok(self.world.disk(self.node).list())
     }
 
     fn read(&self, name: &str) -> io::Result<Bytes> {
-        self.stage.disk(self.node).read(name).map_err(io_error)
+        self.world.disk(self.node).read(name).map_err(io_error)
     }
 
     fn free(&self) -> io::Result<Option<u64>> {
-        Ok(self.stage.disk(self.node).free())
+        Ok(self.world.disk(self.node).free())
     }
 
     async fn apply(&mut self, op: &FileOp) -> io::Result<()> {
-        let stillness = Stillness { stage: Arc::clone(&self.stage), node: self.node };
+        let stillness = Stillness { world: Arc::clone(&self.world), node: self.node };
         stillness.over().await;
-        let begun = self.stage.disk(self.node).begin(self.handle, op);
+        let begun = self.world.disk(self.node).begin(self.handle, op);
         let us = begun.us;
         self.pass(us).await;
-        while self.stage.disk(self.node).holds_up(self.hand()) {
+        while self.world.disk(self.node).holds_up(self.hand()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let result = self.stage.disk(self.node).end(begun);
+        let result = self.world.disk(self.node).end(begun);
         self.tell(op, us, result);
         // The disk has done it; a process that stands still does not hear of it.
         stillness.over().await;
@@ -114,7 +114,7 @@ impl Disk for SimDisk {
 
 impl RollbackSource for Rollbacks {
     fn list(&self) -> BoxFuture<io::Result<Vec<RollbackFile>>> {
-        let disk = self.stage.disk(self.node);
+        let disk = self.world.disk(self.node);
         let names = disk.list();
         let measured = names.iter().filter_map(|name| {
             let id = name.strip_prefix("rollback/")?.strip_suffix(".ndjson")?.to_owned();
@@ -129,7 +129,7 @@ impl RollbackSource for Rollbacks {
     }
 
     fn read(&self, id: String, offset: u64, bytes_max: usize) -> BoxFuture<io::Result<Bytes>> {
-        let read = self.stage.disk(self.node).read(&format!("rollback/{id}.ndjson")).map_err(io_error);
+        let read = self.world.disk(self.node).read(&format!("rollback/{id}.ndjson")).map_err(io_error);
         Box::pin(async move {
             let bytes = read?;
             let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());

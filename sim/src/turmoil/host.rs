@@ -17,30 +17,30 @@ use synap_runtime::tasks::{Tasks, through};
 
 use super::disk::{Rollbacks, SimDisk};
 use super::net::SimNet;
-use super::stage::{Exit, Runs, Stage};
-use super::still::{Drifting, Stillness};
-use super::tap::Tap;
+use super::suspend::{Drifting, Stillness};
+use super::turn_recorder::TurnRecorder;
+use super::world::{Exit, Runs, World};
 use crate::clock;
 use crate::dice::mix;
 use crate::plan::config::{HTTP_PORT, REPLICATION_PORT};
 
 /// What runs on a machine from one of its starts to the next.
-pub(super) async fn run(stage: Arc<Stage>, node: usize) -> turmoil::Result {
-    let runs = stage.machines()[node].runs;
+pub(super) async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
+    let runs = world.machines()[node].runs;
     match runs {
         Runs::Nothing | Runs::System => {}
         Runs::Server => {
-            let stillness = Arc::new(Stillness { stage: Arc::clone(&stage), node });
-            let exit = through(stillness, serve(&stage, node)).await;
-            stage.machines()[node].exit = Some(exit);
+            let stillness = Arc::new(Stillness { world: Arc::clone(&world), node });
+            let exit = through(stillness, serve(&world, node)).await;
+            world.machines()[node].exit = Some(exit);
         }
     }
     pending().await
 }
 
 /// One life of the server.
-async fn serve(stage: &Arc<Stage>, node: usize) -> Exit {
-    let (settings, parts, stop) = prepare(stage, node);
+async fn serve(world: &Arc<World>, node: usize) -> Exit {
+    let (settings, parts, stop) = prepare(world, node);
     let mut running = match Server::start(settings, parts).await {
         Ok(running) => running,
         Err(error) => return refused(error),
@@ -73,10 +73,10 @@ fn refused(error: StartError) -> Exit {
 
 type Prepared = (Settings, Parts<SimDisk, SimNet>, tokio_util::sync::CancellationToken);
 
-fn prepare(stage: &Arc<Stage>, node: usize) -> Prepared {
-    let plan = &stage.plan;
+fn prepare(world: &Arc<World>, node: usize) -> Prepared {
+    let plan = &world.plan;
     let (life, disks, stop, core) = {
-        let machine = &stage.machines()[node];
+        let machine = &world.machines()[node];
         let setup = &machine.setup;
         let mut core = plan.config(node, setup.role, setup.master);
         core.protocol = core.protocol.saturating_add_signed(setup.skew);
@@ -97,17 +97,17 @@ fn prepare(stage: &Arc<Stage>, node: usize) -> Prepared {
         logging: LoggingSettings::default(),
         shutdown_grace: SHUTDOWN_GRACE,
     };
-    let (wall, mono) = (Arc::clone(stage), clock::Clock::drawn(plan, node, life));
+    let (wall, mono) = (Arc::clone(world), clock::Clock::drawn(plan, node, life));
     let parts = Parts {
-        disk: SimDisk::attach(Arc::clone(stage), node),
-        net: SimNet { stage: Arc::clone(stage), here: node },
+        disk: SimDisk::attach(Arc::clone(world), node),
+        net: SimNet { world: Arc::clone(world), here: node },
         clock: Clock::new(move || WallMs(wall.wall_ms(node))).beside(Arc::new(Drifting(mono))),
         node: plan.node_id(node, disks),
         seed: mix(&[plan.seed, node as u64, u64::from(life), 5]),
-        rollbacks: Arc::new(Rollbacks { stage: Arc::clone(stage), node }),
-        tasks: Tasks::behind(Arc::new(Stillness { stage: Arc::clone(stage), node })),
+        rollbacks: Arc::new(Rollbacks { world: Arc::clone(world), node }),
+        tasks: Tasks::behind(Arc::new(Stillness { world: Arc::clone(world), node })),
         process: Process::Hidden,
-        watch: Some(Box::new(Tap::new(Arc::clone(stage), node, life, mono))),
+        watch: Some(Box::new(TurnRecorder::new(Arc::clone(world), node, life, mono))),
     };
     (settings, parts, stop)
 }

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use synap_runtime::net::Net;
 
 use super::net::SimNet;
-use super::stage::name_of;
+use super::world::name_of;
 use crate::plan::config::HTTP_PORT;
 
 /// Calls nodes.

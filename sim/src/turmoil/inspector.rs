@@ -8,7 +8,7 @@ use synap_core::output::Fate;
 
 use super::http::{Answered, Call, Caller};
 use super::net::SimNet;
-use super::stage::{Stage, now_us};
+use super::world::{World, now_us};
 use crate::dice::Dice;
 use crate::oracle::{Fact, Shown};
 
@@ -19,15 +19,15 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const FATES_AMONG: u64 = 32;
 
 /// Looks at one node after another, for as long as the run lasts.
-pub(super) async fn run(stage: Arc<Stage>) {
-    let mut dice = Dice::named(stage.plan.seed, "inspector");
-    let mut caller = Caller::new(SimNet { stage: Arc::clone(&stage), here: stage.clients() });
+pub(super) async fn run(world: Arc<World>) {
+    let mut dice = Dice::named(world.plan.seed, "inspector");
+    let mut caller = Caller::new(SimNet { world: Arc::clone(&world), here: world.clients() });
     loop {
         tokio::time::sleep(Duration::from_millis(dice.between(20, 250))).await;
-        let node = dice.below(stage.plan.nodes() as u64) as usize;
+        let node = dice.below(world.plan.nodes() as u64) as usize;
         if dice.chance(250) {
-            let (among, whose) = (dice.below(FATES_AMONG), dice.below(stage.plan.nodes() as u64) as usize);
-            ask_fate(&stage, &mut caller, node, (whose, among as usize)).await;
+            let (among, whose) = (dice.below(FATES_AMONG), dice.below(world.plan.nodes() as u64) as usize);
+            ask_fate(&world, &mut caller, node, (whose, among as usize)).await;
             continue;
         }
         let wants_metrics = dice.chance(500);
@@ -35,14 +35,14 @@ pub(super) async fn run(stage: Arc<Stage>) {
         let asked_at = now_us();
         // A node that is down shows nothing.
         if let Ok(answered) = caller.call(node, Call::get(path), PATIENCE).await {
-            compare(&stage, node, asked_at, wants_metrics, &answered);
+            compare(&world, node, asked_at, wants_metrics, &answered);
         }
     }
 }
 
 /// Asks a node what became of a write that `whose` has answered, one of the newest as a rule.
-async fn ask_fate(stage: &Arc<Stage>, caller: &mut Caller, node: usize, (whose, back): (usize, usize)) {
-    let written = stage.ledger().nodes[whose].newest_written(back);
+async fn ask_fate(world: &Arc<World>, caller: &mut Caller, node: usize, (whose, back): (usize, usize)) {
+    let written = world.observations().nodes[whose].newest_written(back);
     let Some((name, position)) = written else { return };
     let call = Call::get(format!("/replication/outcome?position={name}"));
     let Ok(answered) = caller.call(node, call, PATIENCE).await else { return };
@@ -52,17 +52,17 @@ async fn ask_fate(stage: &Arc<Stage>, caller: &mut Caller, node: usize, (whose, 
         Some("pending") => Fate::Pending,
         Some(_) | None => return,
     };
-    stage.ledger().see(&stage.plan, now_us(), &Fact::Fate { node, position, fate });
+    world.observations().see(&world.plan, now_us(), &Fact::Fate { node, position, fate });
 }
 
-fn compare(stage: &Stage, node: usize, asked_at: u64, wants_metrics: bool, answered: &Answered) {
+fn compare(world: &World, node: usize, asked_at: u64, wants_metrics: bool, answered: &Answered) {
     if answered.status != 200 {
         return;
     }
-    let mut ledger = stage.ledger();
-    let said: Vec<_> = ledger.nodes[node].said_since(asked_at).cloned().collect();
+    let mut observations = world.observations();
+    let said: Vec<_> = observations.nodes[node].said_since(asked_at).cloned().collect();
     let status = answered.json();
     let text = String::from_utf8_lossy(&answered.body);
     let shown = if wants_metrics { Shown::Metrics(&text) } else { Shown::Status(&status) };
-    ledger.see(&stage.plan, now_us(), &Fact::Shown { node, shown, said: &said });
+    observations.see(&world.plan, now_us(), &Fact::Shown { node, shown, said: &said });
 }

@@ -5,7 +5,7 @@ use synap_core::position::Position;
 use super::clients::{Client, End, FRONT_TELLS, no_answer};
 use super::http::Answered;
 use super::requests;
-use super::stage::now_us;
+use super::world::now_us;
 use crate::model::{Fronted, Look, Question};
 use crate::oracle::Fact;
 use crate::trace::Answer;
@@ -32,7 +32,7 @@ impl Client {
 
     pub(super) async fn look(&mut self, node: usize, look: &Look) -> End {
         let asked_at = now_us();
-        let call = requests::look(look, self.stage.plan.workload.timeout_ms);
+        let call = requests::look(look, self.world.plan.workload.timeout_ms);
         let answered = match self.caller.call(node, call, self.patience()).await {
             Ok(answered) => answered,
             Err(why) => return no_answer(why),
@@ -43,7 +43,7 @@ impl Client {
         }
         if let Some(applied) = self.stood_at(node, &answered) {
             self.fronted(node, applied, Question::Look(look.clone()), &answered, (asked_at, false));
-            self.stage.ledger().tally.reads += 1;
+            self.world.observations().tally.reads += 1;
         }
         End { answer: Answer::Done, text }
     }
@@ -51,11 +51,11 @@ impl Client {
     /// The state that a front says to have answered from.
     pub(super) fn stood_at(&self, node: usize, answered: &Answered) -> Option<Position> {
         let told = answered.position();
-        let mut ledger = self.stage.ledger();
-        let applied = told.as_ref().and_then(|told| ledger.nodes[node].applied.get(told).copied());
+        let mut observations = self.world.observations();
+        let applied = told.as_ref().and_then(|told| observations.nodes[node].applied.get(told).copied());
         if applied.is_none() {
             let cause = format!("n{node} reads at {told:?}, where its core never stood");
-            ledger.violated(FRONT_TELLS, now_us(), cause);
+            observations.violated(FRONT_TELLS, now_us(), cause);
         }
         applied
     }

@@ -1,6 +1,6 @@
 //! How the processes of machines start and end: by a fault, by the operator, or by their own word.
 
-use super::stage::{Exit, Machine, Runs, name_of};
+use super::world::{Exit, Machine, Runs, name_of};
 use super::{CLIENTS, Due, Run};
 use crate::operator::{Site, unrecoverable};
 use crate::oracle::Fact;
@@ -37,9 +37,9 @@ impl Run {
     pub(super) fn end_process(&mut self, node: usize, power: bool, why: &str) {
         // Before anything is torn down: no destructor reaches the disk any more.
         if power {
-            self.stage.disk(node).power_cut();
+            self.world.disk(node).power_cut();
         } else {
-            self.stage.disk(node).detach();
+            self.world.disk(node).detach();
         }
         let had = self.machine(node, |machine| machine.runs);
         if power && had != Runs::Nothing {
@@ -56,16 +56,16 @@ impl Run {
         }
         if had == Runs::Server {
             self.note(&[2, node as u64, u64::from(power)], || Step::Ended { node, power, text: why.to_owned() });
-            self.stage.ledger().ends(node);
+            self.world.observations().ends(node);
             self.see(&Fact::Ended { node, power });
-            if !self.stage.plan.keeps_log(node) {
+            if !self.world.plan.keeps_log(node) {
                 self.see(&Fact::DiskLost { node });
             }
         }
     }
 
     fn all_ways(&self, node: usize, change: impl Fn(&Self, usize, usize)) {
-        for other in (0..=self.stage.plan.nodes()).filter(|other| *other != node) {
+        for other in (0..=self.world.plan.nodes()).filter(|other| *other != node) {
             change(self, node, other);
             change(self, other, node);
         }
@@ -73,7 +73,7 @@ impl Run {
 
     /// Processes that ended by themselves, as a supervisor finds them.
     pub(super) fn supervise(&mut self) {
-        for node in 0..self.stage.plan.nodes() {
+        for node in 0..self.world.plan.nodes() {
             let Some(exit) = self.machine(node, |machine| machine.exit.take()) else { continue };
             match exit {
                 Exit::Stopped => {
@@ -93,29 +93,29 @@ impl Run {
                     self.end_process(node, false, &format!("exit 74, {why}"));
                     unrecoverable(self, node, &why);
                 }
-                Exit::NoPort(cause) => self.stage.ledger().end(Verdict::Panic { cause }),
+                Exit::NoPort(cause) => self.world.observations().end(Verdict::Panic { cause }),
             }
         }
     }
 
     pub(super) fn machine<T>(&self, node: usize, of: impl FnOnce(&mut Machine) -> T) -> T {
-        of(&mut self.stage.machines()[node])
+        of(&mut self.world.machines()[node])
     }
 
     pub(super) fn shut(&self, from: usize, to: usize) {
-        if self.stage.roads().block(from, to) {
+        if self.world.roads().block(from, to) {
             self.sim.partition_oneway(self.place(from), self.place(to));
         }
     }
 
     pub(super) fn open(&self, from: usize, to: usize) {
-        if self.stage.roads().unblock(from, to) {
+        if self.world.roads().unblock(from, to) {
             self.sim.repair_oneway(self.place(from), self.place(to));
         }
     }
 
     /// The name of a machine, the clients' included.
     fn place(&self, number: usize) -> String {
-        if number == self.stage.clients() { CLIENTS.to_owned() } else { name_of(number) }
+        if number == self.world.clients() { CLIENTS.to_owned() } else { name_of(number) }
     }
 }

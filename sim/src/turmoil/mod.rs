@@ -3,23 +3,23 @@
 //!
 //! Owns the order of time: turmoil's steps of a millisecond, and the plan's events between them. How machines start and end
 //! is in [`machines`], what they run in [`host`], the seams in [`net`], [`disk`] and [`still`], what is seen of it in [`tap`]
-//! and [`ledger`], clients in [`clients`], [`inspector`] and [`strangers`], what the operator reaches of it in [`site`].
+//! and [`observations`], clients in [`clients`], [`inspector`] and [`strangers`], what the operator reaches of it in [`site`].
 
 mod clients;
 mod disk;
 mod host;
 mod http;
 mod inspector;
-mod ledger;
 mod looks;
 mod machines;
 mod net;
+mod observations;
 mod requests;
 mod site;
-mod stage;
-mod still;
 mod strangers;
-mod tap;
+mod suspend;
+mod turn_recorder;
+mod world;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,8 +37,8 @@ use crate::plan::Plan;
 use crate::run::{Report, Tally, Verdict};
 use crate::trace::{Record, Step, Trace};
 use clients::Order;
-pub use ledger::Life;
-use stage::{Stage, name_of};
+pub use observations::Life;
+use world::{World, name_of};
 
 /// The name of the clients' machine.
 const CLIENTS: &str = "clients";
@@ -54,31 +54,31 @@ const TCP_SEGMENTS_MAX: usize = 65_536;
 
 /// Runs a plan. With `keeps_trace` the report has the records of the trace.
 pub fn run(plan: &Plan, keeps_trace: bool) -> Report {
-    run_on(&Stage::new(plan.clone(), keeps_trace))
+    run_on(&World::new(plan.clone(), keeps_trace))
 }
 
 /// Runs a plan for the lives that its nodes live in it, in the order of their ends.
 pub fn lives(plan: &Plan) -> Vec<Life> {
-    let stage = Stage::new(plan.clone(), true);
-    run_on(&stage);
-    std::mem::take(&mut stage.ledger().lives)
+    let world = World::new(plan.clone(), true);
+    run_on(&world);
+    std::mem::take(&mut world.observations().lives)
 }
 
-fn run_on(stage: &Arc<Stage>) -> Report {
+fn run_on(world: &Arc<World>) -> Report {
     panics::forget();
-    let ran = catch_unwind(AssertUnwindSafe(|| Run::new(stage).run()));
-    let mut ledger = stage.ledger();
+    let ran = catch_unwind(AssertUnwindSafe(|| Run::new(world).run()));
+    let mut observations = world.observations();
     // What the machines' end has shown, when their lives were lived again.
-    let afterwards = ledger.verdict.take();
+    let afterwards = observations.verdict.take();
     let verdict = match ran {
         Ok(Verdict::Good) => afterwards.unwrap_or(Verdict::Good),
         Ok(verdict) => verdict,
         Err(panic) => Verdict::Panic { cause: panics::first().unwrap_or_else(|| panics::message_of(&*panic)) },
     };
-    let dirty_power_cuts = (0..stage.plan.nodes()).map(|node| stage.disk(node).counts().dirty_power_cuts).sum();
-    let compared = ledger.compared();
-    let tally = Tally { events: ledger.trace.events(), dirty_power_cuts, compared, ..ledger.tally };
-    let trace = std::mem::replace(&mut ledger.trace, Trace::new(false));
+    let dirty_power_cuts = (0..world.plan.nodes()).map(|node| world.disk(node).counts().dirty_power_cuts).sum();
+    let compared = observations.compared();
+    let tally = Tally { events: observations.trace.events(), dirty_power_cuts, compared, ..observations.tally };
+    let trace = std::mem::replace(&mut observations.trace, Trace::new(false));
     Report { verdict, trace_hash: trace.hash(), trace: trace.into_records().map(in_order), tally }
 }
 
@@ -106,7 +106,7 @@ enum Due {
 /// A run.
 struct Run {
     sim: Sim<'static>,
-    stage: Arc<Stage>,
+    world: Arc<World>,
     orders: mpsc::UnboundedSender<Order>,
     /// By time and order of planning.
     due: BTreeMap<(u64, u64), Due>,
@@ -115,35 +115,35 @@ struct Run {
 }
 
 impl Run {
-    fn new(stage: &Arc<Stage>) -> Self {
+    fn new(world: &Arc<World>) -> Self {
         let (orders, inbox) = mpsc::unbounded_channel();
         let mut run = Self {
-            sim: builder(&stage.plan).build(),
-            stage: Arc::clone(stage),
+            sim: builder(&world.plan).build(),
+            world: Arc::clone(world),
             orders,
             due: BTreeMap::new(),
             planned: 0,
-            operator: Operator::new(&stage.plan),
+            operator: Operator::new(&world.plan),
         };
-        for node in 0..stage.plan.nodes() {
-            let stage = Arc::clone(stage);
+        for node in 0..world.plan.nodes() {
+            let world = Arc::clone(world);
             run.sim.host(name_of(node), move || {
-                stage.bury(node);
-                host::run(Arc::clone(&stage), node)
+                world.bury(node);
+                host::run(Arc::clone(&world), node)
             });
         }
-        run.sim.client(CLIENTS, clients::run(Arc::clone(stage), inbox));
+        run.sim.client(CLIENTS, clients::run(Arc::clone(world), inbox));
         run.set_out();
         run
     }
 
     fn set_out(&mut self) {
-        let mut dice = Dice::named(self.stage.plan.seed, "world");
-        for node in 0..self.stage.plan.nodes() {
+        let mut dice = Dice::named(self.world.plan.seed, "world");
+        for node in 0..self.world.plan.nodes() {
             self.after(dice.below(50_000), Due::Start(node));
         }
-        for number in 0..self.stage.plan.faults.len() {
-            let fault = &self.stage.plan.faults[number];
+        for number in 0..self.world.plan.faults.len() {
+            let fault = &self.world.plan.faults[number];
             let (begin, end) = (fault.at_ms * 1000, (fault.at_ms + fault.for_ms) * 1000);
             self.after(begin, Due::Begin(number));
             self.after(end, Due::End(number));
@@ -157,7 +157,7 @@ impl Run {
                 return Verdict::Panic { cause: panics::first().unwrap_or_else(|| error.to_string()) };
             }
             self.supervise();
-            let changes = std::mem::take(&mut self.stage.ledger().changes);
+            let changes = std::mem::take(&mut self.world.observations().changes);
             for (node, to) in changes {
                 operator::state_changed(self, node, to);
             }
@@ -166,9 +166,9 @@ impl Run {
                 let due = entry.remove();
                 self.happen(due);
             }
-            let mut ledger = self.stage.ledger();
-            ledger.tally.us = now;
-            if let Some(verdict) = ledger.verdict.take() {
+            let mut observations = self.world.observations();
+            observations.tally.us = now;
+            if let Some(verdict) = observations.verdict.take() {
                 return verdict;
             }
         }
@@ -197,11 +197,11 @@ impl Run {
     }
 
     fn see(&self, fact: &Fact<'_>) {
-        self.stage.ledger().see(&self.stage.plan, self.now(), fact);
+        self.world.observations().see(&self.world.plan, self.now(), fact);
     }
 
     fn note(&self, parts: &[u64], step: impl FnOnce() -> Step) {
-        self.stage.ledger().trace.note(self.now(), parts, step);
+        self.world.observations().trace.note(self.now(), parts, step);
     }
 }
 

@@ -21,7 +21,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::AbortOnDropHandle;
 use turmoil::net::{TcpListener, TcpStream};
 
-use super::stage::{Runs, Stage, name_of};
+use super::world::{Runs, World, name_of};
 use crate::dice::mix;
 use crate::plan::config::{HTTP_PORT, REPLICATION_PORT};
 use crate::plan::places::{Named, place_ip};
@@ -29,7 +29,7 @@ use crate::plan::places::{Named, place_ip};
 /// The network as one machine sees it.
 #[derive(Clone, Debug)]
 pub(super) struct SimNet {
-    pub(super) stage: Arc<Stage>,
+    pub(super) world: Arc<World>,
     /// Which machine.
     pub(super) here: usize,
 }
@@ -40,7 +40,7 @@ pub(super) struct Breakable {
     stream: Option<TcpStream>,
     /// Its number among the machine's connections.
     number: u64,
-    stage: Arc<Stage>,
+    world: Arc<World>,
     here: usize,
     /// The machine at the other end, if it is a node.
     there: Option<usize>,
@@ -88,17 +88,17 @@ const GARBLED_ONE_IN: u64 = 8;
 
 impl SimNet {
     fn breakable(&self, stream: TcpStream, port: u16, there: Option<usize>) -> Breakable {
-        let mut machines = self.stage.machines();
+        let mut machines = self.world.machines();
         let (cut, number) = match machines.get_mut(self.here) {
             Some(machine) => (machine.cut.clone(), machine.connection()),
             None => (CancellationToken::new(), 0),
         };
-        let (stage, here) = (Arc::clone(&self.stage), self.here);
+        let (world, here) = (Arc::clone(&self.world), self.here);
         let (cut, is_replication) = (Box::pin(cut.cancelled_owned()), port == REPLICATION_PORT);
         Breakable {
             stream: Some(stream),
             number,
-            stage,
+            world,
             here,
             there,
             sends: None,
@@ -113,10 +113,10 @@ impl SimNet {
     fn means(&self, address: &str, turn: usize) -> Option<Meant> {
         let (host, port) = address.rsplit_once(':')?;
         let named = Named::read(host);
-        let there = if named == Named::All { self.in_turn(turn) } else { self.stage.node_at(host)? };
-        let exact = format!("{}:{port}", self.stage.seen_at(there));
+        let there = if named == Named::All { self.in_turn(turn) } else { self.world.node_at(host)? };
+        let exact = format!("{}:{port}", self.world.seen_at(there));
         let (peer_host, reached) = match named {
-            Named::All => (self.stage.seen_at(there), exact),
+            Named::All => (self.world.seen_at(there), exact),
             Named::Proxy(_) => (host.to_owned(), address.to_owned()),
             Named::Node(_) | Named::Place(_) | Named::Nobody => (host.to_owned(), exact),
         };
@@ -126,17 +126,17 @@ impl SimNet {
 
     /// The next node that the name of all stands for: one that answers, if any does.
     fn in_turn(&self, turn: usize) -> usize {
-        let nodes = self.stage.plan.nodes();
-        let serves = |node: &usize| self.stage.machines()[*node].runs == Runs::Server;
-        let answers = |node: &usize| serves(node) && self.stage.roads().are_open(self.here, *node);
+        let nodes = self.world.plan.nodes();
+        let serves = |node: &usize| self.world.machines()[*node].runs == Runs::Server;
+        let answers = |node: &usize| serves(node) && self.world.roads().are_open(self.here, *node);
         (turn..turn + nodes).map(|turn| turn % nodes).find(answers).unwrap_or(turn % nodes)
     }
 
     /// Where a peer is seen that the system has taken a connection from.
     fn seen(&self, peer: SocketAddr) -> SocketAddr {
         let name = turmoil::reverse_lookup(peer.ip());
-        let node = name.and_then(|name| self.stage.node_at(&name)).filter(|_| self.stage.plan.shows_places());
-        node.map_or(peer, |node| SocketAddr::new(place_ip(self.stage.place(node)), peer.port()))
+        let node = name.and_then(|name| self.world.node_at(&name)).filter(|_| self.world.plan.shows_places());
+        node.map_or(peer, |node| SocketAddr::new(place_ip(self.world.place(node)), peer.port()))
     }
 
     /// Takes connections for as long as anybody may want them.
@@ -144,7 +144,7 @@ impl SimNet {
         loop {
             let taken = listener.accept().await;
             let taken = taken.map(|(stream, peer)| {
-                let there = turmoil::reverse_lookup(peer.ip()).and_then(|name| self.stage.node_at(&name));
+                let there = turmoil::reverse_lookup(peer.ip()).and_then(|name| self.world.node_at(&name));
                 (self.breakable(stream, port, there), self.seen(peer))
             });
             if backlog.send(taken).await.is_err() {
@@ -180,13 +180,13 @@ impl Net for SimNet {
             return Err(io::ErrorKind::HostUnreachable.into());
         };
         let connected = TcpStream::connect((name_of(there), port)).await;
-        if !self.stage.roads().are_open(self.here, there) {
+        if !self.world.roads().are_open(self.here, there) {
             // Neither a "yes" nor a "no" comes back.
             return pending().await;
         }
         let mut stream = self.breakable(connected?, port, Some(there));
         if proxied {
-            let cut = self.stage.machines()[there].proxy_cut.clone();
+            let cut = self.world.machines()[there].proxy_cut.clone();
             stream.proxy_cut = Some(Box::pin(cut.cancelled_owned()));
         }
         Ok(Connected { stream, peer_host, reached })
@@ -194,7 +194,7 @@ impl Net for SimNet {
 
     fn reached_at(&self, stream: &Breakable) -> String {
         let port = if stream.is_replication { REPLICATION_PORT } else { HTTP_PORT };
-        format!("{}:{port}", self.stage.seen_at(stream.here))
+        format!("{}:{port}", self.world.seen_at(stream.here))
     }
 
     fn spawn(_name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
@@ -219,14 +219,14 @@ impl Breakable {
     /// What the way to the other end carries, in bytes a second; none: as much as anybody sends.
     fn rate(&self) -> Option<u64> {
         let there = self.there.filter(|_| self.is_replication)?;
-        let rate = self.stage.roads().rate(self.here, there).unwrap_or(self.stage.plan.network.bytes_per_sec);
+        let rate = self.world.roads().rate(self.here, there).unwrap_or(self.world.plan.network.bytes_per_sec);
         (rate > 0).then_some(rate)
     }
 
     /// The same bytes with a bit flipped, if these are to be damaged on their way.
     fn garbled(&self, bytes: &[u8]) -> Option<Vec<u8>> {
-        let garbles = self.stage.machines().get(self.here).is_some_and(|machine| machine.garbled > 0);
-        let drawn = mix(&[self.stage.plan.seed, self.here as u64, self.number, self.writes, 10]);
+        let garbles = self.world.machines().get(self.here).is_some_and(|machine| machine.garbled > 0);
+        let drawn = mix(&[self.world.plan.seed, self.here as u64, self.number, self.writes, 10]);
         if !garbles || !self.is_replication || bytes.is_empty() || !drawn.is_multiple_of(GARBLED_ONE_IN) {
             return None;
         }
@@ -240,7 +240,7 @@ impl Breakable {
 impl Drop for Breakable {
     fn drop(&mut self) {
         let Some(stream) = self.stream.take() else { return };
-        let mut machines = self.stage.machines();
+        let mut machines = self.world.machines();
         match machines.get_mut(self.here) {
             Some(machine) if machine.is_killed => drop(machine.orphans.insert(self.number, stream)),
             Some(_) | None => {

@@ -14,7 +14,7 @@ use super::requests;
 use super::{Due, Run};
 use crate::disk::ModelDisk;
 use crate::operator::{Operator, Order, Setup, Site};
-use crate::oracle::{Fact, Platter};
+use crate::oracle::{Fact, OnDisk};
 use crate::plan::Flood;
 use crate::run::{Tally, Verdict};
 use crate::trace::Step;
@@ -40,19 +40,19 @@ impl Site for Run {
     }
 
     fn count(&mut self, what: impl FnOnce(&mut Tally)) {
-        what(&mut self.stage.ledger().tally);
+        what(&mut self.world.observations().tally);
     }
 
     fn served_at(&self) -> u64 {
-        self.stage.ledger().served_at
+        self.world.observations().served_at
     }
 
     fn writes(&self) -> u64 {
-        self.stage.ledger().tally.writes
+        self.world.observations().tally.writes
     }
 
     fn finish(&mut self, verdict: Verdict) {
-        self.stage.ledger().end(verdict);
+        self.world.observations().end(verdict);
     }
 
     fn setup<T>(&mut self, node: usize, of: impl FnOnce(&mut Setup) -> T) -> T {
@@ -60,25 +60,25 @@ impl Site for Run {
     }
 
     fn disk(&self, node: usize) -> MutexGuard<'_, ModelDisk> {
-        self.stage.disk(node)
+        self.world.disk(node)
     }
 
-    fn platter(&self, node: usize) -> Arc<Platter> {
-        self.stage.ledger().platter(node)
+    fn on_disk(&self, node: usize) -> Arc<OnDisk> {
+        self.world.observations().on_disk(node)
     }
 
     fn status(&self, node: usize) -> Option<Status> {
-        self.stage.ledger().nodes[node].status.clone()
+        self.world.observations().nodes[node].status.clone()
     }
 
     fn serves(&self, node: usize) -> bool {
-        let ledger = self.stage.ledger();
-        let view = ledger.nodes[node].outline.as_ref();
+        let observations = self.world.observations();
+        let view = observations.nodes[node].outline.as_ref();
         view.is_some_and(|view| view.role == Role::Master && view.state == State::Serving)
     }
 
     fn history(&self, node: usize) -> Option<(u32, Arc<History>)> {
-        let history = self.stage.ledger().nodes[node].outline.as_ref()?.history.clone();
+        let history = self.world.observations().nodes[node].outline.as_ref()?.history.clone();
         Some((self.machine(node, |machine| machine.life), history))
     }
 
@@ -113,7 +113,7 @@ impl Site for Run {
     }
 
     fn is_open(&self, from: usize, to: usize) -> bool {
-        self.stage.roads().is_open(from, to)
+        self.world.roads().is_open(from, to)
     }
 
     fn block(&mut self, from: usize, to: usize) {
@@ -138,13 +138,13 @@ impl Site for Run {
     }
 
     fn slow_network(&mut self, factor: u64) {
-        let network = &self.stage.plan.network;
+        let network = &self.world.plan.network;
         let latency_max = Duration::from_micros(network.delay_us_max.max(network.delay_us_min));
         self.sim.set_max_message_latency(latency_max * u32::try_from(factor).unwrap_or(u32::MAX));
     }
 
     fn slow_link(&mut self, from: usize, to: usize, bytes_per_sec: Option<u64>) {
-        self.stage.roads().set_rate(from, to, bytes_per_sec);
+        self.world.roads().set_rate(from, to, bytes_per_sec);
     }
 
     fn garble(&mut self, node: usize, begins: bool) {
@@ -177,8 +177,8 @@ impl Site for Run {
     }
 
     fn rush(&mut self, node: usize, flood: Flood, nth: u64) {
-        let (command, concern) = rushing(&self.stage.plan, flood, nth);
-        let call = requests::write(&command, concern, self.stage.plan.workload.timeout_ms, false);
+        let (command, concern) = rushing(&self.world.plan, flood, nth);
+        let call = requests::write(&command, concern, self.world.plan.workload.timeout_ms, false);
         self.give(ToClients::Call(node, call));
     }
 
@@ -192,7 +192,7 @@ impl Site for Run {
     }
 
     fn is_probed(&self) -> bool {
-        self.stage.ledger().probed
+        self.world.observations().probed
     }
 }
 

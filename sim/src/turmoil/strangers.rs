@@ -17,7 +17,7 @@ use synap_runtime::net::Net;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::net::{Breakable, SimNet};
-use super::stage::{Stage, name_of, now_us};
+use super::world::{World, name_of, now_us};
 use crate::plan::config::{HTTP_PORT, REPLICATION_PORT};
 
 /// The oracle of what becomes of strangers.
@@ -27,11 +27,11 @@ const TURNED_AWAY: &str = "who speaks another protocol is refused";
 const UNREAD_REQUESTS: usize = 64;
 
 /// Calls at a node's ports in every bad way, and keeps that up for so long.
-pub(super) async fn call(stage: Arc<Stage>, node: usize, lasts: Duration) {
+pub(super) async fn call(world: Arc<World>, node: usize, lasts: Duration) {
     let visit = |port, words: Vec<u8>| {
-        let stage = Arc::clone(&stage);
+        let world = Arc::clone(&world);
         tokio::spawn(async move {
-            if let Some(mut stream) = dial(&stage, node, port).await {
+            if let Some(mut stream) = dial(&world, node, port).await {
                 // Whether it is taken does not matter; nothing of an answer is read.
                 let _ = stream.write_all(&words).await;
                 tokio::time::sleep(lasts).await;
@@ -44,12 +44,12 @@ pub(super) async fn call(stage: Arc<Stage>, node: usize, lasts: Duration) {
     visit(HTTP_PORT, b"GET /kv/get/k1 HTTP/1.1\r\nHost: n".to_vec());
     visit(HTTP_PORT, b"GET /metrics HTTP/1.1\r\nHost: n0\r\n\r\n".repeat(UNREAD_REQUESTS));
     for protocol in [PROTOCOL_VERSION + 1, PROTOCOL_VERSION - 1] {
-        other_version(&stage, node, protocol, lasts).await;
+        other_version(&world, node, protocol, lasts).await;
     }
 }
 
-async fn dial(stage: &Arc<Stage>, node: usize, port: u16) -> Option<Breakable> {
-    let net = SimNet { stage: Arc::clone(stage), here: stage.clients() };
+async fn dial(world: &Arc<World>, node: usize, port: u16) -> Option<Breakable> {
+    let net = SimNet { world: Arc::clone(world), here: world.clients() };
     let address = format!("{}:{port}", name_of(node));
     tokio::time::timeout(Duration::from_secs(3), net.connect(&address, 0))
         .await
@@ -59,8 +59,8 @@ async fn dial(stage: &Arc<Stage>, node: usize, port: u16) -> Option<Breakable> {
 }
 
 /// A node of another version says hello: it is told why not, or the connection ends.
-async fn other_version(stage: &Arc<Stage>, node: usize, protocol: u16, patience: Duration) {
-    let Some(mut stream) = dial(stage, node, REPLICATION_PORT).await else { return };
+async fn other_version(world: &Arc<World>, node: usize, protocol: u16, patience: Duration) {
+    let Some(mut stream) = dial(world, node, REPLICATION_PORT).await else { return };
     if stream.write_all(&frame(&hello(protocol))).await.is_err() {
         return;
     }
@@ -81,7 +81,7 @@ async fn other_version(stage: &Arc<Stage>, node: usize, protocol: u16, patience:
         Ok(Some(Message::Bye(_)) | None) | Err(_) => {}
         Ok(Some(other)) => {
             let cause = format!("n{node} answers {other:?} to a node of protocol version {protocol}");
-            stage.ledger().violated(TURNED_AWAY, now_us(), cause);
+            world.observations().violated(TURNED_AWAY, now_us(), cause);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! spans, operations with their outcome, and each node's state at any event. The file needs nothing but a browser.
 //!
 //! Owns what goes into the page. How it is drawn is in `model.js` (from records to shapes), `drawing.js` and
-//! `hands.js` (what a person does with it).
+//! `controls.js` (what a person does with it).
 
 mod cut;
 
@@ -63,7 +63,7 @@ pub fn page(
         ("{{style}}", include_str!("page.css")),
         ("{{model}}", include_str!("model.js")),
         ("{{drawing}}", include_str!("drawing.js")),
-        ("{{hands}}", include_str!("hands.js")),
+        ("{{controls}}", include_str!("controls.js")),
         ("{{run}}", &run),
     ];
     Ok(fill(include_str!("page.html"), &parts))

@@ -179,7 +179,7 @@ impl Life {
     fn carry_out(&mut self, ops: &[FileOp]) -> Result<(), Crash> {
         for op in ops {
             if self.dice.one_in(150) {
-                // In the middle of the operation: what it did is in the cache, or half of it on the platter.
+                // In the middle of the operation: what it did is in the cache, or half of it on the disk.
                 if self.dice.one_in(2) {
                     match op {
                         FileOp::Sync { .. } | FileOp::SyncDir { .. } => {}

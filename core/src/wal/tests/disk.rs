@@ -1,4 +1,4 @@
-//! A disk for these tests: two images per file, cache and platter, in sectors; names with a life of their own. The
+//! A disk for these tests: two images per file, cache and disk, in sectors; names with a life of their own. The
 //! simulator has a fuller model; this one is as spiteful as the journal's argument must bear.
 
 extern crate std;
@@ -38,7 +38,7 @@ impl Dice {
 #[derive(Clone, Debug, Default)]
 struct File {
     cache: Vec<u8>,
-    platter: Vec<u8>,
+    on_disk: Vec<u8>,
     dirty: BTreeSet<usize>,
 }
 
@@ -90,11 +90,11 @@ impl Disk {
         Ok(Bytes::from(self.files[*file].cache.clone()))
     }
 
-    /// Changes a byte on the platter and in the cache, as bit rot does.
+    /// Changes a byte on the disk and in the cache, as bit rot does.
     pub(super) fn rot(&mut self, name: &str, at: usize) {
         let file = self.names[name];
         self.files[file].cache[at] ^= 0x55;
-        self.files[file].platter[at] ^= 0x55;
+        self.files[file].on_disk[at] ^= 0x55;
     }
 
     pub(super) fn carry_out_all(&mut self, ops: &[FileOp]) {
@@ -175,29 +175,29 @@ impl File {
     }
 
     fn sync(&mut self) {
-        self.platter = self.cache.clone();
+        self.on_disk = self.cache.clone();
         self.dirty.clear();
     }
 
     fn lose_power(&mut self, dice: &mut Dice) {
-        if !self.dirty.is_empty() && self.cache.len() > self.platter.len() && dice.one_in(2) {
-            self.platter.resize(self.cache.len(), 0);
+        if !self.dirty.is_empty() && self.cache.len() > self.on_disk.len() && dice.one_in(2) {
+            self.on_disk.resize(self.cache.len(), 0);
         }
         for sector in std::mem::take(&mut self.dirty) {
-            let (from, to) = (sector * SECTOR, ((sector + 1) * SECTOR).min(self.platter.len()));
+            let (from, to) = (sector * SECTOR, ((sector + 1) * SECTOR).min(self.on_disk.len()));
             if from >= to {
                 continue;
             }
             match dice.below(5) {
-                0 => self.platter[from..to].iter_mut().for_each(|byte| *byte = dice.below(256) as u8),
+                0 => self.on_disk[from..to].iter_mut().for_each(|byte| *byte = dice.below(256) as u8),
                 1 => {
                     let middle = from + (to - from) / 2;
-                    self.platter[from..middle].copy_from_slice(&self.cache[from..middle]);
+                    self.on_disk[from..middle].copy_from_slice(&self.cache[from..middle]);
                 }
-                2 | 3 => self.platter[from..to].copy_from_slice(&self.cache[from..to]),
+                2 | 3 => self.on_disk[from..to].copy_from_slice(&self.cache[from..to]),
                 _ => {}
             }
         }
-        self.cache = self.platter.clone();
+        self.cache = self.on_disk.clone();
     }
 }

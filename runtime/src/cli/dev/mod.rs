@@ -65,13 +65,13 @@ pub(super) async fn run(asked: Dev) -> Outcome {
 
 /// All servers, with what is known of each.
 struct Crew {
-    seats: Vec<Seat>,
+    seats: Vec<ConnectionSlot>,
     restart: bool,
     watch: Watch,
 }
 
 /// A server's place, whether or not it runs.
-struct Seat {
+struct ConnectionSlot {
     planned: Planned,
     state: SeatState,
 }
@@ -87,7 +87,7 @@ impl Crew {
         let mut seats = Vec::new();
         for planned in &plan.nodes {
             let state = SeatState::Running(Child::start(planned)?);
-            seats.push(Seat { planned: planned.clone(), state });
+            seats.push(ConnectionSlot { planned: planned.clone(), state });
         }
         Ok(Self { seats, restart, watch: Watch::new(&plan.nodes) })
     }

@@ -9,8 +9,8 @@ use super::{out, table};
 
 mod line;
 mod replay;
+mod replay_plan;
 mod source;
-mod verdict;
 
 use source::SourceArgs;
 

@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::line::{Answered, Change, Discarded, Operation, Stored};
+use super::replay_plan::{Ledger, ReplayPlan};
 use super::source::{self, SourceArgs};
-use super::verdict::{Ledger, Verdict};
 use crate::cli::client::{Answer, Asked, Client, escape};
 use crate::cli::cluster::{status_of, text};
 use crate::cli::exit::{Exit, Failed, Outcome};
@@ -49,8 +49,8 @@ pub(super) async fn run(asked: Replay) -> Outcome {
     for line in &lines {
         let fate = one(&master, &asked, &mut ledger, line).await?;
         match &fate {
-            Verdict::Replay { version: _ } => tally.replayed += 1,
-            Verdict::Idle(_) | Verdict::Skip(_) => tally.skipped += 1,
+            ReplayPlan::Replay { version: _ } => tally.replayed += 1,
+            ReplayPlan::Idle(_) | ReplayPlan::Skip(_) => tally.skipped += 1,
         }
         out::line(told(line, &fate, asked.dry_run))?;
     }
@@ -60,7 +60,12 @@ pub(super) async fn run(asked: Replay) -> Outcome {
     Ok(Exit::Good)
 }
 
-async fn one(master: &Client, asked: &Replay, ledger: &mut Ledger, line: &Discarded) -> Result<Verdict, Failed> {
+async fn one(
+    master: &Client,
+    asked: &Replay,
+    ledger: &mut Ledger,
+    line: &Discarded,
+) -> Result<ReplayPlan, Failed> {
     let Operation::Client { key, change, condition: _ } = &line.operation else {
         return Ok(ledger.judge(line, 0));
     };
@@ -69,14 +74,14 @@ async fn one(master: &Client, asked: &Replay, ledger: &mut Ledger, line: &Discar
     }
     if asked.only_answered && line.answered == Answered::No {
         ledger.lost(line);
-        return Ok(Verdict::Skip("its client was not told that it is done"));
+        return Ok(ReplayPlan::Skip("its client was not told that it is done"));
     }
     let current = version_of(master, key).await?;
     let verdict = ledger.judge(line, current);
     let version = match verdict {
-        Verdict::Replay { version } => version,
-        Verdict::Idle(_) => return Ok(verdict),
-        Verdict::Skip(_) => {
+        ReplayPlan::Replay { version } => version,
+        ReplayPlan::Idle(_) => return Ok(verdict),
+        ReplayPlan::Skip(_) => {
             ledger.lost(line);
             return Ok(verdict);
         }
@@ -88,7 +93,7 @@ async fn one(master: &Client, asked: &Replay, ledger: &mut Ledger, line: &Discar
     let answer = master.send(&request(line, key, change, version)).await?;
     if answer.code().as_deref() == Some("precondition_failed") {
         ledger.lost(line);
-        return Ok(Verdict::Skip("the key has changed just now"));
+        return Ok(ReplayPlan::Skip("the key has changed just now"));
     }
     let answer = answer.good()?;
     let version = match etag(&answer) {
@@ -186,15 +191,15 @@ fn parse(text: &str) -> Result<Vec<Discarded>, Failed> {
         .collect()
 }
 
-fn told(line: &Discarded, fate: &Verdict, dry_run: bool) -> String {
+fn told(line: &Discarded, fate: &ReplayPlan, dry_run: bool) -> String {
     let what = match &line.operation {
         Operation::Client { key, change, condition: _ } => format!("{} {}", name(change), blob::to_json(key)),
         Operation::Internal(name) => name.clone(),
     };
     let fate = match fate {
-        Verdict::Replay { version: _ } if dry_run => "would be replayed".to_owned(),
-        Verdict::Replay { version: _ } => "replayed".to_owned(),
-        Verdict::Idle(why) | Verdict::Skip(why) => format!("skipped: {why}"),
+        ReplayPlan::Replay { version: _ } if dry_run => "would be replayed".to_owned(),
+        ReplayPlan::Replay { version: _ } => "replayed".to_owned(),
+        ReplayPlan::Idle(why) | ReplayPlan::Skip(why) => format!("skipped: {why}"),
     };
     format!("{}:{}  {what}  {fate}", line.epoch, line.index)
 }

@@ -18,7 +18,7 @@ const SHOWN_FOR: Duration = Duration::from_millis(100);
 
 /// A node as of its last turn.
 #[derive(Debug)]
-pub enum Sight {
+pub enum PublishedView {
     /// Nobody has looked at the store of late.
     Outline(Arc<Outline>),
     /// With its store.
@@ -28,7 +28,7 @@ pub enum Sight {
 /// Where a driver shows its node.
 #[derive(Debug)]
 pub struct Shown {
-    sight: ArcSwap<Sight>,
+    view_now: ArcSwap<PublishedView>,
     looked: AtomicBool,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Display {
     whole_until: Time,
 }
 
-impl Deref for Sight {
+impl Deref for PublishedView {
     type Target = Outline;
 
     fn deref(&self) -> &Outline {
@@ -48,7 +48,7 @@ impl Deref for Sight {
     }
 }
 
-impl Sight {
+impl PublishedView {
     fn outline(&self) -> &Arc<Outline> {
         match self {
             Self::Outline(outline) => outline,
@@ -65,25 +65,25 @@ impl Sight {
 }
 
 impl Shown {
-    /// The newest sight, for its outline.
-    pub(crate) fn glance(&self) -> Guard<Arc<Sight>> {
-        self.sight.load()
+    /// The newest view_now, for its outline.
+    pub(crate) fn glance(&self) -> Guard<Arc<PublishedView>> {
+        self.view_now.load()
     }
 
-    /// The newest sight, for its store. If that is not shown now, it will be after the node's next turn.
-    pub(crate) fn look(&self) -> Guard<Arc<Sight>> {
+    /// The newest view_now, for its store. If that is not shown now, it will be after the node's next turn.
+    pub(crate) fn look(&self) -> Guard<Arc<PublishedView>> {
         // All readers share this line of memory: it is written to only when that changes something.
         if !self.looked.load(Ordering::Relaxed) {
             self.looked.store(true, Ordering::Relaxed);
         }
-        self.sight.load()
+        self.view_now.load()
     }
 }
 
 impl Display {
     pub(crate) fn new(outline: Arc<Outline>) -> Self {
-        let sight = ArcSwap::from_pointee(Sight::Outline(outline));
-        let shown = Shown { sight, looked: AtomicBool::new(false) };
+        let view_now = ArcSwap::from_pointee(PublishedView::Outline(outline));
+        let shown = Shown { view_now, looked: AtomicBool::new(false) };
         Self { shown: Arc::new(shown), whole_until: Time::default() }
     }
 
@@ -99,16 +99,17 @@ impl Display {
             self.whole_until = now + SHOWN_FOR;
         }
         let whole = now < self.whole_until;
-        let before = self.shown.sight.load();
+        let before = self.shown.view_now.load();
         // What stands still is shown whole for as long as it does.
         if Arc::ptr_eq(&outline, before.outline()) && (before.is_whole() || !whole) {
             return None;
         }
         drop(before);
-        let sight = if whole { Sight::Whole(Arc::new(view())) } else { Sight::Outline(outline) };
-        match Arc::into_inner(self.shown.sight.swap(Arc::new(sight)))? {
-            Sight::Whole(view) => Arc::into_inner(view),
-            Sight::Outline(_) => None,
+        let view_now =
+            if whole { PublishedView::Whole(Arc::new(view())) } else { PublishedView::Outline(outline) };
+        match Arc::into_inner(self.shown.view_now.swap(Arc::new(view_now)))? {
+            PublishedView::Whole(view) => Arc::into_inner(view),
+            PublishedView::Outline(_) => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What all parts of a run share: the plan, the machines with their disks, the ways between them, and the ledger.
+//! What all parts of a run share: the plan, the machines with their disks, the ways between them, and the observations.
 //!
 //! Everything runs on one thread, each part in its turn; the locks are there because the runtime's tasks may move
 //! between threads, and are never waited for. Owns no time: that is turmoil's.
@@ -10,7 +10,7 @@ use std::task::Waker;
 use tokio_util::sync::CancellationToken;
 use turmoil::net::TcpStream;
 
-use super::ledger::Ledger;
+use super::observations::Observations;
 use crate::dice::mix;
 use crate::disk::ModelDisk;
 use crate::operator::Setup;
@@ -19,12 +19,12 @@ use crate::plan::places::Named;
 
 /// What all parts of a run share.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) disks: Vec<Arc<Mutex<ModelDisk>>>,
     machines: Mutex<Vec<Machine>>,
     roads: Mutex<Roads>,
-    ledger: Mutex<Ledger>,
+    observations: Mutex<Observations>,
 }
 
 /// A machine, and what becomes of the process on it.
@@ -91,7 +91,7 @@ pub(super) struct Roads {
     rates: Vec<Vec<Option<u64>>>,
 }
 
-impl Stage {
+impl World {
     pub(super) fn new(plan: Plan, keeps_trace: bool) -> Arc<Self> {
         let disk = |node| {
             let mut disk = ModelDisk::new(plan.disk, mix(&[plan.seed, node, 1]));
@@ -102,7 +102,7 @@ impl Stage {
         let machines = (0..plan.nodes()).map(|number| Machine::new(&plan, number)).collect();
         let places = plan.nodes() + 1;
         Arc::new(Self {
-            ledger: Mutex::new(Ledger::new(disks.clone(), keeps_trace)),
+            observations: Mutex::new(Observations::new(disks.clone(), keeps_trace)),
             machines: Mutex::new(machines),
             roads: Mutex::new(Roads {
                 blocked: vec![vec![0; places]; places],
@@ -130,8 +130,8 @@ impl Stage {
         orphans.into_values().for_each(drop);
     }
 
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        lock(&self.ledger)
+    pub(super) fn observations(&self) -> MutexGuard<'_, Observations> {
+        lock(&self.observations)
     }
 
     pub(super) fn machines(&self) -> MutexGuard<'_, Vec<Machine>> {

@@ -11,13 +11,13 @@ use synap_runtime::clock::Monotonic;
 use synap_runtime::tasks::Gate;
 use tokio::time::Instant;
 
-use super::stage::{Stage, now_us};
+use super::world::{World, now_us};
 use crate::clock::Clock;
 
 /// The gate that all of a machine's tasks wait behind.
 #[derive(Clone, Debug)]
 pub(super) struct Stillness {
-    pub(super) stage: Arc<Stage>,
+    pub(super) world: Arc<World>,
     pub(super) node: usize,
 }
 
@@ -30,7 +30,7 @@ impl Stillness {
 
 impl Gate for Stillness {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let machine = &mut self.stage.machines()[self.node];
+        let machine = &mut self.world.machines()[self.node];
         if machine.paused == 0 {
             return Poll::Ready(());
         }

@@ -1,4 +1,4 @@
-//! What a platter holds, read as a restart would read it after a power cut that kept nothing more.
+//! What a disk holds, read as a restart would read it after a power cut that kept nothing more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -11,9 +11,9 @@ use synap_core::position::{Epoch, Index, Position};
 use synap_core::recovered::Recovered;
 use synap_core::wal::{Draw, JournalConfig, recover};
 
-/// What a platter holds.
+/// What a disk holds.
 #[derive(Debug)]
-pub struct Platter {
+pub struct OnDisk {
     /// None if the directory holds no node yet.
     pub node: Option<Recovered>,
     /// Why recovery refuses it.
@@ -24,7 +24,7 @@ pub struct Platter {
     kept: Vec<Recovered>,
 }
 
-impl Platter {
+impl OnDisk {
     pub(super) fn read(files: &BTreeMap<String, Bytes>) -> Self {
         let names: Vec<String> = files.keys().cloned().collect();
         let read = |name: &str| Ok::<_, Infallible>(files.get(name).cloned().unwrap_or_default());

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use synap_sim::linear::{Action, Operation};
+use synap_tests::clients::Roaming;
 use synap_tests::cluster::Cluster;
 use synap_tests::history::{Clock, Entry, History, Value};
 use synap_tests::http::Response;
-use synap_tests::meaning::{self, Meaning};
 use synap_tests::networks::Networks;
-use synap_tests::roaming::Roaming;
+use synap_tests::outcomes::{self, Meaning};
 use synap_tests::server::Server;
 use synap_tests::wait;
 
@@ -169,8 +169,8 @@ fn cut_masters(replicas: usize, cuts: &[Cut]) {
             load.visit(cut_off);
             cut_off.signal("CONT");
         }
-        assert_ne!(meaning::of_write(&put(cut_off, "cut-off")), Meaning::Done, "there is one master already");
-        assert_eq!(meaning::of_read(&get(cut_off, LINEARIZABLE)), None, "there is one master already");
+        assert_ne!(outcomes::of_write(&put(cut_off, "cut-off")), Meaning::Done, "there is one master already");
+        assert_eq!(outcomes::of_read(&get(cut_off, LINEARIZABLE)), None, "there is one master already");
         load.visit(cut_off);
         load.await_asked(master, 5);
         load.await_more(100);
@@ -210,10 +210,10 @@ fn an_old_read_of_a_lonely_replica_is_refused_by_the_checker() {
     cluster.servers[1].kill();
     cluster.servers[2].start();
 
-    assert_eq!(meaning::of_read(&get(&cluster.servers[2], LINEARIZABLE)), None);
+    assert_eq!(outcomes::of_read(&get(&cluster.servers[2], LINEARIZABLE)), None);
     assert_eq!(history.check(), Ok(()));
     let called_at = clock.now();
-    let told: Value = meaning::of_read(&get(&cluster.servers[2], "local")).expect("a local read is answered");
+    let told: Value = outcomes::of_read(&get(&cluster.servers[2], "local")).expect("a local read is answered");
     assert_ne!(told.as_deref(), Some("new"));
     let read = entry(called_at, clock.now(), Action::Read(told));
     history.add(read.clone());

@@ -18,7 +18,7 @@ pub(super) struct Ledger {
 
 /// What becomes of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ReplayPlan {
     /// Its key still has this version: replay it.
     Replay {
         /// 0 = absent.
@@ -39,25 +39,25 @@ impl Ledger {
     }
 
     /// Decides on a line whose key has the version `current` now (0 = absent).
-    pub(super) fn judge(&self, line: &Discarded, current: u64) -> Verdict {
+    pub(super) fn judge(&self, line: &Discarded, current: u64) -> ReplayPlan {
         let Operation::Client { key, change, condition } = &line.operation else {
-            return Verdict::Idle("the log's own, nothing to replay");
+            return ReplayPlan::Idle("the log's own, nothing to replay");
         };
         if line.retry_of.is_some() {
-            return Verdict::Idle("a retry, which did nothing");
+            return ReplayPlan::Idle("a retry, which did nothing");
         }
         if let Err(why) = self.unchanged(line, key, current) {
-            return Verdict::Skip(why);
+            return ReplayPlan::Skip(why);
         }
         if !self.holds(*condition, current) {
-            return Verdict::Idle("its condition does not hold, so it does nothing");
+            return ReplayPlan::Idle("its condition does not hold, so it does nothing");
         }
         match change {
             Change::Delete | Change::Expire(_) | Change::Persist if current == 0 => {
-                Verdict::Idle("the key is absent, so it does nothing")
+                ReplayPlan::Idle("the key is absent, so it does nothing")
             }
             Change::Set { .. } | Change::Delete | Change::Incr(_) | Change::Expire(_) | Change::Persist => {
-                Verdict::Replay { version: current }
+                ReplayPlan::Replay { version: current }
             }
         }
     }
@@ -130,9 +130,9 @@ mod tests {
     fn only_where_the_key_is_as_it_was() {
         let lines = [set(10, "5")];
         let ledger = Ledger::new(&lines);
-        assert_eq!(ledger.judge(&lines[0], 5), Verdict::Replay { version: 5 });
-        assert_eq!(ledger.judge(&lines[0], 11), Verdict::Skip("the key has changed since"));
-        assert_eq!(ledger.judge(&lines[0], 0), Verdict::Skip("the key has changed since"));
+        assert_eq!(ledger.judge(&lines[0], 5), ReplayPlan::Replay { version: 5 });
+        assert_eq!(ledger.judge(&lines[0], 11), ReplayPlan::Skip("the key has changed since"));
+        assert_eq!(ledger.judge(&lines[0], 0), ReplayPlan::Skip("the key has changed since"));
     }
 
     #[test]
@@ -140,8 +140,8 @@ mod tests {
         let lines = [set(10, "5"), set(11, "10")];
         let mut ledger = Ledger::new(&lines);
         ledger.replayed(&lines[0], 30);
-        assert_eq!(ledger.judge(&lines[1], 30), Verdict::Replay { version: 30 });
-        assert_eq!(ledger.judge(&lines[1], 31), Verdict::Skip("the key has changed since"));
+        assert_eq!(ledger.judge(&lines[1], 30), ReplayPlan::Replay { version: 30 });
+        assert_eq!(ledger.judge(&lines[1], 31), ReplayPlan::Skip("the key has changed since"));
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
         let mut ledger = Ledger::new(&lines);
         ledger.lost(&lines[0]);
         let why = "an earlier operation on this key was not replayed";
-        assert_eq!(ledger.judge(&lines[1], 10), Verdict::Skip(why));
+        assert_eq!(ledger.judge(&lines[1], 10), ReplayPlan::Skip(why));
     }
 
     /// As builds write it whose versions are no indices.
@@ -168,30 +168,30 @@ mod tests {
     fn versions_name_what_was_lost_and_what_took_its_place() {
         let lines = [versioned(10, "2005", 2010, ""), versioned(11, "2010", 2011, r#","if_version":2010"#)];
         let mut ledger = Ledger::new(&lines);
-        assert_eq!(ledger.judge(&lines[0], 2005), Verdict::Replay { version: 2005 });
+        assert_eq!(ledger.judge(&lines[0], 2005), ReplayPlan::Replay { version: 2005 });
         ledger.replayed(&lines[0], 5000);
-        assert_eq!(ledger.judge(&lines[1], 5000), Verdict::Replay { version: 5000 });
-        assert_eq!(ledger.judge(&lines[1], 5001), Verdict::Skip("the key has changed since"));
+        assert_eq!(ledger.judge(&lines[1], 5000), ReplayPlan::Replay { version: 5000 });
+        assert_eq!(ledger.judge(&lines[1], 5001), ReplayPlan::Skip("the key has changed since"));
     }
 
     #[test]
     fn an_unknown_past_is_judged_by_the_last_version_that_both_share() {
         let lines = [versioned(10, "null", 2010, "")];
         let ledger = Ledger::new(&lines);
-        assert_eq!(ledger.judge(&lines[0], 2009), Verdict::Replay { version: 2009 });
-        assert_eq!(ledger.judge(&lines[0], 2010), Verdict::Skip("the key has changed since"));
+        assert_eq!(ledger.judge(&lines[0], 2009), ReplayPlan::Replay { version: 2009 });
+        assert_eq!(ledger.judge(&lines[0], 2010), ReplayPlan::Skip("the key has changed since"));
         // Whatever the indices are.
         let unknown = [line(5000, r#""operation":"set","key":"a","value":"x","version":null"#, "null")];
-        assert_eq!(Ledger::new(&unknown).judge(&unknown[0], 9), Verdict::Skip("the key has changed since"));
+        assert_eq!(Ledger::new(&unknown).judge(&unknown[0], 9), ReplayPlan::Skip("the key has changed since"));
     }
 
     #[test]
     fn an_unknown_past_is_judged_by_the_fork() {
         let lines = [set(10, "null")];
         let ledger = Ledger::new(&lines);
-        assert_eq!(ledger.judge(&lines[0], 9), Verdict::Replay { version: 9 });
-        assert_eq!(ledger.judge(&lines[0], 10), Verdict::Skip("the key has changed since"));
-        assert_eq!(ledger.judge(&lines[0], 0), Verdict::Skip("what the key held before is not known"));
+        assert_eq!(ledger.judge(&lines[0], 9), ReplayPlan::Replay { version: 9 });
+        assert_eq!(ledger.judge(&lines[0], 10), ReplayPlan::Skip("the key has changed since"));
+        assert_eq!(ledger.judge(&lines[0], 0), ReplayPlan::Skip("what the key held before is not known"));
     }
 
     #[test]
@@ -200,9 +200,9 @@ mod tests {
         let versioned = line(11, r#""operation":"set","key":"a","value":"x","if_version":10"#, "10");
         let lines = [nx, versioned];
         let mut ledger = Ledger::new(&lines);
-        assert!(matches!(ledger.judge(&lines[0], 5), Verdict::Idle(_)), "it did nothing then either");
+        assert!(matches!(ledger.judge(&lines[0], 5), ReplayPlan::Idle(_)), "it did nothing then either");
         ledger.replayed(&lines[0], 40);
-        assert_eq!(ledger.judge(&lines[1], 40), Verdict::Replay { version: 40 });
+        assert_eq!(ledger.judge(&lines[1], 40), ReplayPlan::Replay { version: 40 });
     }
 
     #[test]
@@ -210,7 +210,7 @@ mod tests {
         let retry =
             line(11, r#""operation":"incr","key":"a","amount":1,"idempotency_key":"i","retry_of":3"#, "null");
         let lines = [retry];
-        assert!(matches!(Ledger::new(&lines).judge(&lines[0], 3), Verdict::Idle(_)));
+        assert!(matches!(Ledger::new(&lines).judge(&lines[0], 3), ReplayPlan::Idle(_)));
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
         let lines =
             [line(10, r#""operation":"delete","key":"a""#, "0"), line(11, r#""operation":"sweep""#, "null")];
         let ledger = Ledger::new(&lines);
-        assert!(matches!(ledger.judge(&lines[0], 0), Verdict::Idle(_)));
-        assert!(matches!(ledger.judge(&lines[1], 0), Verdict::Idle(_)));
+        assert!(matches!(ledger.judge(&lines[0], 0), ReplayPlan::Idle(_)));
+        assert!(matches!(ledger.judge(&lines[1], 0), ReplayPlan::Idle(_)));
     }
 }

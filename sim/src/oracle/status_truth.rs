@@ -12,7 +12,7 @@ use crate::oracle::{Fact, Ground, Oracle};
 
 /// Compares what is shown with what was said.
 #[derive(Debug, Default)]
-pub(super) struct FrontTells {
+pub(super) struct StatusTruth {
     compared: u64,
 }
 
@@ -25,7 +25,7 @@ pub enum Shown<'a> {
     Metrics(&'a str),
 }
 
-impl Oracle for FrontTells {
+impl Oracle for StatusTruth {
     fn name(&self) -> &'static str {
         "INV-11 what the front tells is what the node says"
     }
@@ -50,18 +50,15 @@ impl Oracle for FrontTells {
             Fact::Status { node, status, .. } if ground.sampled(*node as u64 + 32) => {
                 self.compared += 1;
                 // While a snapshot replaces a state that was rolled back, its name may already begin the log anew on the
-                // platter; what goes is in a rollback file, and acks count only what both logs share.
+                // disk; what goes is in a rollback file, and acks count only what both logs share.
                 let replaced = matches!(status.state, State::Syncing | State::RollingBack);
-                let holds = ground.platter(*node).last().index;
+                let holds = ground.on_disk(*node).last().index;
                 // Without a log nothing is more durable than what was taken.
                 let logless = !ground.plan.keeps_log(*node);
                 if logless || replaced || status.positions.durable <= holds {
                     return Ok(());
                 }
-                Err(format!(
-                    "n{node} says that {} is durable, its platter ends at {holds}",
-                    status.positions.durable
-                ))
+                Err(format!("n{node} says that {} is durable, its disk ends at {holds}", status.positions.durable))
             }
             _ => Ok(()),
         }

@@ -8,7 +8,7 @@ use crate::plan::Plan;
 
 /// What an operator has in mind.
 #[derive(Debug, Default)]
-pub(crate) struct Steward {
+pub(crate) struct Admin {
     /// Since when no node is a master.
     headless_since: Option<u64>,
     /// Since when more than one is.
@@ -55,7 +55,7 @@ const SHUNNED_US: u64 = 20_000_000;
 /// How long the operator leaves two masters to find each other.
 const FORKED_US: u64 = 15_000_000;
 
-impl Steward {
+impl Admin {
     /// A node to be promoted, if one must be.
     pub(crate) fn unled(&mut self, plan: &Plan, now: u64, statuses: &[Option<Status>]) -> Option<Promote> {
         self.headless(plan, now, statuses).or_else(|| self.shunned(plan, now, statuses))

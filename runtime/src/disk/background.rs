@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Disk;
-use super::room::{Room, carry_out, fits};
+use super::disk_full::{Room, carry_out, fits};
 
 /// What the second hand is to do.
 #[derive(Debug)]

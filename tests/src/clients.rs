@@ -17,7 +17,7 @@ use synap_sim::linear::{Action, Operation};
 use crate::cluster::Cluster;
 use crate::history::{Clock, Entry, History, Value};
 use crate::http::{Client, Response};
-use crate::meaning::{self, Meaning};
+use crate::outcomes::{self, Meaning};
 use crate::server::Server;
 use crate::wait;
 
@@ -238,7 +238,7 @@ impl Traveller {
         let called_at = self.shared.clock.now();
         let answer = self.ask(server, "GET", &path, None, b"");
         let returned_at = self.shared.clock.now();
-        match meaning::of_read(&answer) {
+        match outcomes::of_read(&answer) {
             Some(value) => {
                 let told = self.told(&answer, server);
                 self.record(key, Action::Read(value), called_at, Some(returned_at), told);
@@ -259,7 +259,7 @@ impl Traveller {
             let answer = self.send(server, key, value.as_deref(), name.as_deref());
             let returned_at = self.shared.clock.now();
             let (action, told) = (Action::Write(value.clone()), self.told(&answer, server));
-            match meaning::of_write(&answer) {
+            match outcomes::of_write(&answer) {
                 Meaning::Done => {
                     let called_at = open_since.unwrap_or(called_at);
                     self.record(key, action, called_at, Some(returned_at), told);
@@ -337,7 +337,7 @@ impl Traveller {
     }
 
     fn told(&self, answer: &io::Result<Response>, server: usize) -> String {
-        format!("{} by {}", meaning::in_words(answer), self.known[server].name)
+        format!("{} by {}", outcomes::in_words(answer), self.known[server].name)
     }
 
     fn record(

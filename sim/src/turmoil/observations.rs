@@ -13,7 +13,7 @@ use synap_core::status::{State, Status};
 use synap_core::view::Outline;
 
 use crate::disk::ModelDisk;
-use crate::oracle::{Fact, Oracles, Platter, Violation};
+use crate::oracle::{Fact, OnDisk, Oracles, Violation};
 use crate::plan::Plan;
 use crate::recording::Recording;
 use crate::run::{Tally, Verdict};
@@ -21,7 +21,7 @@ use crate::trace::{PeerState, Step, Trace, is_foreign, kind_of, line_of, summary
 
 /// Everything that is seen of a run.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct Observations {
     oracles: Oracles,
     pub(super) trace: Trace,
     pub(super) tally: Tally,
@@ -78,7 +78,7 @@ const HEARD_WAS_SAID: &str = "what is heard was said";
 /// How many of a node's words about itself are remembered.
 const TOLD_MAX: usize = 1_024;
 
-impl Ledger {
+impl Observations {
     pub(super) fn new(disks: Vec<Arc<Mutex<ModelDisk>>>, keeps_trace: bool) -> Self {
         Self {
             nodes: disks.iter().map(|_| Coverage::default()).collect(),
@@ -114,9 +114,9 @@ impl Ledger {
         self.end(Verdict::Safety(Violation { oracle, at, cause }));
     }
 
-    /// What a node's platter holds.
-    pub(super) fn platter(&self, node: usize) -> Arc<Platter> {
-        self.oracles.platter(node)
+    /// What a node's disk holds.
+    pub(super) fn on_disk(&self, node: usize) -> Arc<OnDisk> {
+        self.oracles.on_disk(node)
     }
 
     pub(super) fn compared(&self) -> u64 {
