@@ -283,7 +283,13 @@ fn batch(batch: &WriteBatch) -> u64 {
         | FileWrite::Rollback { .. }
         | FileWrite::RollbackKeepFiles { .. } => mix(&[hash, fingerprint(file)]),
     });
-    mix(&[files, batch.cut.map_or(0, |cut| cut.0 + 1), fingerprint(&batch.discards), u64::from(batch.short)])
+    mix(&[
+        files,
+        batch.cut.map_or(0, |cut| cut.0 + 1),
+        fingerprint(&batch.discards),
+        u64::from(batch.short),
+        batch.ahead_bytes_max,
+    ])
 }
 
 fn mix_bytes(hash: u64, bytes: &[u8]) -> u64 {

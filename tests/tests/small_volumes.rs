@@ -93,6 +93,26 @@ fn a_state_of_a_third_of_the_volume_is_overwritten_again_and_again() {
 }
 
 #[test]
+fn what_is_written_ahead_leaves_room_for_the_snapshot() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let Some(disk) = SmallDisk::mount(directory.path(), 64) else { return };
+    let mut server = Server::new("n1", directory.path());
+    let mut config = cluster::config(&server, None);
+    config["persistence"] = json!({ "data_dir": disk.path.join("data"), "reserve_bytes": 1 << 20 });
+    config["limits"] = json!({ "value_bytes_max": 512 << 10 });
+    server.configure(&config.to_string());
+    server.spawn();
+    server.await_master();
+    // 28 MB of state: twice that and four reserves are 60 of 67 MB. Segments double up to 64 MiB.
+    for round in 0..4 {
+        for number in 0..70 {
+            set(&server, &format!("key-{number}"), &format!("{round:>10}").repeat(40_000));
+        }
+    }
+    wait::until_true("it has found room", || !has_alarm(&server.status(), "disk_full"));
+}
+
+#[test]
 fn on_a_full_disk_deletes_go_on_and_a_start_too() {
     let directory = TempDir::new().expect("a temporary directory can be made");
     let Some(disk) = SmallDisk::mount(directory.path(), 32) else { return };

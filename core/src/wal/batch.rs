@@ -42,6 +42,8 @@ pub struct WriteBatch {
     pub discards: Vec<Index>,
     /// Whether space is short: of snapshots the newest alone is kept, nothing is written out ahead, segments are short.
     pub short: bool,
+    /// How many bytes may be written out ahead: more would take the room that the next snapshot needs.
+    pub ahead_bytes_max: u64,
 }
 
 /// A write beside the log.
@@ -105,7 +107,7 @@ pub struct GivenUp {
 impl WriteBatch {
     pub(crate) fn new(id: u64, lane: Lane, head: Bytes, last: Position) -> Self {
         let (files, records, discards) = (Vec::new(), Vec::new(), Vec::new());
-        Self { id, lane, files, records, head, last, cut: None, discards, short: false }
+        Self { id, lane, files, records, head, last, cut: None, discards, short: false, ahead_bytes_max: u64::MAX }
     }
 
     /// Whether a group can be given up where there is no room for it: it is about snapshots of this node's own state alone.
@@ -136,7 +138,7 @@ impl WriteBatch {
     #[cfg(feature = "planted-bugs")]
     #[must_use]
     pub fn again(&self) -> Self {
-        let Self { id, lane, files, records, head, last, cut, discards, short } = self;
+        let Self { id, lane, files, records, head, last, cut, discards, short, ahead_bytes_max } = self;
         Self {
             id: *id,
             lane: *lane,
@@ -147,6 +149,7 @@ impl WriteBatch {
             cut: *cut,
             discards: discards.clone(),
             short: *short,
+            ahead_bytes_max: *ahead_bytes_max,
         }
     }
 

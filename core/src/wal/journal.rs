@@ -78,6 +78,8 @@ pub struct Journal {
     segment_bytes: u64,
     /// Space is short.
     short: bool,
+    /// How much may be written out ahead.
+    ahead_bytes_max: u64,
     /// How much is free, as told last.
     free: u64,
     /// Segments that are no longer written to, oldest first.
@@ -180,6 +182,7 @@ impl Journal {
             ahead_rests: false,
             segment_bytes: config.segment_bytes_min(),
             short: false,
+            ahead_bytes_max: u64::MAX,
             free: u64::MAX,
             frozen: VecDeque::new(),
             current: None,
@@ -220,7 +223,7 @@ impl Journal {
         let mut ops = Vec::new();
         let mut drafts = Drafts::default();
         if let Some(batch) = group.iter().rev().find(|batch| batch.lane() == Lane::Log) {
-            self.short = batch.short;
+            (self.short, self.ahead_bytes_max) = (batch.short, batch.ahead_bytes_max);
         }
         let founding = self.current.is_none();
         for batch in group {
@@ -274,7 +277,8 @@ impl Journal {
             return None;
         }
         let half_full = |current: &Current| !current.segment.whole || current.end > current.segment.bytes / 2;
-        let wanted = self.current.as_ref().is_none_or(half_full);
+        let fits = self.next_bytes() <= self.ahead_bytes_max;
+        let wanted = fits && self.current.as_ref().is_none_or(half_full);
         let spare = if wanted { self.preallocated.make(self.next_bytes()) } else { None };
         let (ahead, ops) = match spare {
             Some(ops) => (Ahead::Spare, ops),
@@ -458,10 +462,11 @@ impl Journal {
         self.current = Some(Current { segment, end: segment::HEAD_BYTES as u64 });
     }
 
-    /// Length of the next segment: no more than a quarter of what is free, which it would keep until it is full.
+    /// Length of the next segment: no more than a quarter of what is free, which it would keep until it is full, and no more than may be
+    /// written out ahead, as long as that is not less than the shortest.
     fn next_bytes(&self) -> u64 {
         let shortest = self.config.segment_bytes_min();
-        let most = if self.short { shortest } else { self.free / 4 };
+        let most = if self.short { shortest } else { (self.free / 4).min(self.ahead_bytes_max) };
         let mut bytes = self.segment_bytes;
         while bytes > most && bytes > shortest {
             bytes = whole_sectors(bytes / 2).max(shortest);

@@ -25,7 +25,7 @@ const RESTS: Duration = Duration::from_secs(5);
 pub(in crate::node) struct Room {
     /// Bytes free, as told last; none before.
     free: Option<u64>,
-    /// Bytes of rollback files handed to the disk since.
+    /// Bytes of rollback files and snapshots handed to the disk since.
     taken: u64,
     /// Something of the log waits for room.
     stuck: bool,
@@ -35,8 +35,10 @@ pub(in crate::node) struct Room {
     told_short: bool,
     /// The store must not grow.
     spent: bool,
-    /// The next snapshot fits, or is being written.
+    /// The next snapshot fits with the whole margin, or is being written.
     fits: bool,
+    /// It may begin all the same.
+    may_begin: bool,
     /// Until when none is tried unasked.
     rests_until: Option<Time>,
     /// Up to where the log was cut for want of room.
@@ -46,7 +48,7 @@ pub(in crate::node) struct Room {
 impl Room {
     /// Nothing is known: there is room.
     pub(in crate::node) fn new() -> Self {
-        Self { fits: true, ..Self::default() }
+        Self { fits: true, may_begin: true, ..Self::default() }
     }
 
     /// Whether something of the log waits for room.
@@ -54,7 +56,7 @@ impl Room {
         self.stuck
     }
 
-    /// So much goes into a rollback file.
+    /// So much goes into a rollback file or a snapshot.
     pub(in crate::node) fn takes(&mut self, bytes: u64) {
         self.taken += bytes;
     }
@@ -97,7 +99,7 @@ impl Node {
 
     /// Whether a snapshot that nobody asked for may begin: it fits, as far as anybody knows, and the last one did.
     pub(in crate::node) fn has_room_for_snapshot(&self) -> bool {
-        self.room.fits && self.room.rests_until.is_none_or(|until| until <= self.now.mono)
+        self.room.may_begin && self.room.rests_until.is_none_or(|until| until <= self.now.mono)
     }
 
     /// Whether another piece of a rollback file may be written: what the file leaves must hold the state that a master sends, since
@@ -135,14 +137,29 @@ impl Node {
     }
 
     /// Each bound is left a little later than it is met, so that nothing changes to and fro.
+    ///
+    /// The store must not grow, nor the log of what only replaces, once the next snapshot would just fit: nothing but that snapshot can
+    /// give the log's room back, and a log that takes its place is never cut again.
     fn measure(&mut self, free: u64) {
+        let free = free.saturating_sub(self.room.taken);
         let (margin, taking) = (self.config.disk_margin, self.snapshots.is_taking());
         let next = self.next_snapshot_bytes();
         let Room { short, spent, .. } = self.room;
         self.room.short = free < next + margin * if short { 4 } else { 3 };
         let kept = margin / 2 + if spent { margin / 4 } else { 0 };
-        self.room.spent = free < kept + if taking { next } else { 0 };
+        self.room.spent = free < kept + next;
         self.room.fits = taking || free >= next + margin;
+        self.room.may_begin = taking || free >= next + margin / 4;
+    }
+
+    /// How much may be written out ahead, where nothing but room is in it yet: half of what is free beyond the bound at which the node begins to
+    /// keep little. A file written ahead takes at once what a log of that length would take in time, and a snapshot that does not fit any
+    /// more can never cut that log.
+    pub(in crate::node) fn room_ahead(&self) -> u64 {
+        let margin = self.config.disk_margin;
+        let Some(free) = self.room.free.filter(|_| margin > 0) else { return u64::MAX };
+        let kept = self.next_snapshot_bytes() + 4 * margin + self.room.taken;
+        free.saturating_sub(kept) / 2
     }
 
     /// As much of the log as the newest snapshot replaces is of no use on disk.

@@ -109,7 +109,7 @@ impl Node {
         batch.files = core::mem::take(&mut self.draft.files);
         batch.cut = self.draft.cut.take();
         batch.discards = core::mem::take(&mut self.draft.discards);
-        batch.short = self.room.tell();
+        (batch.short, batch.ahead_bytes_max) = (self.room.tell(), self.room_ahead());
         out.write = Some(batch);
     }
 

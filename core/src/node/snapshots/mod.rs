@@ -276,6 +276,7 @@ impl Node {
             let (position, number) = (taking.writer.position(), taking.writer.next_chunk());
             if let Some(bytes) = taking.writer.chunk(self.config.chunk_bytes) {
                 taking.cut_bytes += bytes.len() as u64;
+                self.room.takes(bytes.len() as u64);
                 self.snapshots.files.push(FileWrite::SnapshotChunk { position, number, bytes, own: true });
                 self.snapshots.parts.push(Part::OwnChunk);
             } else {
