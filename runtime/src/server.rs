@@ -87,7 +87,7 @@ pub enum StartError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// What is in the data directory is refused.
-    #[error("data directory {}: {error}", dir.display())]
+    #[error("data directory {}: {error}{}", dir.display(), recovery_hint(error))]
     Recovery {
         /// Which.
         dir: PathBuf,
@@ -145,6 +145,17 @@ pub enum StartError {
     /// The system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+}
+
+/// What an operator can do about data that is refused, where the error does not say it.
+fn recovery_hint(error: &RecoveryError<io::Error>) -> &'static str {
+    match error {
+        RecoveryError::Damaged { .. } | RecoveryError::Gap { .. } => {
+            ". Nothing was changed. Where other nodes hold the data, move this directory aside and start as a replica with an empty one; else restore \
+             a backup (docs/operations.md, \"A damaged or failed disk\")"
+        }
+        RecoveryError::Read { .. } | RecoveryError::UnfinishedRestore | RecoveryError::Version { .. } => "",
+    }
 }
 
 /// What an operator can do about a port that cannot be had.

@@ -310,6 +310,8 @@ fn a_configuration_is_checked_without_a_server() {
     let nowhere = ["check-config", "--role", "replica", "--master-address", "no-such-host.invalid:15501"];
     let told = synap(nowhere).ended_with(0);
     assert!(told.stderr.contains("no-such-host.invalid stands for no address"), "{}", told.stderr);
+    let told = synap(["check-config", "--role", "master", "--host", "no-such-host.invalid"]).ended_with(0);
+    assert!(told.stderr.contains("a server cannot listen there"), "{}", told.stderr);
     let told = synap(["check-config", "--role", "master", "--data-dir", "not-there-yet"]).ended_with(0);
     assert!(!told.stderr.contains("directory"), "{}", told.stderr);
 }

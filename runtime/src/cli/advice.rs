@@ -27,7 +27,8 @@ pub(super) fn next_step(seen: &[Seen]) -> String {
     let Some((best, client)) = best(seen) else { return "no reachable node reported its status".to_owned() };
     if let Some(followed) = followed(seen) {
         return format!(
-            "{} is the master: {} replicate from it. This command could not reach it; nothing is wrong with the cluster",
+            "{} is the master: {} have just heard from it. This command could not reach it: ask again, and if it still does not answer while \
+             they follow it, look at the way to it",
             followed.name,
             followed.by.join(", ")
         );
@@ -35,6 +36,9 @@ pub(super) fn next_step(seen: &[Seen]) -> String {
     if answers(seen).all(|(_, status, _)| text(status, "/cluster_id").is_none()) {
         return "it belongs to no cluster yet: no member of one has taken it in (replication.master_address); its log says why"
             .to_owned();
+    }
+    if answers(seen).all(|(_, status, _)| number(status, "/positions/last").unwrap_or(0) == 0) {
+        return "no master answers, and no node that does holds anything of the cluster's data: start one that holds it".to_owned();
     }
     match answers(seen).find(|(_, status, _)| is_true(status, "/failover/armed")) {
         Some((_, status, _)) => next_step_armed(seen, status, &best, client),
@@ -57,7 +61,7 @@ fn next_step_armed(seen: &[Seen], status: &Value, best: &str, client: &Client) -
                  elect {best} now",
                 ms.div_ceil(1000)
             ),
-            None => "no master yet: the voters elect one within a few election timeouts, or say above why not"
+            None => "no master yet: where a majority of voters runs, they elect one within a few election timeouts, or say above why not"
                 .to_owned(),
         };
     }
@@ -221,7 +225,7 @@ mod tests {
         let mut hears = replica(2, 7, None);
         hears["members"][2]["last_contact_ms"] = json!(400);
         let said = said([hears]);
-        assert!(!said.contains("--force") && said.contains("the voters elect one"), "{said}");
+        assert!(!said.contains("--force") && said.contains("they elect one"), "{said}");
     }
 
     #[test]
@@ -230,7 +234,7 @@ mod tests {
         follows["link"]["state"] = json!("connected");
         follows["leader"] = json!({ "node_id": "1", "http": ":15500" });
         let said = said([follows]);
-        assert!(said.contains("n1 is the master: n2 replicate from it"), "{said}");
+        assert!(said.contains("n1 is the master: n2 have just heard from it"), "{said}");
         assert!(!said.contains("promote"), "{said}");
     }
 
@@ -241,9 +245,17 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_node_is_not_to_be_promoted() {
+        let mut empty = replica(2, 0, None);
+        empty["failover"]["armed"] = json!(false);
+        let said = said([empty]);
+        assert!(said.contains("start one that holds it") && !said.contains("promote"), "{said}");
+    }
+
+    #[test]
     fn with_a_majority_the_voters_need_no_force() {
         let plain = said([replica(2, 7, None), replica(3, 9, None)]);
-        assert!(plain.contains("the voters elect one") && !plain.contains("--force"), "{plain}");
+        assert!(plain.contains("they elect one") && !plain.contains("--force"), "{plain}");
         let paused = said([replica(2, 7, Some(1500)), replica(3, 9, Some(1500))]);
         assert!(paused.contains("another 2 s") && paused.contains("--url http://n3:1"), "{paused}");
     }

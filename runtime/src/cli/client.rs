@@ -118,6 +118,11 @@ pub(super) struct Answer {
 }
 
 impl Asked {
+    /// Whether the server is to do anything.
+    fn changes(&self) -> bool {
+        self.method != Method::GET
+    }
+
     pub(super) fn get(path: impl Into<String>) -> Self {
         Self { method: Method::GET, path: path.into(), body: None, condition: None, patience: ANSWER_TIMEOUT }
     }
@@ -219,7 +224,11 @@ impl Client {
                   15500 by default",
             )),
             Ok(Err(error)) => Err(wrong(&error)),
-            Err(_) => Err(wrong(&format!("no answer within {} s", asked.patience.as_secs()))),
+            Err(_) => {
+                let done =
+                    if asked.changes() { ": what was asked for may have been done, or may be yet" } else { "" };
+                Err(wrong(&format!("no answer within {} s{done}", asked.patience.as_secs())))
+            }
         }
     }
 
@@ -279,10 +288,15 @@ impl Answer {
         let text = |name: &str| body.get(name).and_then(Value::as_str);
         let said = text("detail").or(text("title")).unwrap_or_default();
         let code = text("code").unwrap_or(self.status.canonical_reason().unwrap_or("no reason"));
-        let leader = text("leader").map(|leader| format!("; the master is {leader}")).unwrap_or_default();
+        let leader = text("leader").filter(|_| code == "not_master");
+        let leader = leader.map(|leader| format!("; the master is {leader}")).unwrap_or_default();
+        let asks = text("position").filter(|_| text("outcome") == Some("pending")).map(|position| {
+            format!("\nIt may still take effect: curl {}/replication/outcome?position={position} says what became of it", self.from)
+        });
+        let asks = asks.unwrap_or_default();
         match said {
-            "" => format!("{} answered {} {code}", self.from, self.status.as_u16()),
-            said => format!("{said} ({} answered {} {code}{leader})", self.from, self.status.as_u16()),
+            "" => format!("{} answered {} {code}{asks}", self.from, self.status.as_u16()),
+            said => format!("{said} ({} answered {} {code}{leader}){asks}", self.from, self.status.as_u16()),
         }
     }
 

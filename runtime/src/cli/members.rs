@@ -86,7 +86,7 @@ pub(super) async fn run(asked: Members) -> Outcome {
         if change.is_done(&members) {
             out::remark("no member has that id: there is nothing to remove")?;
         } else {
-            if let Some(consequences) = change.consequences() {
+            if let Some(consequences) = change.consequences(&members) {
                 confirm(&consequences, "Go on?")?;
             }
             client.json(&Asked::post("/replication/members", &change.body())).await?;
@@ -167,7 +167,8 @@ fn armed_line(members: &Value) -> String {
     let state = if armed { "armed" } else { "not armed" };
     let reason = text(members, "/reason").unwrap_or_default();
     let reason = reason.strip_prefix("automatic failover is ").unwrap_or(reason);
-    let reason = reason.strip_prefix(state).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(reason);
+    let rest = reason.strip_prefix(state).and_then(|rest| rest.strip_prefix(": ").or(rest.strip_prefix(", ")));
+    let reason = rest.unwrap_or(reason);
     format!("automatic failover is {state}: {reason}")
 }
 
@@ -203,7 +204,7 @@ impl Change {
     }
 
     /// What to confirm first, if anything.
-    fn consequences(&self) -> Option<String> {
+    fn consequences(&self, members: &Value) -> Option<String> {
         let gone = |node: &str| {
             format!(
                 "{node} leaves the cluster: its disk counts no more, and what only it held is lost with it.\n  \
@@ -211,6 +212,11 @@ impl Change {
             )
         };
         match self {
+            Self::Remove { node, yes: false } if disarms(members, node) => Some(format!(
+                "{}\n  With two voters left automatic failover goes off, and `quorum` writes are answered from the\n  \
+                 master's disk alone. To keep both, start another node first: `synap members replace {node} --by NEW`.",
+                gone(node)
+            )),
             Self::Remove { node, yes: false } => Some(gone(node)),
             Self::Replace { node, by, yes: false } => Some(format!("{}\n  {by} votes in its place.", gone(node))),
             Self::Add { node, yes: false } => Some(format!(
@@ -223,6 +229,16 @@ impl Change {
             | Self::Priority { yes: true, .. } => None,
         }
     }
+}
+
+/// Whether too few voters are left without this one, and nobody votes in its place.
+fn disarms(members: &Value, node: &str) -> bool {
+    let is_it = |member: &&Value| {
+        let is_id = node.len() >= ID_DIGITS && text(member, "/node_id").is_some_and(|id| id.starts_with(node));
+        is_id || text(member, "/node_name") == Some(node)
+    };
+    let votes = all(members).find(is_it).is_some_and(|member| is_true(member, "/voter"));
+    votes && is_true(members, "/armed") && all(members).filter(|member| !is_it(member)).count() < 3
 }
 
 impl Wish {
@@ -333,10 +349,16 @@ mod tests {
     #[test]
     fn who_is_forgotten_is_confirmed_first() {
         let remove = |yes| Change::Remove { node: "n3".into(), yes };
-        assert!(remove(false).consequences().is_some_and(|said| said.starts_with("n3 leaves the cluster")));
-        assert_eq!(remove(true).consequences(), None);
+        assert!(
+            remove(false).consequences(&json!({})).is_some_and(|said| said.starts_with("n3 leaves the cluster"))
+        );
+        assert_eq!(remove(true).consequences(&json!({})), None);
+        let member = |name: &str, id: &str| json!({ "node_name": name, "node_id": id, "voter": true });
+        let three = json!({ "armed": true, "members": [member("n1", "1"), member("n2", "2"), member("n3", "3")] });
+        let said = Change::Remove { node: "n3".into(), yes: false }.consequences(&three).unwrap_or_default();
+        assert!(said.contains("automatic failover goes off") && said.contains("replace n3 --by NEW"), "{said}");
         let replace = Change::Replace { node: "n3".into(), by: "n4".into(), yes: false };
-        assert!(replace.consequences().is_some_and(|said| said.ends_with("n4 votes in its place.")));
+        assert!(replace.consequences(&json!({})).is_some_and(|said| said.ends_with("n4 votes in its place.")));
         assert_eq!(replace.body(), json!({ "action": "replace", "node": "n3", "by": "n4" }));
     }
 
@@ -344,6 +366,7 @@ mod tests {
     fn the_reason_says_armed_once() {
         let said = |armed, reason: &str| armed_line(&json!({ "armed": armed, "reason": reason }));
         assert_eq!(said(true, "armed: the voters elect"), "automatic failover is armed: the voters elect");
+        assert_eq!(said(true, "armed, but few vote"), "automatic failover is armed: but few vote");
         assert_eq!(said(false, "not armed: too few"), "automatic failover is not armed: too few");
         let whole = "automatic failover is not armed: an operator promotes";
         assert_eq!(said(false, whole), whole);
@@ -356,9 +379,13 @@ mod tests {
     #[test]
     fn a_priority_is_confirmed_first() {
         let never = Change::Priority { node: "n3".into(), priority: Wish::Set(0), yes: false };
-        assert!(never.consequences().is_some_and(|said| said.contains("not master while anybody else can be")));
+        assert!(
+            never
+                .consequences(&json!({}))
+                .is_some_and(|said| said.contains("not master while anybody else can be"))
+        );
         let sure = Change::Priority { node: "n3".into(), priority: Wish::Configured, yes: true };
-        assert_eq!(sure.consequences(), None);
+        assert_eq!(sure.consequences(&json!({})), None);
     }
 
     #[test]

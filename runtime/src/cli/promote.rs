@@ -34,12 +34,19 @@ pub(super) struct Promote {
 pub(super) async fn run(asked: Promote) -> Outcome {
     let client = asked.target.one()?;
     let status = status_of(&client).await?;
-    if !asked.yes {
+    if !asked.yes && !is_refused(&status, &asked) {
         confirm(&consequences(&status, &asked), "Promote it?")?;
     }
     let promoted = client.json(&Asked::post("/replication/promote", &body(&asked))).await?;
     out::line(report(&status, &promoted))?;
     Ok(Exit::Good)
+}
+
+/// Whether the server is sure to refuse, so that there is nothing to confirm: a plain promotion of a node that follows a master, or that
+/// belongs to no cluster.
+fn is_refused(status: &Value, asked: &Promote) -> bool {
+    let follows = text(status, "/link/state") == Some("connected");
+    text(status, "/cluster_id").is_none() || follows && !asked.force
 }
 
 fn body(asked: &Promote) -> Value {
@@ -94,7 +101,10 @@ fn report(status: &Value, promoted: &Value) -> String {
     let unreached = promoted.pointer("/unreached").and_then(Value::as_array).into_iter().flatten();
     let unreached: Vec<&str> = unreached.filter_map(Value::as_str).collect();
     if !unreached.is_empty() {
-        report += &format!("\nnot reached: {}; what only they hold cannot be known here", unreached.join(", "));
+        report += &format!(
+            "\nnot reached: {}; what only they hold cannot be known here. If they are gone for good: `synap members remove NAME`",
+            unreached.join(", ")
+        );
     }
     report
 }
@@ -128,6 +138,15 @@ mod tests {
         assert!(said.contains("3 operations behind") && said.contains("rollback file"), "{said}");
         let forced = consequences(&status, &Promote { force: true, accept_data_loss: true, ..asked() });
         assert!(forced.contains("Writes that were answered may"), "{forced}");
+    }
+
+    #[test]
+    fn what_is_sure_to_be_refused_is_not_confirmed_first() {
+        let follows = json!({ "cluster_id": "c", "link": { "state": "connected" } });
+        let forced = Promote { force: true, ..asked() };
+        assert!(is_refused(&follows, &asked()) && !is_refused(&follows, &forced));
+        assert!(is_refused(&json!({ "cluster_id": null }), &forced));
+        assert!(!is_refused(&json!({ "cluster_id": "c", "link": { "state": "disconnected" } }), &asked()));
     }
 
     #[test]

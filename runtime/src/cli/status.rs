@@ -150,7 +150,7 @@ fn in_words(alarm: &str, node: &Client) -> String {
     let words = match alarm {
         "disk_full" => "it takes no writes until there is room; it tries again by itself",
         "disk_hangs" => {
-            "nothing reaches its disk; it takes no writes until something does: look at the device and its system log"
+            "nothing reaches its disk, so that it takes no writes: its disk hangs, or its files were removed. Its log says which. Do not stop it before you have looked: what it holds may be in memory alone (docs/operations.md, \"A disk that hangs\")"
         }
         "snapshot_hangs" => "nothing reaches its snapshot files; the log goes on",
         "out_of_memory" => "limits.memory_bytes_max is reached, and writes that need room are refused",

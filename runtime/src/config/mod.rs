@@ -106,7 +106,10 @@ impl Loaded {
             let what = format!("{host} stands for no address on this machine: no master is found there");
             (host, fault("replication.master_address", what))
         });
-        named.chain(master).collect()
+        let host = &self.schema.server.host;
+        let what = format!("{host} stands for no address on this machine: a server cannot listen there");
+        let listens = std::iter::once((host.clone(), fault("server.host", what)));
+        named.chain(master).chain(listens).collect()
     }
 
     /// What is wrong with the data directory as this machine has it now; it need not be there yet.

@@ -8,7 +8,7 @@ use super::answer::Stamp;
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 use synap_core::output::{Refusal, Reply};
-use synap_core::position::{Index, Position};
+use synap_core::position::{Full, Index, Position};
 
 /// Why not, as a program reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,9 +196,10 @@ impl Problem {
         self
     }
 
-    /// The same with a position.
+    /// The same with a position, whole and in its parts.
     fn at(self, position: Position) -> Self {
-        self.with("epoch", position.epoch.number)
+        self.with("position", Full(position).to_string())
+            .with("epoch", position.epoch.number)
             .with("index", position.index.0)
             .with("leader", position.epoch.leader.to_string())
     }

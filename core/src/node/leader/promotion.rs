@@ -11,7 +11,7 @@ use crate::node::leader::bootstrap::{Asking, Purpose};
 use crate::node::leader::{Promoting, promoted_already};
 use crate::node::{Node, Role};
 use crate::output::{Output, Refusal, Reply};
-use crate::position::Full;
+use crate::position::{Full, Position};
 
 /// What an operator can do about a master that leads nobody any more.
 const LEADS_ALONE: &str = "this node leads and hears no majority; bring voters back, or force it if a majority of their disks is \
@@ -108,6 +108,13 @@ impl Node {
             return conflict(
                 "this node's state differs from the last master's, or was rolled back, and only a master's snapshot heals it: \
                  promote another, or force this one to lead with what it holds",
+            );
+        }
+        let is_empty = self.log.last() == Position::ZERO;
+        if is_empty && !ask.force {
+            return conflict(
+                "this node holds nothing of the cluster's data, since it was being synced for the first time: start a node that \
+                 holds it, or force this one to lead without",
             );
         }
         // Armed, voters decide, and the operator's word outranks a priority; a log that is too short it does not outrank.

@@ -170,6 +170,9 @@ impl Node {
             _ if self.armed().is_some_and(|it| it.voters().count() < ARMED_MEMBERS_MIN) => {
                 "armed, but with fewer than three voters nobody could replace a master that is gone"
             }
+            _ if armed && self.paused().is_some() => {
+                "armed, but elections are paused: nobody replaces a master that is gone"
+            }
             _ if armed => "armed: the voters replace a master that is gone",
             (_, FailoverMode::Manual) => "failover.mode is manual: an operator promotes",
             (Role::Master(_), FailoverMode::Auto) => {

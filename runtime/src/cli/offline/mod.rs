@@ -19,12 +19,12 @@ pub(in crate::cli) use wal::cluster_of;
 pub(super) enum Look {
     /// Print what is there, a line of JSON each (keys and values included)
     Dump {
-        /// Data directory, or a snapshot file
+        /// Data directory; `synap snapshot` takes one snapshot file too
         path: PathBuf,
     },
     /// Read everything and check every checksum; exit code 74 names the damage
     Verify {
-        /// Data directory, or a snapshot file
+        /// Data directory; `synap snapshot` takes one snapshot file too
         path: PathBuf,
     },
 }

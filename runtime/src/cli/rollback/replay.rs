@@ -57,6 +57,9 @@ pub(super) async fn run(asked: Replay) -> Outcome {
     let verb = if asked.dry_run { "would be replayed" } else { "replayed" };
     out::line(format!("{} {verb}, {} skipped", tally.replayed, tally.skipped))?;
     source::tell_of_files(&asked.source, &asked.id).await?;
+    if !asked.dry_run {
+        out::remark("the file stays where it is: move it out of rollback/ to end the alarm rollback_written")?;
+    }
     Ok(Exit::Good)
 }
 
@@ -94,6 +97,9 @@ async fn one(
     if answer.code().as_deref() == Some("precondition_failed") {
         ledger.lost(line);
         return Ok(ReplayPlan::Skip("the key has changed just now"));
+    }
+    if answer.code().as_deref() == Some("not_an_integer") {
+        return Ok(ReplayPlan::Idle("the value is not an integer, so it does nothing"));
     }
     let answer = answer.good()?;
     let version = match etag(&answer) {
