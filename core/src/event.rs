@@ -104,7 +104,7 @@ pub enum Event {
         /// Which of them are in no line.
         unlisted: Unlisted,
     },
-    /// A replica's state differs from this master's at the same index; it is synced anew.
+    /// A replica's state differs from this master's at the same index; it is synced again.
     HashMismatch {
         /// Which node.
         node: NodeId,
@@ -279,7 +279,7 @@ impl fmt::Display for Event {
             Self::State { to, why } => write!(f, "state is {to}: {why}"),
             Self::Founded(cluster) => write!(f, "founded cluster {cluster}"),
             Self::EpochOpened { epoch, start, kind } => {
-                write!(f, "master of epoch {epoch} from index {start} on ({kind:?})")
+                write!(f, "master of epoch {epoch} from index {start} on ({})", kind.as_str())
             }
             Self::Following { leader, epoch, after } => {
                 write!(f, "following master {leader} of epoch {epoch} after {after}")
@@ -307,11 +307,11 @@ impl fmt::Display for Event {
             Self::SnapshotInstalled { position } => write!(f, "the master's snapshot at {position} is installed"),
             Self::RolledBack { id, from, upto, applied, unlisted } => {
                 let store = if *applied { "had been applied" } else { "had not been applied" };
-                write!(f, "rolled back {from}..={upto} into rollback file {}, they {store}", id.0)?;
+                write!(f, "rolled back {from} to {upto} into rollback file {}, they {store}", id.0)?;
                 write!(f, "{unlisted}")
             }
             Self::HashMismatch { node, at } => {
-                write!(f, "state of {node} differs from ours at index {at}: it is quarantined and synced anew")
+                write!(f, "state of {node} differs from ours at index {at}: it is quarantined and synced again")
             }
             Self::AtOdds { node, name, after } => write!(
                 f,

@@ -157,8 +157,7 @@ fn damaged_frames_end_their_links_and_the_links_are_made_anew() {
         traced(&with_faults(vec![fault(1_500, 1_000, What::Garble(0)), fault(4_000, 1_000, What::Garble(2))]));
     for (teller, from, until) in [("n1", 1_500_000, 2_500_000), ("n0", 4_000_000, 5_000_000)] {
         let told = format!("{teller}       warns    link");
-        let mut lost =
-            lines(&report, &told).filter(|(_, line)| line.contains("the peer sent something that is no message"));
+        let mut lost = lines(&report, &told).filter(|(_, line)| line.contains("invalid message from the peer"));
         assert!(lost.any(|(at, _)| (from..until + 100_000).contains(&at)), "{teller} says why");
     }
     assert!(lines(&report, "stands   replica streaming").any(|(at, _)| at > 5_000_000));

@@ -303,7 +303,7 @@ fn a_configuration_is_checked_without_a_server() {
 
     let told = synap(["check-config", "--role", "master", "--data-dir", "/dev/null/x"]).ended_with(0);
     assert!(
-        told.stderr.contains("warning: ") && told.stderr.contains("/dev/null is no directory"),
+        told.stderr.contains("warning: ") && told.stderr.contains("/dev/null is not a directory"),
         "{}",
         told.stderr
     );

@@ -268,8 +268,9 @@ impl Answer {
 
     /// The body as JSON.
     pub(super) fn json(&self) -> Result<Value, Failed> {
-        serde_json::from_slice(&self.body)
-            .map_err(|error| Failed::running(format!("{} answered with what is no JSON: {error}", self.from)))
+        serde_json::from_slice(&self.body).map_err(|error| {
+            Failed::running(format!("{} answered with something that is not JSON: {error}", self.from))
+        })
     }
 
     /// A header's text.

@@ -31,7 +31,7 @@ pub(super) struct Switchover {
 /// For how long.
 #[derive(Args, Debug)]
 pub(super) struct Pause {
-    /// Elections begin again after so many seconds, whoever forgets to resume
+    /// Resume automatically after this many seconds
     #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     ttl_secs: u64,
     /// Do not ask for confirmation

@@ -75,7 +75,7 @@ pub(super) struct Del {
 /// How a write is sent.
 #[derive(Args, Debug)]
 struct Write {
-    /// What the answer shall mean: async, local, quorum or a number of replicas
+    /// Write concern to wait for: async, local, quorum or a number of replicas
     #[arg(long)]
     concern: Option<String>,
     #[command(flatten)]
@@ -94,7 +94,7 @@ pub(super) async fn get(asked: Get) -> Outcome {
         out::line(String::from_utf8_lossy(&answer.body))?;
     } else if std::io::stdout().is_terminal() {
         return Err(Failed::running(format!(
-            "{} bytes that are no text; `--raw` prints them, best into a file",
+            "{} bytes that are not text; `--raw` prints them, best into a file",
             answer.body.len()
         )));
     } else {
@@ -174,7 +174,7 @@ fn value(asked: &Set) -> Result<Box<RawValue>, Failed> {
     };
     // JSON goes out as it was given: to read its numbers would round them.
     let json = if asked.json { text } else { Value::String(text).to_string() };
-    RawValue::from_string(json).map_err(|error| Failed::new(Exit::Usage, format!("VALUE is no JSON: {error}")))
+    RawValue::from_string(json).map_err(|error| Failed::new(Exit::Usage, format!("VALUE is not JSON: {error}")))
 }
 
 fn written(answer: &Value) -> String {

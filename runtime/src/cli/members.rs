@@ -52,7 +52,7 @@ enum Change {
         #[arg(long, short)]
         yes: bool,
     },
-    /// Say how much a member is wanted as master: 0 is not while another can be, higher is sooner
+    /// Set a member's election priority: 0 leads only as a last resort, a higher one campaigns sooner
     Priority {
         /// Which
         node: String,

@@ -51,7 +51,7 @@ struct Cli {
 enum Command {
     /// Run one server
     Serve(serve::Serve),
-    /// Run the whole guide on this machine: one master and its replicas as child processes
+    /// Start a local test cluster: one master and its replicas as child processes
     Dev(dev::Dev),
     /// Check a configuration file and print what comes out, with the origin of each value
     CheckConfig(check_config::CheckConfig),

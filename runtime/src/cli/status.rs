@@ -172,7 +172,7 @@ fn in_words(alarm: &str, node: &Client) -> String {
         "disk_short" => {
             "the next snapshot does not fit on its disk, so that the log grows: make room (docs/operations.md, \"Disk full\")"
         }
-        "state_mismatch" => "a replica's state differed and is synced anew: keep the logs and report it",
+        "state_mismatch" => "a replica's state differed and is synced again: keep the logs and report it",
         "clock_skew" => {
             "its wall clock, or a replica's, is off by more than a second: look at NTP; nothing expires by it"
         }
@@ -180,7 +180,7 @@ fn in_words(alarm: &str, node: &Client) -> String {
             "another node went on apart, and both logs may hold what a majority has: see docs/failover.md, \"Two lines at odds\""
         }
         "foreign_cluster" => {
-            "it has met a node of another cluster: either an address is wrong, or one of the two was founded anew on an emptied directory: see docs/operations.md, \"Two clusters\""
+            "it has met a node of another cluster: either an address is wrong, or one of the two was founded again on an emptied directory: see docs/operations.md, \"Two clusters\""
         }
         "master_behind" => {
             "a replica knows more to be committed than its master's log holds, and refuses it: see docs/failover.md, \"A master that lacks what was answered\""

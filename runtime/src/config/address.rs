@@ -87,7 +87,7 @@ fn checked_host(host: &str, text: &str) -> Result<String, BadAddress> {
 fn checked_port(port: &str, text: &str) -> Result<u16, BadAddress> {
     match port.parse::<u16>() {
         Ok(port) if port > 0 => Ok(port),
-        Ok(_) | Err(_) => Err(BadAddress(format!("{port:?} in {text:?} is no port from 1 to 65535"))),
+        Ok(_) | Err(_) => Err(BadAddress(format!("{port:?} in {text:?} is not a port from 1 to 65535"))),
     }
 }
 

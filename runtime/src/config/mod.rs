@@ -120,7 +120,7 @@ impl Loaded {
         (persistence.enabled && !found.is_dir()).then(|| Fault {
             origin: self.origins.get(key).cloned().unwrap_or(Origin::Default),
             key: Some(key.to_owned()),
-            what: format!("{} is no directory; no server starts there", found.display()),
+            what: format!("{} is not a directory; no server starts there", found.display()),
         })
     }
 
@@ -159,7 +159,7 @@ fn read(file: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(file)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes, so it is no configuration")));
+        return Err(io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes, so it is not a configuration")));
     }
     // Some editors put a byte order mark in front.
     if text.starts_with('\u{feff}') {

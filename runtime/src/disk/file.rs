@@ -158,7 +158,7 @@ impl Disk for FileDisk {
         let read = || {
             // Whoever opens a pipe waits for somebody to write to it.
             if !fs::metadata(&path)?.is_file() {
-                return Err(io::Error::other("this is no regular file"));
+                return Err(io::Error::other("this is not a regular file"));
             }
             fs::read(&path)
         };
@@ -378,7 +378,7 @@ mod tests {
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
         rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("wal-1.log"), mode).unwrap();
         let error = disk.read("wal-1.log").unwrap_err();
-        assert!(error.to_string().contains("no regular file"), "{error}");
+        assert!(error.to_string().contains("not a regular file"), "{error}");
     }
 
     #[test]

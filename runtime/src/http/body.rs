@@ -98,7 +98,7 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, Proble
     // Serde would take an array for an object whose names are left out.
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => serde_json::from_slice(body).map_err(|_| fault::<T>(body)),
-        Some(_) => Err(Problem::bad("the body is no JSON object")),
+        Some(_) => Err(Problem::bad("the body is not a JSON object")),
         None => Err(Problem::bad("the body is empty: a JSON object is wanted")),
     }
 }

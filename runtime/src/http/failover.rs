@@ -34,8 +34,7 @@ const PAUSE_ENDS: &str = "by each node's monotonic clock, ttl_secs after it lear
 const PAUSE_SECS_MAX: u64 = 86_400;
 
 /// Where to look for what became of a change of membership or a pause.
-const LOOK_FOR_CHANGE: &str =
-    "this node ended before it was committed; the status of whoever leads says what holds";
+const LOOK_FOR_CHANGE: &str = "this node ended before it was committed; the status of the leader says what holds";
 
 /// The body of a switchover.
 #[derive(Default, Deserialize)]
@@ -92,7 +91,7 @@ pub(crate) async fn switchover(
     let SwitchoverBody { to, timeout_ms } = super::body::parse_or_empty(&body)?;
     let timeout_ms = timeout_ms.unwrap_or(SWITCHOVER_TIMEOUT_MS);
     if !(1..=SWITCHOVER_TIMEOUT_MAX_MS).contains(&timeout_ms) {
-        return Err(Problem::bad("`timeout_ms` wants 1 to 60000"));
+        return Err(Problem::bad("`timeout_ms` expects 1 to 60000"));
     }
     let ask = Ask::Switchover { to, timeout: Duration::from_millis(timeout_ms) };
     match asked_of_master(front, head, ask, LOOK_FOR_MASTER).await? {
@@ -133,7 +132,7 @@ pub(crate) async fn change_members(
         MembersBody::Remove { node } => MemberChange::Remove { node },
         MembersBody::Replace { node, by } => MemberChange::Replace { node, by },
         MembersBody::Priority { priority: Some(priority), .. } if priority > PRIORITY_MAX => {
-            return Err(Problem::bad("`priority` wants 0 to 1000, or null for what the configuration says"));
+            return Err(Problem::bad("`priority` expects 0 to 1000, or null for what the configuration says"));
         }
         MembersBody::Priority { node, priority } => MemberChange::Priority { node, priority },
     };
@@ -147,7 +146,7 @@ pub(crate) async fn pause(front: &HttpServer, head: &request::Parts, body: Incom
     let PauseBody { ttl_secs } = super::body::parse_or_empty(&body)?;
     let ttl_secs = ttl_secs.unwrap_or(PAUSE_SECS);
     if !(1..=PAUSE_SECS_MAX).contains(&ttl_secs) {
-        return Err(Problem::bad("`ttl_secs` wants 1 to 86400"));
+        return Err(Problem::bad("`ttl_secs` expects 1 to 86400"));
     }
     configured(
         front,

@@ -19,7 +19,7 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<Bytes>, Problem> {
     let key = value.as_bytes();
     let visible = key.iter().all(u8::is_ascii_graphic);
     if values.next().is_some() || !visible || !(1..=TICKET_KEY_BYTES_MAX).contains(&key.len()) {
-        return Err(Problem::bad("`Idempotency-Key` wants 1 to 255 visible ASCII characters, once"));
+        return Err(Problem::bad("`Idempotency-Key` expects 1 to 255 visible ASCII characters, once"));
     }
     Ok(Some(Bytes::copy_from_slice(key)))
 }

@@ -46,7 +46,7 @@ pub(crate) fn ttl_ms(secs: f64) -> Result<u64, Problem> {
         // Between 1 and 1e14: exact in both types.
         Ok((secs * 1000.0).ceil() as u64)
     } else {
-        Err(Problem::bad("`ttl` wants a positive number of seconds, at most 1e11"))
+        Err(Problem::bad("`ttl` expects a positive number of seconds, at most 1e11"))
     }
 }
 

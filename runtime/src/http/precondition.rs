@@ -42,7 +42,7 @@ pub(crate) fn of_write(headers: &HeaderMap) -> Result<Option<Condition>, Problem
         (None, Some(Tags::Any)) => Ok(Some(Condition::Absent)),
         (Some(Tags::Listed(tags)), None) => one_version(&tags).map(|version| Some(Condition::Version(version))),
         (None, Some(Tags::Listed(_))) => {
-            Err(Problem::bad("`If-None-Match` of a write wants `*`: it is for keys that are absent"))
+            Err(Problem::bad("`If-None-Match` of a write expects `*`: it is for keys that are absent"))
         }
         (Some(_), Some(_)) => Err(Problem::bad("`If-Match` and `If-None-Match` of a write exclude each other")),
     }
@@ -54,7 +54,7 @@ fn one_version(tags: &[Tag<'_>]) -> Result<Version, Problem> {
     match (versions.next(), versions.next()) {
         (None, _) => Ok(NO_KEYS),
         (Some(version), None) => Ok(version),
-        (Some(_), Some(_)) => Err(Problem::bad("`If-Match` of a write wants one version")),
+        (Some(_), Some(_)) => Err(Problem::bad("`If-Match` of a write expects one version")),
     }
 }
 
@@ -150,7 +150,7 @@ fn tag(text: &[u8]) -> Option<(Tag<'_>, &[u8])> {
 }
 
 fn malformed(name: &HeaderName) -> Problem {
-    Problem::bad(format!("header `{name}` wants `*`, or versions in double quotes as `ETag` has them"))
+    Problem::bad(format!("header `{name}` expects `*`, or versions in double quotes as `ETag` has them"))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(crate) async fn readyz(front: &HttpServer, head: &request::Parts) -> Result<
         match (&*name, &*value) {
             (b"role", b"master") => wants = Some(Role::Master),
             (b"role", b"replica") => wants = Some(Role::Replica),
-            (b"role", _) => return Err(Problem::bad("query parameter `role` wants master or replica")),
+            (b"role", _) => return Err(Problem::bad("query parameter `role` expects master or replica")),
             _ => return Err(unknown(&name)),
         }
     }

@@ -84,7 +84,9 @@ impl Code {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method")
             }
             Self::VersionMismatch => (StatusCode::CONFLICT, "version_mismatch", "The key has another version"),
-            Self::NotAnInteger => (StatusCode::CONFLICT, "not_an_integer", "The value is no integer that fits"),
+            Self::NotAnInteger => {
+                (StatusCode::CONFLICT, "not_an_integer", "The value is not an integer that fits")
+            }
             Self::PositionRolledBack => {
                 (StatusCode::CONFLICT, "position_rolled_back", "That position was rolled back")
             }

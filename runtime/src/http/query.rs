@@ -156,7 +156,8 @@ pub(crate) fn text<'a>(name: &str, value: &'a [u8]) -> Result<&'a str, Problem> 
 
 /// `EPOCH:INDEX-LEADER`, as answers tell it, or `EPOCH:INDEX`.
 pub(crate) fn position(text: &str) -> Result<Named, Problem> {
-    Named::parse(text).ok_or_else(|| Problem::bad(format!("`{text}` is no position: it wants EPOCH:INDEX-LEADER")))
+    Named::parse(text)
+        .ok_or_else(|| Problem::bad(format!("`{text}` is not a position: it expects EPOCH:INDEX-LEADER")))
 }
 
 /// The first 8 to 32 hexadecimal digits of a leader's id.
@@ -181,7 +182,7 @@ fn check_encoding(encoded: &str) -> Result<(), Problem> {
         let digits = encoded.as_bytes().get(at + 1..at + 3);
         if !digits.is_some_and(is_hex) {
             return Err(Problem::bad(
-                "a percent sign wants two hexadecimal digits after it; the sign itself is %25",
+                "invalid percent-encoding: two hexadecimal digits follow a percent sign; the sign itself is %25",
             ));
         }
     }
@@ -253,7 +254,7 @@ fn limit(value: &[u8]) -> Result<usize, Problem> {
 }
 
 fn malformed(name: &str, wants: &str) -> Problem {
-    Problem::bad(format!("query parameter `{name}` wants {wants}"))
+    Problem::bad(format!("query parameter `{name}` expects {wants}"))
 }
 
 #[cfg(test)]

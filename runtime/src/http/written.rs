@@ -62,7 +62,7 @@ fn refused(outcome: &Outcome, conditional: bool) -> Option<(KvResult, Problem)> 
             unchanged(Problem::new(Code::VersionMismatch, detail).with("version", actual.0))
         }
         Outcome::NotAnInteger => {
-            let detail = "the value is no integer, or the sum would leave the range of 64 bits";
+            let detail = "the value is not an integer, or the sum would leave the range of 64 bits";
             unchanged(Problem::new(Code::NotAnInteger, detail))
         }
         Outcome::KeyReused { first } => {

@@ -20,7 +20,7 @@ use super::{INBOUND_BYTES_MAX, Incoming, LinkReport, News, Shared, Told};
 use crate::net::{Connected, Net};
 
 /// Why a peer that speaks something else is turned away.
-const NO_MESSAGE: &str = "it sent something that is no message";
+const NO_MESSAGE: &str = "invalid message";
 
 /// How often the node is told at most that a part of a message has come: often enough for the shortest heartbeats, and too
 /// seldom to cost anything.

@@ -155,7 +155,11 @@ fn state(status: &Status) -> Vec<MetricFamily> {
             "Idempotency keys whose results are remembered for retries",
             status.results as f64,
         ),
-        gauge("synap_kv_memory_bytes", "Bytes that both take", status.memory_bytes as f64),
+        gauge(
+            "synap_kv_memory_bytes",
+            "Memory used by keys, values and idempotency records, in bytes",
+            status.memory_bytes as f64,
+        ),
     ]
 }
 
@@ -167,7 +171,7 @@ fn totals(status: &Status) -> Vec<MetricFamily> {
     vec![
         counter(
             "synap_replication_link_reconnects_total",
-            "Times that the link to the master was made anew",
+            "Times that the link to the master was made again",
             status.link.map_or(0, |link| link.reconnects) as f64,
         ),
         counters(

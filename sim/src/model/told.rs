@@ -23,7 +23,7 @@ pub enum Told {
     Deleted(bool),
     /// The sum.
     Number(i64),
-    /// The value is no integer, or the sum leaves 64 bits.
+    /// The value is not an integer, or the sum leaves 64 bits.
     NotAnInteger,
     /// Whether anything changed.
     Touched(bool),

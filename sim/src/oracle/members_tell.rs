@@ -203,7 +203,7 @@ fn eligible(max_lag_ms: u64, status: &Status, member: &MemberStatus) -> Result<(
     let lags = member.lag.is_some_and(|lag| lag > Duration::from_millis(max_lag_ms));
     let reasons = [
         ("its failover.priority is 0", member.priority == 0),
-        ("it is no voter", armed && !member.voter),
+        ("it is not a voter", armed && !member.voter),
         ("it lags by more than max_lag_ms", lags),
         ("it is not connected to this node", member.connected != Some(true)),
         ("its state is being synced", true),

@@ -150,7 +150,9 @@ impl Node {
     /// Why this node would not lead now, not even if it were asked to.
     pub(in crate::node) fn why_not_lead(&self) -> Option<&'static str> {
         let Some(membership) = self.armed_on_disk() else { return Some("automatic failover is not armed") };
-        let Some(me) = membership.get(self.id).filter(|me| me.voter) else { return Some("this node is no voter") };
+        let Some(me) = membership.get(self.id).filter(|me| me.voter) else {
+            return Some("this node is not a voter");
+        };
         let replica = match &self.role {
             Role::Replica(replica) => replica,
             Role::Candidate(candidate) => candidate.replica(),
@@ -486,7 +488,7 @@ impl Node {
     /// The pre-vote went well: promise the epoch and ask in earnest. The own word binds the candidate like any voter.
     fn stand(&mut self, out: &mut Output) {
         if self.waiver() == Waiver::None && !self.ballot.is_free(self.now.mono) {
-            self.lose("its word to the last master has not run out", out);
+            self.lose("the previous master's lease still holds", out);
             self.ballot.wait_for_word();
             return;
         }

@@ -393,7 +393,7 @@ impl Node {
     }
 
     fn turn_away(&mut self, link: LinkId, out: &mut Output) {
-        self.lose_source(link, "it is no master", out);
+        self.lose_source(link, "it is not a master", out);
         self.close(link, out);
     }
 

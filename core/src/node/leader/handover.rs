@@ -127,7 +127,7 @@ impl Node {
             (Some(member), _) => Ok(Some(member.id)),
             (None, Some(named)) => {
                 let why = membership.get(named).and_then(|member| self.why_no_successor(member));
-                let why = why.unwrap_or("it is no member");
+                let why = why.unwrap_or("it is not a member");
                 Err(Refusal::Conflict { why: alloc::format!("it cannot take over: {why}") })
             }
             (None, None) => conflict("no member can take over: see why_not in the status"),
@@ -138,7 +138,7 @@ impl Node {
     fn why_no_successor(&self, member: &Member) -> Option<&'static str> {
         let Role::Master(master) = &self.role else { return Some("this node is not the master") };
         if !member.voter {
-            return Some("it is no voter");
+            return Some("it is not a voter");
         }
         if member.rank() == 0 {
             return Some("its failover.priority is 0");

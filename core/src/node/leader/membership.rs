@@ -294,7 +294,7 @@ impl Node {
             return Err(self.not_master());
         }
         if self.is_standalone() {
-            return Err(Refusal::Conflict { why: String::from("this node is no member of a cluster") });
+            return Err(Refusal::Conflict { why: String::from("this node is not a member of a cluster") });
         }
         if self.room.is_stuck() {
             return Err(Refusal::DiskFull);
@@ -351,7 +351,7 @@ impl Node {
                 let conflict = |why: &str| Err(Refusal::Conflict { why: String::from(why) });
                 match (wanted.is_voter(node), wanted.is_voter(by)) {
                     _ if !wanted.armed => return conflict("the cluster is not armed: nobody votes yet"),
-                    (false, _) => return conflict("it is no voter: remove it"),
+                    (false, _) => return conflict("it is not a voter: remove it"),
                     (true, true) => return conflict("its successor votes already: remove it"),
                     (true, false) if !self.is_fit_node(by) => return Err(not_fit()),
                     (true, false) => {}

@@ -239,7 +239,7 @@ impl Node {
         if matches!(loss, LinkLoss::Garbage | LinkLoss::Http) {
             self.counters.garbage_links += 1;
             if unanswered.is_none() {
-                out.events.push(Event::LinkLost { link, why: "the peer sent something that is no message" });
+                out.events.push(Event::LinkLost { link, why: "invalid message from the peer" });
             }
         }
         if let Some(address) = unanswered {
@@ -329,8 +329,8 @@ fn loss_as_str(loss: LinkLoss) -> &'static str {
         LinkLoss::ConnectFailed => "no connection could be made",
         LinkLoss::Unresolved => "its name cannot be resolved",
         LinkLoss::Closed => "the connection was closed",
-        LinkLoss::Garbage => "it sent something that is no message",
+        LinkLoss::Garbage => "invalid message from the peer",
         LinkLoss::Http => "an HTTP server answers there",
-        LinkLoss::Stalled => "it did not take what was sent",
+        LinkLoss::Stalled => "write to the peer timed out",
     }
 }

@@ -124,7 +124,7 @@ impl Node {
         }
         let armed = self.armed().is_some();
         if armed && !member.voter {
-            return Some("it is no voter");
+            return Some("it is not a voter");
         }
         match &self.role {
             Role::Master(master) if member.id != self.id => self.why_no_heir(master, member, armed, now),

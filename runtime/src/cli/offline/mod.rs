@@ -48,7 +48,7 @@ pub(super) fn snapshot(look: Look) -> Outcome {
 /// A data directory with its files' names.
 pub(in crate::cli) fn open(dir: &Path) -> Result<(FileDisk, Vec<String>), Failed> {
     if !dir.is_dir() {
-        return Err(Failed::new(Exit::NotFound, format!("{} is no directory", dir.display())));
+        return Err(Failed::new(Exit::NotFound, format!("{} is not a directory", dir.display())));
     }
     let disk = FileDisk::peek(dir);
     let names = disk.list().map_err(|error| damaged(dir, &error))?;

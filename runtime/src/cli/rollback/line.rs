@@ -171,7 +171,7 @@ impl Raw<'_> {
     }
 }
 
-/// `{"base64":..}` stands for bytes that are no text; anything else of that form is somebody's JSON.
+/// `{"base64":..}` stands for bytes that are not text; anything else of that form is somebody's JSON.
 fn stored(text: &str) -> Stored {
     let value: Value = serde_json::from_str(text).unwrap_or_default();
     match blob::from_json(&value) {
