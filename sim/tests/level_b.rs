@@ -97,7 +97,7 @@ fn a_master_that_stands_still_past_its_lease_is_replaced_and_comes_back_as_a_rep
     for does in ["n0       stands", "n0       batch", "n0 >"] {
         assert!(lines(&report, does).all(|(at, _)| !(2_000_000..4_500_000).contains(&at)), "it stands still");
     }
-    let (elected_at, _) = lines(&report, "(Election)").find(|(at, _)| *at > 2_000_000).expect("another master");
+    let (elected_at, _) = lines(&report, "(election)").find(|(at, _)| *at > 2_000_000).expect("another master");
     assert!(elected_at < 4_500_000);
     assert!(lines(&report, "n0       stands   replica streaming").any(|(at, _)| at > 4_500_000), "it follows");
 }
@@ -147,7 +147,7 @@ fn a_master_of_another_version_is_replaced() {
     let mut plan = with_faults(vec![fault(2_000, 2_500, What::Skew(0, 1))]);
     plan.knobs.automatic = true;
     let report = traced(&plan);
-    let (elected_at, _) = lines(&report, "(Election)").find(|(at, _)| *at > 2_000_000).expect("another master");
+    let (elected_at, _) = lines(&report, "(election)").find(|(at, _)| *at > 2_000_000).expect("another master");
     assert!(elected_at < 4_500_000);
 }
 

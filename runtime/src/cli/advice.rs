@@ -37,7 +37,7 @@ pub(super) fn next_step(seen: &[Seen]) -> String {
         return "it belongs to no cluster yet: no member of one has taken it in (replication.master_address); its log says why"
             .to_owned();
     }
-    if answers(seen).all(|(_, status, _)| number(status, "/positions/last").unwrap_or(0) == 0) {
+    if answers(seen).all(|(_, status, _)| number(status, "/positions/last") == Some(0)) {
         return "no master answers, and no node that does holds anything of the cluster's data: start one that holds it".to_owned();
     }
     match answers(seen).find(|(_, status, _)| is_true(status, "/failover/armed")) {

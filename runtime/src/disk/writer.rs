@@ -108,7 +108,7 @@ struct Second {
 
 /// How often it is looked how much is free, and after how much log in any case.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-const LOOK_AFTER_BYTES: u64 = 1 << 20;
+const LOOK_AFTER_BYTES: u64 = 128 << 10;
 
 /// What is known of how much is free.
 #[derive(Default)]
@@ -233,6 +233,8 @@ impl<D: Disk> Running<D> {
             self.writer.disk.note_use();
         }
         self.writer.observer.wal_bytes(self.writer.journal.bytes_written());
+        // Before the receipts: what is durable is on its way no longer, and has to be missing from what is free.
+        self.tell_free();
         self.report_durable(Lane::Log, group.drain(..));
         Ok(())
     }
@@ -319,6 +321,8 @@ impl<D: Disk> Running<D> {
     async fn job_done(&mut self, done: Done) -> io::Result<()> {
         self.gauge.looks_at = None;
         self.gauge.begun = false;
+        // Before the receipts, as for the log.
+        self.tell_free();
         match done {
             Done { purpose: Purpose::Spare, given_up: None } => self.writer.journal.spare_ready(),
             Done { purpose: Purpose::Spare, given_up: Some(_) } => {

@@ -25,7 +25,7 @@ const RESTS: Duration = Duration::from_secs(5);
 pub(in crate::node) struct Room {
     /// Bytes free, as told last; none before.
     free: Option<u64>,
-    /// Bytes of rollback files and snapshots handed to the disk since.
+    /// Bytes of rollback files handed to the disk since.
     taken: u64,
     /// Something of the log waits for room.
     stuck: bool,
@@ -56,7 +56,7 @@ impl Room {
         self.stuck
     }
 
-    /// So much goes into a rollback file or a snapshot.
+    /// So much goes into a rollback file.
     pub(in crate::node) fn takes(&mut self, bytes: u64) {
         self.taken += bytes;
     }
@@ -141,13 +141,12 @@ impl Node {
     /// The store must not grow, nor the log of what only replaces, once the next snapshot would just fit: nothing but that snapshot can
     /// give the log's room back, and a log that takes its place is never cut again.
     fn measure(&mut self, free: u64) {
-        let free = free.saturating_sub(self.room.taken);
+        let free = self.room_left_of(free);
         let (margin, taking) = (self.config.disk_margin, self.snapshots.is_taking());
         let next = self.next_snapshot_bytes();
         let Room { short, spent, .. } = self.room;
         self.room.short = free < next + margin * if short { 4 } else { 3 };
-        let kept = margin / 2 + if spent { margin / 4 } else { 0 };
-        self.room.spent = free < kept + next;
+        self.room.spent = free < next + margin / 2 + if spent { margin / 4 } else { 0 };
         self.room.fits = taking || free >= next + margin;
         self.room.may_begin = taking || free >= next + margin / 4;
     }
@@ -160,6 +159,18 @@ impl Node {
         let Some(free) = self.room.free.filter(|_| margin > 0) else { return u64::MAX };
         let kept = self.next_snapshot_bytes() + 4 * margin + self.room.taken;
         free.saturating_sub(kept) / 2
+    }
+
+    /// Of what was free what nothing on its way to the disk will take.
+    fn room_left_of(&self, free: u64) -> u64 {
+        let logged = self.log.bytes_between(self.durable.durable(), self.log.last().index);
+        free.saturating_sub(self.room.taken + logged)
+    }
+
+    /// Whether the next snapshot would only just fit after so many more bytes of log.
+    fn would_spend(&self, bytes: u64) -> bool {
+        let Some(free) = self.room.free.filter(|_| self.config.disk_margin > 0) else { return false };
+        self.room_left_of(free) < self.next_snapshot_bytes() + self.config.disk_margin / 2 + bytes
     }
 
     /// As much of the log as the newest snapshot replaces is of no use on disk.
@@ -193,7 +204,7 @@ impl Node {
 
     /// Whether a write is refused because it would make the store larger on a disk that has no room for that.
     pub(in crate::node) fn outgrows_disk(&self, command: &Command) -> bool {
-        self.room.spent && !self.shrinks(command)
+        (self.room.spent || self.would_spend(weight(command))) && !self.shrinks(command)
     }
 
     /// Whether the store is smaller afterwards, or nothing at all happens.
@@ -225,5 +236,22 @@ impl Node {
             needed: self.next_snapshot_bytes() + self.config.disk_margin,
             short: self.room.short,
         }
+    }
+}
+
+/// About how many bytes of log a command takes, where that is much.
+fn weight(command: &Command) -> u64 {
+    let of = |pair: &Pair| (pair.key.len() + pair.value.bytes.len()) as u64;
+    match command {
+        Command::Once { command, .. } | Command::If { command, .. } => weight(command),
+        Command::Set { pair, .. } => of(pair),
+        Command::Batch { pairs, .. } => pairs.iter().map(of).sum(),
+        Command::Incr { .. }
+        | Command::Delete { .. }
+        | Command::Expire { .. }
+        | Command::Persist { .. }
+        | Command::EpochStart { .. }
+        | Command::Config(_)
+        | Command::Sweep { .. } => 0,
     }
 }

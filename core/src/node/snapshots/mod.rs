@@ -65,7 +65,10 @@ struct Transfer {
 /// What a batch of the snapshot lane holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
-    OwnChunk,
+    OwnChunk {
+        /// Its length.
+        bytes: u64,
+    },
     OwnDone(Position),
     /// Of an own snapshot that was given up.
     Void,
@@ -184,8 +187,14 @@ impl Snapshots {
     }
 
     fn own_in_flight(&self) -> usize {
-        let own = |part: &&Part| matches!(part, Part::OwnChunk | Part::OwnDone(_));
+        let own = |part: &&Part| matches!(part, Part::OwnChunk { .. } | Part::OwnDone(_));
         self.flying.iter().flat_map(|(_, parts)| parts).filter(own).count()
+    }
+
+    /// How many bytes of it.
+    fn own_bytes_in_flight(&self) -> u64 {
+        let parts = self.flying.iter().flat_map(|(_, parts)| parts).chain(&self.parts);
+        parts.map(|part| if let Part::OwnChunk { bytes } = part { *bytes } else { 0 }).sum()
     }
 }
 
@@ -222,8 +231,10 @@ impl Node {
     /// About how many bytes the next snapshot will take on disk, or the rest of the one that is being written.
     pub(in crate::node) fn next_snapshot_bytes(&self) -> u64 {
         let cut = self.snapshots.taking.as_ref().map_or(0, |taking| taking.cut_bytes);
+        // A chunk in flight may not be written yet.
+        let in_flight = self.snapshots.own_bytes_in_flight();
         let wanted = self.config.snapshot.is_some() || self.snapshots.taking.is_some();
-        if wanted { self.store.memory_bytes().saturating_sub(cut) } else { 0 }
+        if wanted { self.store.memory_bytes().saturating_sub(cut.saturating_sub(in_flight)) } else { 0 }
     }
 
     /// When the next snapshot is due, if it could begin.
@@ -275,10 +286,10 @@ impl Node {
             }
             let (position, number) = (taking.writer.position(), taking.writer.next_chunk());
             if let Some(bytes) = taking.writer.chunk(self.config.chunk_bytes) {
-                taking.cut_bytes += bytes.len() as u64;
-                self.room.takes(bytes.len() as u64);
+                let length = bytes.len() as u64;
+                taking.cut_bytes += length;
                 self.snapshots.files.push(FileWrite::SnapshotChunk { position, number, bytes, own: true });
-                self.snapshots.parts.push(Part::OwnChunk);
+                self.snapshots.parts.push(Part::OwnChunk { bytes: length });
             } else {
                 taking.cut_whole = true;
                 self.snapshots.files.push(FileWrite::SnapshotDone { position, keep });
@@ -309,7 +320,7 @@ impl Node {
         self.hands.moved(Lane::Snapshot, self.now.mono, self.snapshots.flying.is_empty());
         for part in parts {
             match part {
-                Part::OwnChunk | Part::Void => {}
+                Part::OwnChunk { .. } | Part::Void => {}
                 Part::OwnDone(position) => self.own_snapshot_durable(position, out),
                 Part::MastersChunk { position, next } => self.on_snapshot_chunk_ack(position, next, out),
                 Part::MastersDone(position) => {
@@ -335,7 +346,7 @@ impl Node {
         let snapshots = &mut self.snapshots;
         let under_way = snapshots.flying.iter_mut().flat_map(|(_, parts)| parts);
         for part in under_way.chain(&mut snapshots.parts) {
-            if matches!(part, Part::OwnChunk | Part::OwnDone(_)) {
+            if matches!(part, Part::OwnChunk { .. } | Part::OwnDone(_)) {
                 *part = Part::Void;
             }
         }
@@ -519,7 +530,7 @@ impl Node {
 }
 
 fn own_parts(parts: &[Part]) -> usize {
-    parts.iter().filter(|part| matches!(part, Part::OwnChunk | Part::OwnDone(_))).count()
+    parts.iter().filter(|part| matches!(part, Part::OwnChunk { .. } | Part::OwnDone(_))).count()
 }
 
 fn refuse_all(waiting: Vec<RequestId>, why: &str, out: &mut Output) {
