@@ -1,7 +1,7 @@
 //! A load that outlives masters, and is recorded. Clients of two kinds read, write and delete a few keys that all share,
 //! and write keys of their own: those that roam go from server to server until one takes their write, those that are
 //! settled or visit know one server only, as clients do that are cut off together with it. Owns what is asked and how each
-//! attempt is recorded; what an answer means stands in [`crate::meaning`].
+//! attempt is recorded; what an answer means stands in [`crate::outcomes`].
 
 use std::fs;
 use std::io;

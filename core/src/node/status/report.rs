@@ -80,7 +80,7 @@ impl Node {
         self.durable.promised().max(following.unwrap_or_default()).max(self.applied.epoch)
     }
 
-    /// What this process has met; see [`crate::seen`].
+    /// What this process has met; see [`crate::coverage`].
     pub fn seen(&self) -> Coverage {
         self.coverage
     }
