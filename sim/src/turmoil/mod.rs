@@ -2,7 +2,7 @@
 //! disk is the code that ships: HTTP, the codec, links and their deadlines, the driver, the writer, `/metrics`.
 //!
 //! Owns the order of time: turmoil's steps of a millisecond, and the plan's events between them. How machines start and end
-//! is in [`machines`], what they run in [`host`], the seams in [`net`], [`disk`] and [`still`], what is seen of it in [`tap`]
+//! is in [`machines`], what they run in [`host`], the seams in [`net`], [`disk`] and [`suspend`], what is seen of it in [`turn_recorder`]
 //! and [`observations`], clients in [`clients`], [`inspector`] and [`strangers`], what the operator reaches of it in [`site`].
 
 mod clients;
