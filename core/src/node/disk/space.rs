@@ -146,7 +146,7 @@ impl Node {
         let next = self.next_snapshot_bytes();
         let Room { short, spent, .. } = self.room;
         self.room.short = free < next + margin * if short { 4 } else { 3 };
-        self.room.spent = free < next + margin / 2 + if spent { margin / 4 } else { 0 };
+        self.room.spent = free < self.kept_from_log() + if spent { margin / 4 } else { 0 };
         self.room.fits = taking || free >= next + margin;
         self.room.may_begin = taking || free >= next + margin / 4;
     }
@@ -170,7 +170,14 @@ impl Node {
     /// Whether the next snapshot would only just fit after so many more bytes of log.
     fn would_spend(&self, bytes: u64) -> bool {
         let Some(free) = self.room.free.filter(|_| self.config.disk_margin > 0) else { return false };
-        self.room_left_of(free) < self.next_snapshot_bytes() + self.config.disk_margin / 2 + bytes
+        self.room_left_of(free) < self.kept_from_log() + bytes
+    }
+
+    /// What the log must leave: the next snapshot, and half the margin. Without a log nothing has to be cut, and a snapshot that does not fit is
+    /// not taken.
+    fn kept_from_log(&self) -> u64 {
+        let next = if self.config.keeps_log { self.next_snapshot_bytes() } else { 0 };
+        next + self.config.disk_margin / 2
     }
 
     /// As much of the log as the newest snapshot replaces is of no use on disk.
