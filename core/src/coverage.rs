@@ -44,10 +44,12 @@ pub enum Mark {
     RoomShort,
     /// A snapshot did not fit on the disk and was given up.
     SnapshotGivenUp,
+    /// Entries of a master waited for room.
+    EntriesWaited,
 }
 
 /// All marks, in order.
-pub const MARKS: [Mark; 19] = [
+pub const MARKS: [Mark; 20] = [
     Mark::DivergentTailCut,
     Mark::AppliedTailRolledBack,
     Mark::SnapshotResumed,
@@ -67,6 +69,7 @@ pub const MARKS: [Mark; 19] = [
     Mark::LinesAtOdds,
     Mark::RoomShort,
     Mark::SnapshotGivenUp,
+    Mark::EntriesWaited,
 ];
 
 /// What a node has met since it started. It is no part of the node's state: two nodes that differ in it only are equal,

@@ -153,6 +153,8 @@ pub enum Bug {
     RecordLengthUnchecked,
     /// Nobody looks how much is free on the disk.
     RoomUnwatched,
+    /// A replica takes entries for which it has no room.
+    EntriesTakenWithoutRoom,
     /// What is not settled may grow without bound.
     UnsettledUnbounded,
     /// A round goes behind the bulk data that it was sent with.
@@ -334,6 +336,7 @@ impl Planted {
     question!(local_waits_for_majority, LocalWaitsForMajority);
     question!(record_length_unchecked, RecordLengthUnchecked);
     question!(room_unwatched, RoomUnwatched);
+    question!(entries_taken_without_room, EntriesTakenWithoutRoom);
     question!(unsettled_unbounded, UnsettledUnbounded);
     question!(rounds_behind_bulk, RoundsBehindBulk);
     question!(anybody_is_named, AnybodyIsNamed);

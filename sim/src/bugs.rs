@@ -146,6 +146,10 @@ pub const PLANTS: &[Plant] = &[
         ..plant("room_unwatched", Bug::RoomUnwatched, 20)
     },
     Plant {
+        plan: Some(include_str!("../hunts/a-small-volume-and-a-disk-that-hangs.yaml")),
+        ..plant("entries_taken_without_room", Bug::EntriesTakenWithoutRoom, 20)
+    },
+    Plant {
         plan: Some(include_str!("../hunts/more-than-the-replicas-take.yaml")),
         ..plant("unsettled_unbounded", Bug::UnsettledUnbounded, 20)
     },

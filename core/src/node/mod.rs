@@ -354,6 +354,7 @@ impl Node {
         self.watch_links(out);
         self.watch_room(out);
         self.watch_disk(out);
+        self.take_waiting(out);
         self.tend_contests(out);
         self.look_for_first(out);
         self.heed_pause();

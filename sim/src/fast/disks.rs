@@ -70,6 +70,9 @@ const WORTH_A_WORD: u64 = 64 << 10;
 /// How often a process looks how much is free.
 const MEASURE_US: u64 = 200_000;
 
+/// How many looks a margin of log is worth: a server with the shortest reserve that makes sense looks as often.
+const LOOKS_PER_MARGIN: u64 = 8;
+
 /// How long a supervisor takes to start a process that ended by itself.
 const SUPERVISOR_US: u64 = 200_000;
 
@@ -234,6 +237,7 @@ impl World<'_> {
     pub(super) fn tell_free(&mut self, number: usize) {
         let free = self.hosts[number].disk().free();
         let Some(process) = &mut self.hosts[number].process else { return };
+        process.looked_after = process.journal.bytes_written();
         if let Some(free) = free.filter(|free| process.told_free != Some(*free)) {
             process.told_free = Some(free);
             process.journal.note_free(free);
@@ -270,6 +274,8 @@ impl World<'_> {
         lane.busy = false;
         lane.bytes.1 = 0;
         let group = std::mem::take(&mut lane.group);
+        // Before the receipts, as the server's writer does.
+        self.look_at_room(number, name);
         match name {
             LaneName::Log | LaneName::Snapshot => {
                 for batch in group {
@@ -278,10 +284,23 @@ impl World<'_> {
                 }
                 self.next_group(number, name);
             }
-            LaneName::Spare => process.journal.spare_ready(),
+            LaneName::Spare => {
+                if let Some(process) = &mut self.hosts[number].process {
+                    process.journal.spare_ready();
+                }
+            }
         }
-        self.tell_free(number);
         self.spare(number);
+    }
+
+    /// What another hand has written is looked at when it is done, what the log has grows until it is worth a look.
+    fn look_at_room(&mut self, number: usize, name: LaneName) {
+        let stretch = self.plan.knobs.disk_margin / LOOKS_PER_MARGIN;
+        let Some(process) = &mut self.hosts[number].process else { return };
+        let written = process.journal.bytes_written();
+        if name != LaneName::Log || written >= process.looked_after + stretch {
+            self.tell_free(number);
+        }
     }
 }
 

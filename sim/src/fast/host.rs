@@ -71,6 +71,8 @@ pub(super) struct Process {
     spins: u32,
     /// How much was free on its disk when it was told that last.
     pub(super) told_free: Option<u64>,
+    /// How much of log had been written then.
+    pub(super) looked_after: u64,
     /// How it stood when the trace last told; only where records are kept.
     shown: Option<PeerState>,
 }
@@ -170,6 +172,7 @@ impl World<'_> {
             committed_alone: Index::ZERO,
             spins: 0,
             told_free: None,
+            looked_after: 0,
             shown: None,
         });
         self.tally.starts += 1;

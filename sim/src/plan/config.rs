@@ -153,7 +153,7 @@ impl Plan {
         JournalConfig {
             wal: self.keeps_log(number),
             segment_bytes_max: knobs.segment_bytes_max,
-            reserve_bytes: knobs.disk_margin / 2,
+            reserve_bytes: knobs.disk_margin,
             fsync: FsyncMode::Always,
             tail_bytes_max: knobs.tail_bytes_max,
             planted: bugs::planted(self.planted.as_deref()),

@@ -88,7 +88,7 @@ fn prepare(world: &Arc<World>, node: usize) -> Prepared {
             data_dir: PathBuf::new(),
             wal: plan.keeps_log(node),
             segment_bytes_max: plan.knobs_of(node).segment_bytes_max,
-            reserve_bytes: plan.knobs.disk_margin / 2,
+            reserve_bytes: plan.knobs.disk_margin,
         }),
         http_bind: format!("0.0.0.0:{HTTP_PORT}"),
         replication_bind: Some(format!("0.0.0.0:{REPLICATION_PORT}")),

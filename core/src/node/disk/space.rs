@@ -20,6 +20,9 @@ use crate::time::Time;
 /// After a snapshot found no room, none is tried unasked for this long. While room is short, one is due this long after the last.
 const RESTS: Duration = Duration::from_secs(5);
 
+/// While writes are refused for want of room, one is due this long after the last.
+const RESTS_WHEN_SPENT: Duration = Duration::from_secs(1);
+
 /// What is known of the room.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::node) struct Room {
@@ -173,6 +176,24 @@ impl Node {
         self.room_left_of(free) < self.kept_from_log() + bytes
     }
 
+    /// Whether a replica does not take so many bytes yet: they would take the next snapshot's room, and something is under way that changes
+    /// this. A master refuses writes then; what is sent to a replica can only wait. Where nothing would come of waiting all is taken, deletes
+    /// among it, as far as the disk goes.
+    pub(in crate::node) fn waits_for_room(&self, bytes: u64) -> bool {
+        let in_flight = self.durable.durable() < self.log.last().index;
+        let comes_of_it = in_flight || self.would_cut();
+        comes_of_it
+            && self.config.keeps_log
+            && self.would_spend(bytes)
+            && !self.config.planted.entries_taken_without_room()
+    }
+
+    /// Whether a snapshot is being taken, or would let the log be cut further than the newest one does.
+    fn would_cut(&self) -> bool {
+        let newest = self.snapshots.newest().map_or(Index::ZERO, |newest| newest.index);
+        self.snapshots.is_taking() || self.room.may_begin && self.applied.index > newest
+    }
+
     /// What the log must leave: the next snapshot, and half the margin. Without a log nothing has to be cut, and a snapshot that does not fit is
     /// not taken.
     fn kept_from_log(&self) -> u64 {
@@ -193,17 +214,28 @@ impl Node {
         }
     }
 
-    /// How much log is kept in memory for replicas that come back: what memory has left, the disk has no use for.
+    /// How much log is kept in memory for replicas that come back: what memory has left, the disk has no use for. Short records may take many times
+    /// their length on disk, so that nothing is kept where the room is spent.
     pub(in crate::node) fn tail_bytes_max(&self) -> u64 {
         let most = self.config.tail_bytes_max;
-        if self.room.short { most.min(self.config.disk_margin / 4) } else { most }
+        match self.room {
+            Room { spent: true, .. } => 0,
+            Room { short: true, .. } => most.min(self.config.disk_margin / 4),
+            Room { .. } => most,
+        }
     }
 
-    /// How much log makes a snapshot due, and after how long a little of it does.
+    /// How much log makes a snapshot due, and after how long a little of it does. Where room is short the first of a process is due at once: one that
+    /// is killed again and again would else never live to take it, and each start takes a little more of the disk.
     pub(in crate::node) fn snapshot_after(&self, policy: SnapshotPolicy) -> (u64, Duration) {
         let SnapshotPolicy { wal_bytes, interval, .. } = policy;
         if self.room.short {
-            (wal_bytes.min(self.config.disk_margin / 2), interval.min(RESTS))
+            let rests = match (self.snapshots.was_due(), self.room.spent) {
+                (false, _) => Duration::ZERO,
+                (true, true) => RESTS_WHEN_SPENT,
+                (true, false) => RESTS,
+            };
+            (wal_bytes.min(self.config.disk_margin / 2), interval.min(rests))
         } else {
             (wal_bytes, interval)
         }

@@ -8,6 +8,7 @@ use crate::ids::{LinkId, NodeId};
 use crate::message::{Intent, Leader, PeerState, Reason, Resume, SyncPlan, Welcome};
 use crate::node::election::crash_detection::Suspect;
 use crate::node::follower::snapshot_install::Syncing;
+use crate::node::follower::waiting_entries::WaitingEntries;
 use crate::node::follower::{Following, Mode};
 use crate::node::peers::hello::{address_text, leader_of};
 use crate::node::peers::own_address::is_dialable;
@@ -556,7 +557,7 @@ impl Node {
             SyncPlan::Continue { .. } => {
                 // It needs none any more.
                 self.discarded.syncing(replica.broken.take());
-                Mode::Streaming
+                Mode::Streaming(WaitingEntries::default())
             }
             SyncPlan::Snapshot { position, next_chunk } => {
                 let (syncing, useless) = Syncing::go_on(replica.broken.take(), *position, *next_chunk);

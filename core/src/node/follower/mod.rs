@@ -5,18 +5,22 @@ pub(in crate::node) mod prior_versions;
 pub(in crate::node) mod quarantine;
 pub(in crate::node) mod rollback;
 pub(in crate::node) mod snapshot_install;
+pub(in crate::node) mod waiting_entries;
 
 use alloc::string::String;
 use core::time::Duration;
 
+use bytes::Bytes;
+
 use crate::ids::LinkId;
 use crate::message::{Append, Leader, Message, PeerState};
 use crate::node::follower::snapshot_install::Syncing;
+use crate::node::follower::waiting_entries::WaitingEntries;
 use crate::node::peers::hello::leader_of;
 use crate::node::replicated::durable::Received;
 use crate::node::{Node, Role};
 use crate::output::Output;
-use crate::position::{Epoch, Index};
+use crate::position::{Epoch, Index, Position};
 use crate::time::Time;
 
 /// No master's word makes a link die of less silence than three of these.
@@ -65,8 +69,8 @@ struct Acked {
 /// How the master is followed.
 #[derive(Clone, Debug)]
 pub(in crate::node) enum Mode {
-    /// Entries follow ours.
-    Streaming,
+    /// Entries follow ours. Some may wait for room.
+    Streaming(WaitingEntries),
     /// A snapshot comes in.
     Syncing(Syncing),
     /// The log or the store is being mended (see `Repair`); nothing is taken.
@@ -76,7 +80,7 @@ pub(in crate::node) enum Mode {
 impl Mode {
     pub(in crate::node) fn is_streaming(&self) -> bool {
         match self {
-            Self::Streaming => true,
+            Self::Streaming(_) => true,
             Self::Syncing(_) | Self::Repairing => false,
         }
     }
@@ -88,14 +92,14 @@ impl Mode {
     pub(in crate::node) fn syncing(&self) -> Option<&Syncing> {
         match self {
             Self::Syncing(syncing) => Some(syncing),
-            Self::Streaming | Self::Repairing => None,
+            Self::Streaming(_) | Self::Repairing => None,
         }
     }
 
     pub(in crate::node) fn is_repairing(&self) -> bool {
         match self {
             Self::Repairing => true,
-            Self::Streaming | Self::Syncing(_) => false,
+            Self::Streaming(_) | Self::Syncing(_) => false,
         }
     }
 }
@@ -139,7 +143,7 @@ impl Following {
     pub(in crate::node) fn into_broken(self) -> Option<Syncing> {
         match self.mode {
             Mode::Syncing(syncing) => Some(syncing),
-            Mode::Streaming | Mode::Repairing => None,
+            Mode::Streaming(_) | Mode::Repairing => None,
         }
     }
 }
@@ -157,7 +161,6 @@ impl Node {
             following.sent = append.sent;
         }
         following.committed = following.committed.max(append.committed);
-        let committed = following.committed;
         if !append.entries.is_empty() {
             following.waits_since = None;
         }
@@ -180,22 +183,32 @@ impl Node {
             self.wait_for_entries(link, append.prev.index, out);
             return;
         }
-        if append.prev != self.log.last() {
+        self.take_or_wait(link, append.prev, append.entries, out);
+    }
+
+    /// Appends entries that follow our log.
+    fn take_entries(&mut self, link: LinkId, prev: Position, records: &[Bytes], out: &mut Output) {
+        if prev != self.log.last() {
             self.drop_garbage(link, "it sent entries that do not follow", out);
             return;
         }
-        if self.append_records(&append.entries).is_err() {
+        if self.append_records(records).is_err() {
             self.drop_garbage(link, "it sent entries that make no sense", out);
             return;
         }
+        let Role::Replica(replica) = &self.role else { return };
+        let Some(following) = replica.following() else { return };
         // All of our log is the master's. A round may have told more, and overtaken these entries.
-        self.committed = self.committed.max(committed.min(self.log.last().index));
+        self.committed = self.committed.max(following.committed.min(self.log.last().index));
     }
 
     /// A round speaks of entries up to `upto`. Nothing is lost out of the middle of a link: if they are not here and nothing of
     /// them comes in for as long as a silence may last, they never will.
     fn wait_for_entries(&mut self, link: LinkId, upto: Index, out: &mut Output) {
         let (now, last, patience) = (self.now.mono, self.log.last().index, self.config.link_timeout());
+        if self.has_waiting_entries() {
+            return;
+        }
         let Role::Replica(replica) = &mut self.role else { return };
         let Some(following) = replica.following_mut().filter(|_| upto > last) else { return };
         if *following.waits_since.get_or_insert(now) + patience <= now {

@@ -10,14 +10,14 @@ use crate::ids::LinkId;
 use crate::log::{Answered, Log};
 use crate::message::{Chunk, Message, SnapshotAck};
 use crate::node::follower::Mode;
+use crate::node::follower::rollback::{Piece, Rollback};
+use crate::node::follower::waiting_entries::WaitingEntries;
 use crate::node::{Node, Role};
 use crate::output::Output;
 use crate::position::{Index, Position};
 use crate::snapshot::{SnapshotMeta, SnapshotReader};
 use crate::store::Store;
 use crate::wal::{Entry, FileWrite, Record};
-
-use crate::node::follower::rollback::{Piece, Rollback};
 
 /// A snapshot that is coming in.
 #[derive(Clone, Debug)]
@@ -263,7 +263,7 @@ impl Node {
         (self.rolled_back_after, self.cut_on_disk) = (None, None);
         out.events.push(Event::SnapshotInstalled { position });
         if self.log.last() == position {
-            self.set_mode(Mode::Streaming);
+            self.set_mode(Mode::Streaming(WaitingEntries::default()));
             self.send_snapshot_ack(position, u32::MAX, true, out);
         } else {
             self.greet_again(out);

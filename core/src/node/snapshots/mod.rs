@@ -34,6 +34,8 @@ pub(in crate::node) struct Snapshots {
     /// Who waits for the next one to begin.
     wanted: Vec<RequestId>,
     last_at: Time,
+    /// One was due since the process started.
+    was_due: bool,
     /// Bytes logged since the last one began.
     logged: u64,
     transfer: Option<Transfer>,
@@ -87,6 +89,7 @@ impl Snapshots {
             taking: None,
             wanted: Vec::new(),
             last_at: now,
+            was_due: false,
             logged,
             transfer: None,
             incoming: Vec::new(),
@@ -116,6 +119,11 @@ impl Snapshots {
     /// Whether one of the own state is being written.
     pub(in crate::node) fn is_taking(&self) -> bool {
         self.taking.is_some()
+    }
+
+    /// Whether one was due since the process started.
+    pub(in crate::node) fn was_due(&self) -> bool {
+        self.was_due
     }
 
     /// Bytes were logged.
@@ -251,7 +259,7 @@ impl Node {
         let due = self.config.snapshot.is_some_and(|policy| {
             let (wal_bytes, interval) = self.snapshot_after(policy);
             let old = self.snapshots.last_at + interval <= self.now.mono && self.snapshots.logged > 0;
-            let due = old || self.snapshots.logged >= wal_bytes;
+            let due = old || self.snapshots.logged >= wal_bytes || self.has_waiting_entries();
             due && self.has_room_for_snapshot()
         });
         let wanted = core::mem::take(&mut self.snapshots.wanted);
@@ -266,6 +274,7 @@ impl Node {
             let done = wanted.into_iter().map(|id| (id, Ok(Reply::Snapshot(self.applied))));
             out.replies.extend(done);
             self.snapshots.last_at = self.now.mono;
+            self.snapshots.was_due = true;
             return;
         }
         let Some(writer) = self.writer() else { return };
@@ -273,6 +282,7 @@ impl Node {
             self.draft.cut(self.applied.index);
         }
         self.snapshots.last_at = self.now.mono;
+        self.snapshots.was_due = true;
         self.snapshots.logged = 0;
         self.snapshots.taking = Some(Taking { writer, for_requests: wanted, cut_whole: false, cut_bytes: 0 });
     }

@@ -120,7 +120,7 @@ impl Node {
             (Some(Repair::RollingBack(_)), _) => State::RollingBack,
             (Some(Repair::Installing(_)), _) | (None, Some(Mode::Syncing(_))) => State::Syncing,
             (None, Some(Mode::Repairing)) => self.shown,
-            (None, Some(Mode::Streaming)) => State::Streaming,
+            (None, Some(Mode::Streaming(_))) => State::Streaming,
             (None, None) if replica.last_leader.is_some() => State::MasterDown,
             (None, None) => State::Connecting,
         }
