@@ -346,6 +346,10 @@ async fn try_load<D: Disk>(
         return Err(StartError::LogGone { dir: dir() });
     }
     recovery.notes.iter().for_each(|note| tracing::info!("recovery: {note}"));
+    recovery
+        .damage
+        .iter()
+        .for_each(|damage| tracing::warn!("recovery: {damage}; the log and older snapshots stand in for it"));
     for op in &recovery.repairs {
         disk.apply(op).await.map_err(StartError::Disk)?;
     }

@@ -26,6 +26,7 @@ fn values_are_replayed_to_the_letter() {
     for key in ["doomed", "counted", "spared"] {
         cluster.servers[0].set(key, "1");
     }
+    cluster.servers[0].set("word", "abc");
     cluster.await_converged();
     let id = discard(&mut cluster, |master| {
         for (number, value) in VALUES.iter().enumerate() {
@@ -38,6 +39,8 @@ fn values_are_replayed_to_the_letter() {
         };
         local(master, "DELETE", "/kv/del/doomed", &[("If-Match", &tag("doomed"))], "");
         local(master, "POST", "/kv/incr/counted", &[("If-Match", &tag("counted"))], "");
+        // It is refused now, and does nothing when it is replayed.
+        master.request("POST", "/kv/incr/word?concern=local", &[], b"").problem(409, "not_an_integer");
         local(master, "POST", "/kv/expire/spared", &[("If-Match", "*")], r#"{"ttl":10000}"#);
     });
     let [old_master, master] = cluster.servers.as_slice() else { panic!("two servers") };

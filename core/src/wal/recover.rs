@@ -43,6 +43,8 @@ pub struct Recovery {
     pub repairs: Vec<FileOp>,
     /// What was found and mended, for people.
     pub notes: Vec<String>,
+    /// What was once good on this disk and no longer is, for people: the node does without it.
+    pub damage: Vec<String>,
     /// Whether anything here says whose it is, as a snapshot does not. Where a node was durable before, what did is gone.
     pub tells_whose: bool,
 }
@@ -319,7 +321,8 @@ impl Restart {
             None => {}
         }
         self.clean_up(&mut repairs);
-        Recovery { recovered: self.recovered(kept), journal, repairs, notes, tells_whose }
+        let damage = core::mem::take(&mut self.choice.damage);
+        Recovery { recovered: self.recovered(kept), journal, repairs, notes, damage, tells_whose }
     }
 
     /// The log goes on in a new segment, so that what follows the end of the old one, torn or unproven, is void for

@@ -24,6 +24,8 @@ pub(super) struct Choice {
     /// Those that cannot be loaded.
     pub(super) damaged: Vec<Index>,
     pub(super) notes: Vec<String>,
+    /// What is wrong with those that do not load.
+    pub(super) damage: Vec<String>,
 }
 
 /// How a snapshot stands to the log.
@@ -114,7 +116,7 @@ fn standing(log: &Log, position: Position) -> PeerState {
     }
 }
 
-/// The snapshot at `index`; none, and a note, if it is damaged.
+/// The snapshot at `index`; none, and a word about it, if it is damaged.
 fn load<E>(
     index: Index,
     read: &mut impl FnMut(&str) -> Result<Bytes, E>,
@@ -128,7 +130,7 @@ fn load<E>(
         Err(SnapshotError::Version(version)) => return Err(RecoveryError::Version { file, version }),
         Err(error) => format!("{error}"),
     };
-    choice.notes.push(format!("{file} cannot be used: {why}"));
+    choice.damage.push(format!("{file} cannot be used: {why}"));
     choice.damaged.push(index);
     Ok(None)
 }

@@ -65,6 +65,9 @@ fn disk(loaded: &Loaded) -> Option<String> {
     let most = log + 2 * u128::from(persistence.wal.segment_bytes_max) + reserve;
     let long = reserve.max(u128::from(loaded.schema.limits.value_bytes_max));
     let free = match disk::free_at(Path::new(&persistence.data_dir)) {
+        Ok(bytes) if u128::from(bytes) < 4 * long => {
+            format!("only {} are free, which is too little", mib(bytes.into()))
+        }
         Ok(bytes) => format!("{} are free", mib(bytes.into())),
         Err(error) => format!("how much is free cannot be found out: {error}"),
     };

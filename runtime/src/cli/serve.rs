@@ -61,6 +61,10 @@ async fn serve(loaded: &Loaded, until_stdin_closes: bool) -> Outcome {
     let mut asks = EndAsks::new(until_stdin_closes)?;
     let mut settings = loaded.settings();
     settings.front.connections_max = most_connections(settings.front.connections_max);
+    if let Some(persistence) = &settings.persistence {
+        // The last word there is of a start on a disk that hangs.
+        tracing::info!(dir = %persistence.data_dir.display(), "opening the data directory");
+    }
     // A task of its own, since loading may take long and nothing else would be heard meanwhile.
     let mut opening = tokio::spawn(Server::open(settings));
     let mut running = tokio::select! {

@@ -176,7 +176,7 @@ impl World<'_> {
             shown: None,
         });
         self.tally.starts += 1;
-        let notes = recovery.notes;
+        let notes = [recovery.notes, recovery.damage].concat();
         self.note(&[1, number as u64, u64::from(life)], || Step::Started {
             node: number,
             life,

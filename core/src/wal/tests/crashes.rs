@@ -55,8 +55,8 @@ impl Life {
     /// Recovers, however often it breaks off, and takes what comes back for the truth if it may be.
     fn start(&mut self) -> Journal {
         loop {
-            let Recovery { recovered, journal, repairs, notes, tells_whose } = self.recover();
-            std::println!("recovered: {notes:?}");
+            let Recovery { recovered, journal, repairs, notes, damage, tells_whose } = self.recover();
+            std::println!("recovered: {notes:?}, {damage:?}");
             assert!(tells_whose || self.model.states[0].hard_state.is_none(), "whose log it is, is gone");
             match recovered {
                 Some(recovered) => {

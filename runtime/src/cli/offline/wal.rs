@@ -88,6 +88,9 @@ fn notes(recovery: &Recovery) {
     for note in &recovery.notes {
         eprintln!("note: {note}");
     }
+    for damage in &recovery.damage {
+        eprintln!("damaged: {damage}");
+    }
 }
 
 fn entry_json(entry: &Entry, command: &Command) -> Value {

@@ -33,6 +33,9 @@ pub(in crate::cli) struct Replay {
     source: SourceArgs,
 }
 
+/// Why an increment is not done again.
+const NO_INTEGER: &str = "the value is not an integer, so it does nothing";
+
 #[derive(Default)]
 struct Tally {
     replayed: usize,
@@ -90,6 +93,13 @@ async fn one(
         }
     };
     if asked.dry_run {
+        // What an earlier line of the file would make of the key nobody can ask for.
+        if let Change::Incr(by) = change
+            && !ledger.knows(key)
+            && !can_add(master, key, *by).await?
+        {
+            return Ok(ReplayPlan::Idle(NO_INTEGER));
+        }
         ledger.replayed(line, current);
         return Ok(verdict);
     }
@@ -99,7 +109,7 @@ async fn one(
         return Ok(ReplayPlan::Skip("the key has changed just now"));
     }
     if answer.code().as_deref() == Some("not_an_integer") {
-        return Ok(ReplayPlan::Idle("the value is not an integer, so it does nothing"));
+        return Ok(ReplayPlan::Idle(NO_INTEGER));
     }
     let answer = answer.good()?;
     let version = match etag(&answer) {
@@ -138,6 +148,17 @@ async fn version_of(master: &Client, key: &[u8]) -> Result<u64, Failed> {
     }
     let answer = answer.good()?;
     etag(&answer).ok_or_else(|| Failed::running(format!("{} tells no version of a key", answer.from)))
+}
+
+/// Whether an increment would be done: the key is absent, or its text is an integer and the sum is one.
+async fn can_add(master: &Client, key: &[u8], by: i64) -> Result<bool, Failed> {
+    let answer = master.send(&Asked::get(format!("/kv/raw/{}", escape(key)))).await?;
+    if answer.status.as_u16() == 404 {
+        return Ok(true);
+    }
+    let held = answer.good()?;
+    let number = std::str::from_utf8(&held.body).ok().and_then(|text| text.parse::<i64>().ok());
+    Ok(number.is_some_and(|number| number.checked_add(by).is_some()))
 }
 
 fn etag(answer: &Answer) -> Option<u64> {

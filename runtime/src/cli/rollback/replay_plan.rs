@@ -62,6 +62,11 @@ impl Ledger {
         }
     }
 
+    /// Whether an earlier line of the file was about this key.
+    pub(super) fn knows(&self, key: &[u8]) -> bool {
+        self.keys.contains_key(key)
+    }
+
     /// Notes that a line was replayed and left its key at `version`.
     pub(super) fn replayed(&mut self, line: &Discarded, version: u64) {
         if let Operation::Client { key, .. } = &line.operation {
