@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use synap_tests::cluster::{self, Cluster};
+use synap_tests::hanging::HangingDisk;
 use synap_tests::server::Server;
 use synap_tests::shell;
 use synap_tests::small_disk::SmallDisk;
@@ -180,6 +181,34 @@ fn promote_the_other(cluster: &mut Cluster) {
     cluster.servers[1].start();
     shell::synap(["promote", "--yes", "--force", "--accept-data-loss", "--url", &cluster.servers[1].url()]).good();
     cluster.servers[1].await_master();
+}
+
+#[test]
+fn a_replica_whose_disk_has_hung_takes_no_more_than_it_has_room_for() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let Some(disk) = SmallDisk::mount(directory.path(), 9) else { return };
+    let mut cluster = Cluster::prepare(1, |number, config| {
+        if number == 1 {
+            config["persistence"] = json!({ "data_dir": disk.path.join("data"), "reserve_bytes": 1 << 20 });
+        }
+    });
+    let Some(hanging) = HangingDisk::under(&mut cluster.servers[1]) else { return };
+    cluster.servers.iter_mut().for_each(Server::start);
+    // 1.8 MB of state: twice that and four reserves are 7.8 of 9.4 MB. A window is another 4.2 MB.
+    let write = |cluster: &Cluster, rounds: usize| {
+        for number in 0..30 * rounds {
+            let body = json!({ "key": format!("key-{}", number % 30), "value": "x".repeat(60_000) });
+            cluster.servers[0].post("/kv/set?concern=local", &body).with(200);
+        }
+    };
+    write(&cluster, 1);
+    cluster.await_converged();
+    for _ in 0..3 {
+        hanging.hang();
+        write(&cluster, 3);
+        hanging.go_on();
+        cluster.await_converged();
+    }
 }
 
 #[test]

@@ -239,7 +239,7 @@ impl Node {
             needs_snapshot: hard_state.needs_snapshot && !config.planted.quarantine_forgotten(),
             rolled_back_after: hard_state.rolled_back_after,
             cut_on_disk: None,
-            snapshots: Snapshots::new(snapshots, logged, now.mono),
+            snapshots: Snapshots::new(snapshots, store.memory_bytes(), logged, now.mono),
             timekeeping,
             sweeping: Sweeping::default(),
             lag_marks: Marks::default(),

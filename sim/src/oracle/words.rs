@@ -5,7 +5,7 @@
 //! - that master said so itself;
 //! - it handed over after the newest round that the voter has answered, in this life or an earlier one;
 //! - a later master leads, since a majority was free of its word to the earlier one when it elected that;
-//! - its process is dead, and a majority of the voters had evidence of that before the candidate said so.
+//! - its process is dead or it has resigned, and a majority of the voters had evidence of that before the candidate said so.
 //!
 //! What a voter, a candidate or a master believes is not asked. All of it is computed anew from what was sent and heard,
 //! and from which processes have ended.
@@ -31,6 +31,8 @@ pub(super) struct Words {
     masters: BTreeMap<Epoch, (usize, u32)>,
     /// The lives that are over.
     dead: BTreeSet<(usize, u32)>,
+    /// Masterships whose master has said to somebody that they are over.
+    resigned: BTreeSet<Epoch>,
     /// The life that each node is in.
     lives: Vec<u32>,
     /// Tokens that have left: by the mastership that was handed over, the newest round that one names.
@@ -73,6 +75,7 @@ impl Words {
             voters: vec![Voter::default(); nodes],
             masters: BTreeMap::new(),
             dead: BTreeSet::new(),
+            resigned: BTreeSet::new(),
             lives: vec![0; nodes],
             tokens: BTreeMap::new(),
             compared: 0,
@@ -80,8 +83,14 @@ impl Words {
     }
 
     /// Whether the mastership of `epoch` is over, whatever its master may believe.
-    fn is_dead(&self, epoch: Epoch) -> bool {
-        self.masters.get(&epoch).is_some_and(|master| self.dead.contains(master))
+    fn is_over(&self, epoch: Epoch) -> bool {
+        self.resigned.contains(&epoch) || self.masters.get(&epoch).is_some_and(|master| self.dead.contains(master))
+    }
+
+    /// A master says that its mastership is over: all of its own are.
+    fn resigns(&mut self, node: usize) {
+        let own = self.masters.iter().filter(|(_, (master, life))| (*master, *life) == (node, self.lives[node]));
+        self.resigned.extend(own.map(|(epoch, _)| *epoch));
     }
 
     fn asks(&mut self, at: u64, node: usize, request_vote: &RequestVote) -> Result<(), String> {
@@ -120,7 +129,7 @@ impl Words {
         self.compared += 1;
         let free = match waiver {
             Waiver::None => false,
-            Waiver::Evidence => self.is_dead(master),
+            Waiver::Evidence => self.is_over(master),
             Waiver::Handover { epoch: handed, round } => {
                 let left = self.tokens.get(&handed).is_some_and(|token| *token >= round);
                 left && (handed > master || handed == master && newest <= round)
@@ -222,6 +231,7 @@ impl Oracle for Words {
                     let known = self.tokens.entry(token.epoch).or_default();
                     *known = token.round.max(*known);
                 }
+                Message::Bye(Reason::Resigned) => self.resigns(*node),
                 Message::Ack(ack) if ack.word_ms() > 0 => self.acks(ground, *node, ack),
                 Message::RequestVote(request_vote) => return self.asks(ground.at, *node, request_vote),
                 Message::Vote(vote) if vote.granted() && !vote.pre() => {

@@ -9,7 +9,7 @@ use crate::plan::{Plan, What};
 const SMALL_PER_MILLE: u32 = 100;
 
 /// What a key, a result that is remembered, or a membership takes beside the value.
-const ITEM_BYTES: u64 = 192;
+const ITEM_BYTES: u64 = 120;
 
 /// The shortest margin: a quarter of it holds some twenty short records, each in a segment of its own, as they are while room is short.
 const MARGIN_MIN: u64 = 65_536;
@@ -20,7 +20,7 @@ const START_BYTES: u64 = 2_560;
 /// Makes the disks of a plan small, if it is one of those.
 pub(super) fn shrink_volumes(plan: &mut Plan) {
     let mut dice = Dice::named(plan.seed, "volumes");
-    if !dice.chance(SMALL_PER_MILLE) || is_too_much(plan) {
+    if !dice.chance(if std::env::var("HP").is_ok() { 1000 } else { SMALL_PER_MILLE }) || is_too_much(plan) {
         return;
     }
     plan.knobs.segment_bytes_max = plan.knobs.segment_bytes_max.min(16_384);
@@ -42,7 +42,7 @@ fn state_bytes(plan: &Plan) -> u64 {
     let writes = requests * u64::from(1_000 - workload.read_per_mille) / 1_000;
     let keys = workload.keys.min(writes);
     let remembered = writes * u64::from(workload.wide_per_mille) / 1_000;
-    let values = keys / 2 + keys.isqrt() + remembered / 2;
+    let values = keys / 2 + keys.isqrt() + remembered / 4;
     values * workload.value_bytes_max + (keys + writes) * ITEM_BYTES
 }
 

@@ -146,12 +146,31 @@ impl Node {
     fn measure(&mut self, free: u64) {
         let free = self.room_left_of(free);
         let (margin, taking) = (self.config.disk_margin, self.snapshots.is_taking());
-        let next = self.next_snapshot_bytes();
+        let (next, then) = (self.next_snapshot_bytes(), self.room_then(free));
         let Room { short, spent, .. } = self.room;
-        self.room.short = free < next + margin * if short { 4 } else { 3 };
-        self.room.spent = free < self.kept_from_log() + if spent { margin / 4 } else { 0 };
+        self.room.short = then < next + margin * if short { 4 } else { 3 };
+        self.room.spent = self.room_for_log(free) <= if spent { margin / 4 } else { 0 };
         self.room.fits = taking || free >= next + margin;
         self.room.may_begin = taking || free >= next + margin / 4;
+    }
+
+    /// What is free once the snapshot that is being written is whole, and has taken the place of an older one.
+    fn room_then(&self, free: u64) -> u64 {
+        match self.rest_of_snapshot() {
+            Some(rest) => (free + self.bytes_replaced()).saturating_sub(rest),
+            None => free,
+        }
+    }
+
+    /// How much the log may take: what leaves room for the next snapshot, both now and once the one that is being written is whole,
+    /// and half the margin beside. Without a log nothing has to be cut, and a snapshot that does not fit is not taken.
+    fn room_for_log(&self, free: u64) -> u64 {
+        let (next, half) = (self.next_snapshot_bytes(), self.config.disk_margin / 2);
+        match self.rest_of_snapshot() {
+            _ if !self.config.keeps_log => free.saturating_sub(half),
+            Some(rest) => free.saturating_sub(rest + half).min(self.room_then(free).saturating_sub(next + half)),
+            None => free.saturating_sub(next + half),
+        }
     }
 
     /// How much may be written out ahead, where nothing but room is in it yet: half of what is free beyond the bound at which the node begins to
@@ -161,7 +180,7 @@ impl Node {
         let margin = self.config.disk_margin;
         let Some(free) = self.room.free.filter(|_| margin > 0) else { return u64::MAX };
         let kept = self.next_snapshot_bytes() + 4 * margin + self.room.taken;
-        free.saturating_sub(kept) / 2
+        self.room_then(free).min(free).saturating_sub(kept) / 2
     }
 
     /// Of what was free what nothing on its way to the disk will take.
@@ -173,7 +192,7 @@ impl Node {
     /// Whether the next snapshot would only just fit after so many more bytes of log.
     fn would_spend(&self, bytes: u64) -> bool {
         let Some(free) = self.room.free.filter(|_| self.config.disk_margin > 0) else { return false };
-        self.room_left_of(free) < self.kept_from_log() + bytes
+        self.room_for_log(self.room_left_of(free)) < bytes
     }
 
     /// Whether a replica does not take so many bytes yet: they would take the next snapshot's room, and something is under way that changes
@@ -192,13 +211,6 @@ impl Node {
     fn would_cut(&self) -> bool {
         let newest = self.snapshots.newest().map_or(Index::ZERO, |newest| newest.index);
         self.snapshots.is_taking() || self.room.may_begin && self.applied.index > newest
-    }
-
-    /// What the log must leave: the next snapshot, and half the margin. Without a log nothing has to be cut, and a snapshot that does not fit is
-    /// not taken.
-    fn kept_from_log(&self) -> u64 {
-        let next = if self.config.keeps_log { self.next_snapshot_bytes() } else { 0 };
-        next + self.config.disk_margin / 2
     }
 
     /// As much of the log as the newest snapshot replaces is of no use on disk.
@@ -272,7 +284,7 @@ impl Node {
     pub(in crate::node) fn disk_space(&self) -> DiskSpace {
         DiskSpace {
             free: self.room.free,
-            needed: self.next_snapshot_bytes() + self.config.disk_margin,
+            needed: self.rest_of_snapshot().unwrap_or(self.next_snapshot_bytes()) + self.config.disk_margin,
             short: self.room.short,
         }
     }

@@ -30,6 +30,8 @@ const TRANSFER_KEPT: Duration = Duration::from_secs(30);
 pub(in crate::node) struct Snapshots {
     /// On disk, oldest first.
     durable: Vec<Position>,
+    /// About how long the newest of those is.
+    newest_bytes: u64,
     taking: Option<Taking>,
     /// Who waits for the next one to begin.
     wanted: Vec<RequestId>,
@@ -82,10 +84,11 @@ enum Part {
 }
 
 impl Snapshots {
-    /// `logged` bytes of log go on from the newest of those on disk.
-    pub(in crate::node) fn new(durable: Vec<Position>, logged: u64, now: Time) -> Self {
+    /// `logged` bytes of log go on from the newest of those on disk, which is `newest_bytes` long.
+    pub(in crate::node) fn new(durable: Vec<Position>, newest_bytes: u64, logged: u64, now: Time) -> Self {
         Self {
             durable,
+            newest_bytes,
             taking: None,
             wanted: Vec::new(),
             last_at: now,
@@ -236,13 +239,25 @@ impl Node {
         self.cluster.is_some() && self.applied != Position::ZERO
     }
 
-    /// About how many bytes the next snapshot will take on disk, or the rest of the one that is being written.
+    /// About how many bytes a snapshot of the state as it is now takes on disk.
     pub(in crate::node) fn next_snapshot_bytes(&self) -> u64 {
-        let cut = self.snapshots.taking.as_ref().map_or(0, |taking| taking.cut_bytes);
-        // A chunk in flight may not be written yet.
-        let in_flight = self.snapshots.own_bytes_in_flight();
         let wanted = self.config.snapshot.is_some() || self.snapshots.taking.is_some();
-        if wanted { self.store.memory_bytes().saturating_sub(cut.saturating_sub(in_flight)) } else { 0 }
+        if wanted { self.store.memory_bytes() } else { 0 }
+    }
+
+    /// About how much of the one that is being written is still to come; none if none is.
+    pub(in crate::node) fn rest_of_snapshot(&self) -> Option<u64> {
+        let taking = self.snapshots.taking.as_ref()?;
+        // A chunk in flight may not be written yet.
+        let written = taking.cut_bytes.saturating_sub(self.snapshots.own_bytes_in_flight());
+        Some(self.next_snapshot_bytes().saturating_sub(written))
+    }
+
+    /// About how many bytes of older ones go once another is durable.
+    pub(in crate::node) fn bytes_replaced(&self) -> u64 {
+        let kept = usize::try_from(self.snapshots_kept()).unwrap_or(usize::MAX);
+        let replaces = !self.snapshots.durable.is_empty() && self.snapshots.durable.len() >= kept;
+        if replaces { self.snapshots.newest_bytes } else { 0 }
     }
 
     /// When the next snapshot is due, if it could begin.
@@ -334,6 +349,7 @@ impl Node {
                 Part::OwnDone(position) => self.own_snapshot_durable(position, out),
                 Part::MastersChunk { position, next } => self.on_snapshot_chunk_ack(position, next, out),
                 Part::MastersDone(position) => {
+                    self.snapshots.newest_bytes = self.store.memory_bytes();
                     self.note_durable(position);
                     self.on_install_saved(position);
                 }
@@ -368,6 +384,7 @@ impl Node {
     fn own_snapshot_durable(&mut self, position: Position, out: &mut Output) {
         let mut waiting = Vec::new();
         if let Some(taking) = self.snapshots.taking.take() {
+            self.snapshots.newest_bytes = taking.cut_bytes;
             waiting = taking.for_requests;
             self.discarded.writer(taking.writer);
         }
