@@ -13,7 +13,7 @@ use synap_core::config::RoleHint;
 use synap_core::ids::NodeId;
 use synap_core::node::Node;
 use synap_core::recovered::Recovered;
-use synap_core::wal::{Draw, Journal, JournalConfig, RecoveryError, recover, tells_of_use};
+use synap_core::wal::{Draw, FileOp, Journal, JournalConfig, Recovery, RecoveryError, recover, tells_of_use};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinError;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -350,10 +350,27 @@ async fn try_load<D: Disk>(
         .damage
         .iter()
         .for_each(|damage| tracing::warn!("recovery: {damage}; the log and older snapshots stand in for it"));
-    for op in &recovery.repairs {
-        disk.apply(op).await.map_err(StartError::Disk)?;
+    match repair(disk, &recovery.repairs).await {
+        Err(error) if is_full(&error) => {
+            free_at_start(disk, recovery).await.map_err(StartError::Disk)?;
+            Err(StartError::Disk(error))
+        }
+        done => done.map(|()| (recovery.recovered, recovery.journal)).map_err(StartError::Disk),
     }
-    Ok((recovery.recovered, recovery.journal))
+}
+
+async fn repair<D: Disk>(disk: &mut D, ops: &[FileOp]) -> io::Result<()> {
+    for op in ops {
+        disk.apply(op).await?;
+    }
+    Ok(())
+}
+
+/// The log has no room to be mended: what the snapshot holds, from which the node starts, need not be in it too.
+async fn free_at_start<D: Disk>(disk: &mut D, recovery: Recovery) -> io::Result<()> {
+    let Recovery { recovered, mut journal, .. } = recovery;
+    let Some((meta, _)) = recovered.and_then(|node| node.snapshot) else { return Ok(()) };
+    repair(disk, &journal.make_room_at_start(meta.position.index)).await
 }
 
 /// A directory as messages name it: a relative path helps nobody who does not know where the process was started.

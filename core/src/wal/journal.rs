@@ -90,6 +90,8 @@ pub struct Journal {
     unsynced: BTreeSet<u64>,
     sync_due: Option<Time>,
     bytes_written: u64,
+    /// The segment that was written to when the last group of the log was planned: later ones may not be on disk.
+    settled: u64,
     /// Draws the nonces of segments.
     nonces: ChaCha8Rng,
     /// Without a log: the hard state in the file of that name.
@@ -190,6 +192,7 @@ impl Journal {
             unsynced: BTreeSet::new(),
             sync_due: None,
             bytes_written: 0,
+            settled: 0,
             nonces,
             kept_state: Bytes::new(),
             ends_at: None,
@@ -224,6 +227,7 @@ impl Journal {
         let mut drafts = Drafts::default();
         if let Some(batch) = group.iter().rev().find(|batch| batch.lane() == Lane::Log) {
             (self.short, self.ahead_bytes_max) = (batch.short, batch.ahead_bytes_max);
+            self.settled = self.current.map_or(0, |current| current.segment.seq);
         }
         let founding = self.current.is_none();
         for batch in group {
@@ -317,6 +321,45 @@ impl Journal {
     pub fn give_reserve(&mut self) -> Option<FileOp> {
         self.ahead_rests = true;
         self.reserve.give()
+    }
+
+    /// The log waits for room while `waiting` is queued behind it: gives the operations for what these batches let go already. A snapshot of our
+    /// own holds it, and is durable; what stands after a batch that changes the log's end is left.
+    pub fn make_room(&mut self, waiting: &[WriteBatch]) -> Vec<FileOp> {
+        let goes_on = |batch: &&WriteBatch| {
+            let plain = |record: &Bytes| matches!(record::effect(record), Effect::None | Effect::GoesOn);
+            batch.files.is_empty() && batch.discards.is_empty() && batch.records.iter().all(plain)
+        };
+        let behind = waiting.iter().filter(|batch| batch.lane() == Lane::Log).take_while(goes_on);
+        match behind.filter_map(|batch| batch.cut).max() {
+            Some(cut) => self.let_go(cut, self.settled),
+            None => Vec::new(),
+        }
+    }
+
+    /// There is no room to mend the end of the log after a start: gives the operations that remove what the snapshot at `index`, from which the
+    /// node starts, holds as well. The directory is to be read again then.
+    pub fn make_room_at_start(&mut self, index: Index) -> Vec<FileOp> {
+        let last = self.frozen.back().map_or(0, |segment| segment.seq);
+        self.let_go(index, last)
+    }
+
+    /// Removes older snapshots, and segments before the one numbered `kept`, that a durable snapshot at `cut` or later holds. The newest promise is
+    /// in each segment, so that one on disk must stay.
+    fn let_go(&mut self, cut: Index, kept: u64) -> Vec<FileOp> {
+        let mut ops = Vec::new();
+        self.side_files.thin(cut, &mut ops);
+        self.preallocated.drop_all(&mut ops);
+        let goes = |segment: &Segment| segment.seq < kept && segment.highest <= cut;
+        while let Some(segment) = self.frozen.front().copied().filter(goes) {
+            self.frozen.pop_front();
+            self.unsynced.remove(&segment.seq);
+            ops.push(FileOp::Remove { file: segment::file_name(segment.seq) });
+        }
+        if !ops.is_empty() {
+            ops.push(sync_data_dir());
+        }
+        ops
     }
 
     /// The operations that end the log cleanly, so that the next start knows that nothing is torn.

@@ -87,7 +87,7 @@ async fn carry_out_what_fits<D: Disk>(
 async fn carry_out_all<D: Disk>(disk: &mut D, ops: &[FileOp], planted: Planted, room: &Room) -> io::Result<()> {
     for op in ops {
         let_stop().await;
-        carry_out(disk, op, planted, room, || true).await?;
+        carry_out(disk, op, planted, room).await?;
     }
     Ok(())
 }

@@ -27,11 +27,11 @@ impl Room {
         Self { waiting: Arc::default(), reports }
     }
 
-    fn full(&self) {
+    pub(super) fn full(&self) {
         self.change(|waiting| *waiting += 1, 1, false);
     }
 
-    fn found(&self) {
+    pub(super) fn found(&self) {
         self.change(|waiting| *waiting -= 1, 0, true);
     }
 
@@ -71,26 +71,22 @@ async fn stand_still<T>(error: &io::Error) -> T {
     }
 }
 
-/// Carries out one operation, waiting for room as long as `waits` says so: false where there was none to the end. An error is final.
+/// Carries out one operation, waiting for room. An error is final.
 pub(super) async fn carry_out<D: Disk>(
     disk: &mut D,
     op: &FileOp,
     planted: Planted,
     room: &Room,
-    waits: impl Fn() -> bool,
-) -> io::Result<bool> {
+) -> io::Result<()> {
     if fits(disk, op, planted).await? {
-        return Ok(true);
+        return Ok(());
     }
     room.full();
     let done = loop {
-        if !waits() {
-            return Ok(false);
-        }
         tokio::time::sleep(RETRY_EVERY).await;
         match fits(disk, op, planted).await {
             Ok(false) => {}
-            done => break done,
+            done => break done.map(|_| ()),
         }
     };
     room.found();

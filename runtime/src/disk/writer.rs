@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Disk;
 use super::background::{self, Done, Ends, Job, Purpose};
-use super::disk_full::{Room, carry_out, fits, is_sync};
+use super::disk_full::{RETRY_EVERY, Room, fits, is_sync};
 use crate::clock::Clock;
 use crate::observe::Observer;
 
@@ -77,9 +77,9 @@ impl<D: Disk> Writer<D> {
         D::spawn("synap-second", second)?;
         let second = Second { jobs, done: jobs_done, stop: stop.drop_guard() };
         let (snapshots, gauge) = (Snapshots::default(), Gauge::default());
-        let (use_noted, lacks_room) = (false, false);
+        let (later, use_noted, lacks_room) = (Vec::new(), false, false);
         let running =
-            Running { writer: self, room, inbox, outbox, second, snapshots, gauge, use_noted, lacks_room };
+            Running { writer: self, room, inbox, outbox, second, snapshots, gauge, later, use_noted, lacks_room };
         D::spawn("synap-writer", running.run())?;
         Ok(WriterLink { batches, reports })
     }
@@ -95,6 +95,8 @@ struct Running<D> {
     /// The directory says that a node is durable in it.
     use_noted: bool,
     gauge: Gauge,
+    /// Batches of the log that came in while an operation waited for room.
+    later: Vec<WriteBatch>,
     /// The log was to be closed while an operation had no room.
     lacks_room: bool,
 }
@@ -172,7 +174,10 @@ impl<D: Disk> Running<D> {
                     let ops = self.writer.journal.alarm(self.writer.clock.mono());
                     self.carry_out_all(&ops).await?;
                 }
-                Wake::Done(done) => self.job_done(done?).await?,
+                Wake::Done(done) => {
+                    let ops = self.job_done(done?);
+                    self.remove(&ops).await?;
+                }
                 Wake::Look => {}
                 Wake::Closed => {
                     let ops = self.writer.journal.close();
@@ -191,6 +196,10 @@ impl<D: Disk> Running<D> {
 
     /// Waits for something to do; takes all batches that are there.
     async fn wait(&mut self, group: &mut Vec<WriteBatch>) -> Wake {
+        if !self.later.is_empty() {
+            group.append(&mut self.later);
+            return Wake::Batches;
+        }
         let due = self.writer.journal.deadline();
         let alarm = async {
             match due {
@@ -245,9 +254,7 @@ impl<D: Disk> Running<D> {
             let began = is_sync(op).then(Instant::now);
             if !fits(&mut self.writer.disk, op, self.writer.planted).await? {
                 self.give_reserve().await?;
-                let waits = || !self.inbox.is_closed();
-                let disk = &mut self.writer.disk;
-                if !carry_out(disk, op, self.writer.planted, &self.room, waits).await? {
+                if !fits(&mut self.writer.disk, op, self.writer.planted).await? && !self.wait_for_room(op).await? {
                     self.lacks_room = true;
                     return Ok(());
                 }
@@ -255,6 +262,53 @@ impl<D: Disk> Running<D> {
             if let Some(began) = began {
                 self.writer.observer.wal_synced(began.elapsed());
             }
+        }
+        Ok(())
+    }
+
+    /// Tries this operation until there is room for it: false if the log is to be closed first. What makes room goes on meanwhile: snapshots, and
+    /// the removal of what they hold.
+    async fn wait_for_room(&mut self, op: &FileOp) -> io::Result<bool> {
+        self.room.full();
+        let done = loop {
+            if self.inbox.is_closed() {
+                return Ok(false);
+            }
+            self.make_room().await?;
+            match fits(&mut self.writer.disk, op, self.writer.planted).await {
+                Ok(false) => {}
+                done => break done,
+            }
+        };
+        self.room.found();
+        done
+    }
+
+    /// Until an operation of the log is tried again.
+    async fn make_room(&mut self) -> io::Result<()> {
+        let mut came = Vec::new();
+        let wake = tokio::select! {
+            biased;
+            Some(done) = self.second.done.recv() => Some(done?),
+            _ = self.inbox.recv_many(&mut came, usize::MAX) => None,
+            () = tokio::time::sleep(RETRY_EVERY) => None,
+        };
+        self.sort_out_snapshots(&mut came);
+        self.later.append(&mut came);
+        let ops = match wake {
+            Some(done) => self.job_done(done),
+            None => self.writer.journal.make_room(&self.later),
+        };
+        self.remove(&ops).await?;
+        self.tell_free();
+        self.order_snapshots();
+        Ok(())
+    }
+
+    /// Carries out what takes no room.
+    async fn remove(&mut self, ops: &[FileOp]) -> io::Result<()> {
+        for op in ops {
+            fits(&mut self.writer.disk, op, self.writer.planted).await?;
         }
         Ok(())
     }
@@ -318,24 +372,22 @@ impl<D: Disk> Running<D> {
         let _ = self.second.jobs.send(job);
     }
 
-    async fn job_done(&mut self, done: Done) -> io::Result<()> {
+    /// What the second hand did is done: gives the operations that remove what was given up.
+    fn job_done(&mut self, done: Done) -> Vec<FileOp> {
         self.gauge.looks_at = None;
         self.gauge.begun = false;
         // Before the receipts, as for the log.
         self.tell_free();
         match done {
             Done { purpose: Purpose::Spare, given_up: None } => self.writer.journal.spare_ready(),
-            Done { purpose: Purpose::Spare, given_up: Some(_) } => {
-                let ops = self.writer.journal.spare_given_up();
-                self.carry_out_all(&ops).await?;
-            }
+            Done { purpose: Purpose::Spare, given_up: Some(_) } => return self.writer.journal.spare_given_up(),
             Done { purpose: Purpose::Snapshot(batches), given_up: Some(undone) } => {
                 self.snapshots.in_hand = false;
                 self.snapshots.began = None;
                 let ops = self.writer.journal.snapshot_given_up(&batches, &undone);
-                self.carry_out_all(&ops).await?;
                 // A driver that is gone needs no word of it.
                 let _ = self.outbox.send(Report::GivenUp(batches.into_iter().map(WriteBatch::given_up).collect()));
+                return ops;
             }
             Done { purpose: Purpose::Snapshot(batches), given_up: None } => {
                 self.snapshots.in_hand = false;
@@ -345,7 +397,7 @@ impl<D: Disk> Running<D> {
                 self.report_durable(Lane::Snapshot, batches.into_iter());
             }
         }
-        Ok(())
+        Vec::new()
     }
 }
 

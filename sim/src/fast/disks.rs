@@ -255,6 +255,9 @@ impl World<'_> {
     }
 
     fn wait_for_room(&mut self, number: usize, name: LaneName, life: u32) {
+        if name == LaneName::Log {
+            self.make_room(number);
+        }
         let Some(process) = &mut self.hosts[number].process else { return };
         let lane = process.lane(name);
         if !lane.full {
@@ -265,6 +268,20 @@ impl World<'_> {
             }
         }
         self.after(ROOM_RETRY_US, Event::Disk { host: number, life, lane: name });
+    }
+
+    /// What waits behind the log's operation lets some of its files go.
+    fn make_room(&mut self, number: usize) {
+        let host = &mut self.hosts[number];
+        let Some(process) = &mut host.process else { return };
+        let (handle, removals) = (process.handle, process.journal.make_room(&process.log.queue));
+        let mut disk = host.disk();
+        for op in &removals {
+            // As in `no_room`.
+            let _ = disk.apply(handle, op);
+        }
+        drop(disk);
+        self.tell_free(number);
     }
 
     /// Everything of the group is carried out: the receipts go back, and what waited meanwhile is next.

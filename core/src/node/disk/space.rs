@@ -23,6 +23,9 @@ const RESTS: Duration = Duration::from_secs(5);
 /// While writes are refused for want of room, one is due this long after the last.
 const RESTS_WHEN_SPENT: Duration = Duration::from_secs(1);
 
+/// How many times its length a record may take on disk: one that does not fit into the rest of a segment begins another.
+const ON_DISK: u64 = 2;
+
 /// What is known of the room.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::node) struct Room {
@@ -186,13 +189,13 @@ impl Node {
     /// Of what was free what nothing on its way to the disk will take.
     fn room_left_of(&self, free: u64) -> u64 {
         let logged = self.log.bytes_between(self.durable.durable(), self.log.last().index);
-        free.saturating_sub(self.room.taken + logged)
+        free.saturating_sub(self.room.taken + ON_DISK * logged)
     }
 
     /// Whether the next snapshot would only just fit after so many more bytes of log.
     fn would_spend(&self, bytes: u64) -> bool {
         let Some(free) = self.room.free.filter(|_| self.config.disk_margin > 0) else { return false };
-        self.room_for_log(self.room_left_of(free)) < bytes
+        self.room_for_log(self.room_left_of(free)) < ON_DISK * bytes
     }
 
     /// Whether a replica does not take so many bytes yet: they would take the next snapshot's room, and something is under way that changes
