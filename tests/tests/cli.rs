@@ -113,6 +113,11 @@ fn the_environment_alone_starts_a_server() {
     let printed = shell::bash("SYNAP__REPLICATION__ROLE=standalone synap check-config", place.path()).good();
     assert!(printed.contains("environment SYNAP__REPLICATION__ROLE"), "{printed}");
     synap(["check-config"]).ended_with(2);
+    // Who has read enough, or has no room for warnings, is no failure.
+    fs::write(place.path().join("warns.yaml"), "server:\npersistence: {enabled: false}\n")
+        .expect("a file can be written");
+    assert!(shell::bash("synap check-config warns.yaml", place.path()).stderr.contains("nothing survives"));
+    shell::bash("synap check-config warns.yaml 2>/dev/full", place.path()).good();
 }
 
 #[test]
@@ -297,7 +302,11 @@ fn a_configuration_is_checked_without_a_server() {
 
     fs::write(&file, "server:\n  port: many\n").expect("written");
     let refused = synap(["check-config", path]).ended_with(78);
-    assert!(refused.stderr.contains("synap.yaml") && refused.stderr.contains("server.port"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("synap.yaml") && refused.stderr.contains("nothing survives"),
+        "{}",
+        refused.stderr
+    );
     let environment = format!("SYNAP__SERVER__PORT=15998 synap check-config {path}");
     assert!(shell::bash(&environment, directory.path()).good().contains("15998"));
 

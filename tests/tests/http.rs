@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use synap_tests::cluster::Cluster;
+use synap_tests::cluster::{self, Cluster};
 use synap_tests::http::Response;
 use synap_tests::server::Server;
 use synap_tests::wait;
+use tempfile::TempDir;
 
 #[test]
 fn set_get_del_exists() {
@@ -352,4 +353,23 @@ fn assert_open(answer: Response) {
     let problem = answer.problem(504, "timeout");
     assert_eq!(problem["outcome"], "pending", "{problem}");
     assert!(problem["epoch"].is_u64() && problem["index"].is_u64(), "it says where the write stands: {problem}");
+}
+
+#[test]
+fn the_limit_of_memory_counts_what_a_write_brings() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let mut server = Server::new("n1", directory.path());
+    let mut config = cluster::config(&server, None);
+    config["limits"] = json!({ "memory_bytes_max": 4_000 });
+    server.configure(&config.to_string());
+    server.spawn();
+    server.await_master();
+    let set = |key: &str, bytes: usize| server.post("/kv/set", &json!({ "key": key, "value": "x".repeat(bytes) }));
+    set("huge", 1 << 20).problem(507, "out_of_memory");
+    set("a", 2_000).with(200);
+    set("b", 2_500).problem(507, "out_of_memory");
+    set("a", 1_000).with(200);
+    set("b", 2_500).with(200);
+    set("a", 900).with(200);
+    set("c", 700).problem(507, "out_of_memory");
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 
 use serde_json::{Value, json};
 use synap_tests::cluster::{self, Cluster};
@@ -208,6 +209,41 @@ fn a_replica_whose_disk_has_hung_takes_no_more_than_it_has_room_for() {
         write(&cluster, 3);
         hanging.go_on();
         cluster.await_converged();
+    }
+}
+
+#[test]
+fn values_of_megabytes_fill_no_volume_for_good() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let parents: Vec<_> = (0..3).map(|number| directory.path().join(number.to_string())).collect();
+    parents.iter().for_each(|parent| fs::create_dir(parent).expect("a directory can be made"));
+    // Four keys of 3 MB at most: twice that, and four of the longest values, are 40.8 MB.
+    let disks: Option<Vec<_>> = parents.iter().map(|parent| SmallDisk::mount(parent, 40)).collect();
+    let Some(disks) = disks else { return };
+    let cluster = Cluster::prepare(2, |number, config| {
+        let data_dir = disks[number].path.join("data");
+        config["persistence"] = json!({ "data_dir": data_dir, "reserve_bytes": 1 << 20 });
+        config["limits"] = json!({ "value_bytes_max": 4 << 20 });
+        config["replication"]["failover"] = json!({ "mode": "auto", "voters_max": 3 });
+    });
+    let mut cluster = cluster.begun().once_armed();
+    let master = &cluster.servers[cluster.await_leader()];
+    thread::scope(|scope| {
+        for writer in 0..2 {
+            scope.spawn(move || {
+                for round in 0..200_usize {
+                    let bytes = [10, 1_000, 100_000, 3_000_000][(round * 7 + round / 4) % 4];
+                    let key = format!("{writer}-{}", round % 2);
+                    let path = format!("/kv/raw/{key}?timeout_ms=2000");
+                    // Some are refused or sent on, as a disk or a mastership goes.
+                    let _ = master.request("PUT", &path, &[], &vec![b'x'; bytes]);
+                }
+            });
+        }
+    });
+    cluster.await_converged();
+    for server in &cluster.servers {
+        wait::until_true("it has found room", || !has_alarm(&server.status(), "disk_full"));
     }
 }
 

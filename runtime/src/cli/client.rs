@@ -259,11 +259,15 @@ impl Answer {
         if self.status.is_success() {
             return Ok(self);
         }
-        let exit = match self.status {
-            StatusCode::NOT_FOUND => Exit::NotFound,
-            _ => Exit::Failure,
-        };
-        Err(Failed::new(exit, self.problem()))
+        // Any server has answers of this status; that a key is absent, one of ours says with a code.
+        match (self.status, self.code()) {
+            (StatusCode::NOT_FOUND, Some(_)) => Err(Failed::new(Exit::NotFound, self.problem())),
+            (_, Some(_)) => Err(Failed::running(self.problem())),
+            (status, None) => Err(Failed::running(format!(
+                "{} answered {status}, and nothing that a synap server says: is another server there, or a proxy?",
+                self.from
+            ))),
+        }
     }
 
     /// The body as JSON.
@@ -292,7 +296,7 @@ impl Answer {
         let leader = text("leader").filter(|_| code == "not_master");
         let leader = leader.map(|leader| format!("; the master is {leader}")).unwrap_or_default();
         let asks = text("position").filter(|_| text("outcome") == Some("pending")).map(|position| {
-            format!("\nIt may still take effect: curl {}/replication/outcome?position={position} says what became of it", self.from)
+            format!("\nIt may still take effect: curl '{}/replication/outcome?position={position}' says what became of it", self.from)
         });
         let asks = asks.unwrap_or_default();
         match said {
@@ -401,6 +405,14 @@ mod tests {
         let (client, _server) = server(vec![to; 6]).await;
         let failed = client.send(&Asked::get("/")).await.expect_err("a circle");
         assert!(failed.message.contains("circle"), "{}", failed.message);
+    }
+
+    #[tokio::test]
+    async fn another_server_does_not_say_that_a_key_is_absent() {
+        let (client, _server) = server(vec![answer("404 Not Found", "", "<html>File not found</html>")]).await;
+        let failed = client.json(&Asked::get("/kv/get/a")).await.expect_err("no server of ours");
+        assert_eq!(failed.exit, Exit::Failure);
+        assert!(failed.message.contains("is another server there"), "{}", failed.message);
     }
 
     #[tokio::test]

@@ -23,7 +23,8 @@ pub(super) fn remark(text: impl AsRef<str>) -> Result<(), Failed> {
 
 /// Writes a remark to standard error, since standard output is for other programs.
 pub(super) fn aside(text: impl AsRef<str>) {
-    eprintln!("{}", table::prose(text.as_ref(), &std::io::stderr()));
+    // Nobody reads it: there is no other place to say so.
+    let _ = writeln!(std::io::stderr(), "{}", table::prose(text.as_ref(), &std::io::stderr()));
 }
 
 /// Writes bytes as they are.

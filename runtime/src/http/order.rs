@@ -153,7 +153,7 @@ fn mset(front: &HttpServer, body: &Bytes) -> Result<Order, Problem> {
         return Err(Problem::bad("`pairs` is empty"));
     }
     if asked.pairs.len() > MSET_PAIRS_MAX {
-        return Err(Problem::too_large("list of pairs", asked.pairs.len() as u64, MSET_PAIRS_MAX as u64));
+        return Err(Problem::too_many("pairs", asked.pairs.len(), MSET_PAIRS_MAX));
     }
     let pairs = asked.pairs.into_iter().map(|asked| pair(front, asked.key, asked.value, asked.ttl, body));
     let pairs = pairs.collect::<Result<Vec<_>, _>>()?;

@@ -177,6 +177,12 @@ impl Problem {
             .with("bytes_max", bytes_max)
     }
 
+    /// 413: a list of more items than one request may have.
+    pub(crate) fn too_many(what: &str, items: usize, items_max: usize) -> Self {
+        Self::new(Code::TooLarge, format!("{items} {what} are more than {items_max}"))
+            .with("items_max", items_max as u64)
+    }
+
     /// 500: the node answered what was not asked, a fault of ours.
     pub(crate) fn mismatched(reply: &Reply) -> Self {
         let what = match reply {

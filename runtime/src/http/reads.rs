@@ -95,7 +95,7 @@ pub(crate) async fn mget(front: &HttpServer, head: &request::Parts, body: Incomi
         let (body, _room) = super::body::read_within(&front.inflight, body, bytes_max, query.timeout).await?;
         let keys: Mget<'_> = super::body::parse(&body)?;
         if keys.keys.len() > MGET_KEYS_MAX {
-            return Err(Problem::too_large("list of keys", keys.keys.len() as u64, MGET_KEYS_MAX as u64));
+            return Err(Problem::too_many("keys", keys.keys.len(), MGET_KEYS_MAX));
         }
         for key in &keys.keys {
             check_key(key.as_bytes(), KEY_BYTES_MAX)?;

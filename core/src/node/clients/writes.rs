@@ -123,7 +123,7 @@ impl Node {
             return Err(Refusal::DiskHangs { retry_after: RETRY_AFTER });
         }
         let memory_max = self.config.limits.memory_bytes_max;
-        if memory_max > 0 && self.grows(command) && self.store.memory_bytes() >= memory_max {
+        if memory_max > 0 && self.grows(command) && self.outgrows_memory(command, memory_max) {
             return Err(Refusal::OutOfMemory);
         }
         if let Concern::Replicas(wanted) = concern {
@@ -179,6 +179,36 @@ impl Node {
         match command {
             Command::Once { ticket, command } => self.store.first_under(ticket).is_none() && grows(command),
             plain => grows(plain),
+        }
+    }
+
+    /// Whether the store would be larger than allowed, or is, and would not be smaller afterwards.
+    fn outgrows_memory(&self, command: &Command, bytes_max: u64) -> bool {
+        let (more, less) = self.growth(command);
+        let held = self.store.memory_bytes();
+        let shrinks = more < less;
+        !shrinks && (held >= bytes_max || held + more > bytes_max + less)
+    }
+
+    /// How many bytes of keys and values it brings, and of how many it takes the place.
+    fn growth(&self, command: &Command) -> (u64, u64) {
+        let of = |pair: &Pair| match self.store.view().get(&pair.key) {
+            Some(item) => (pair.value.bytes.len() as u64, item.value().len() as u64),
+            None => ((pair.key.len() + pair.value.bytes.len()) as u64, 0),
+        };
+        match command {
+            Command::Once { command, .. } | Command::If { command, .. } => self.growth(command),
+            Command::Set { pair, .. } => of(pair),
+            Command::Batch { pairs } => {
+                pairs.iter().map(of).fold((0, 0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1))
+            }
+            Command::Incr { .. }
+            | Command::Delete { .. }
+            | Command::Expire { .. }
+            | Command::Persist { .. }
+            | Command::EpochStart { .. }
+            | Command::Config(_)
+            | Command::Sweep { .. } => (0, 0),
         }
     }
 

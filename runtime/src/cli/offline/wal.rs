@@ -86,10 +86,10 @@ fn read(dir: &Path) -> Result<Recovery, Failed> {
 
 fn notes(recovery: &Recovery) {
     for note in &recovery.notes {
-        eprintln!("note: {note}");
+        out::aside(format!("note: {note}"));
     }
     for damage in &recovery.damage {
-        eprintln!("damaged: {damage}");
+        out::aside(format!("damaged: {damage}"));
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::client::{Asked, ONE_SERVER, Target, escape};
 use crate::cli::exit::{Exit, Failed};
 use crate::cli::offline::{cluster_of, damaged, open};
+use crate::cli::out;
 use crate::disk::Disk;
 
 /// Where rollback files are read.
@@ -38,10 +39,10 @@ pub(super) async fn tell_of_files(source: &SourceArgs, id: &str) -> Result<(), F
     let files = answer.get("rollbacks").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let has_more = |file: &&Value| file["id"] == id && file["files"] == true;
     if files.iter().any(|file| has_more(&file)) {
-        eprintln!(
+        out::aside(format!(
             "note: more operations were discarded, and are no lines of this file: rollback/{id}.files in the node's data directory \
              holds the log and the snapshots that they are in (`synap wal dump DIR` reads them)"
-        );
+        ));
     }
     Ok(())
 }
