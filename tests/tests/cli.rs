@@ -114,8 +114,11 @@ fn the_environment_alone_starts_a_server() {
     assert!(printed.contains("environment SYNAP__REPLICATION__ROLE"), "{printed}");
     synap(["check-config"]).ended_with(2);
     // Who has read enough, or has no room for warnings, is no failure.
-    fs::write(place.path().join("warns.yaml"), "server:\npersistence: {enabled: false}\n")
-        .expect("a file can be written");
+    fs::write(
+        place.path().join("warns.yaml"),
+        "server:\npersistence: {wal: {enabled: false}, snapshot: {enabled: false}}\n",
+    )
+    .expect("a file can be written");
     assert!(shell::bash("synap check-config warns.yaml", place.path()).stderr.contains("nothing survives"));
     shell::bash("synap check-config warns.yaml 2>/dev/full", place.path()).good();
 }
