@@ -20,7 +20,7 @@ const START_BYTES: u64 = 2_560;
 /// Makes the disks of a plan small, if it is one of those.
 pub(super) fn shrink_volumes(plan: &mut Plan) {
     let mut dice = Dice::named(plan.seed, "volumes");
-    if !dice.chance(if std::env::var("HP").is_ok() { 1000 } else { SMALL_PER_MILLE }) || is_too_much(plan) {
+    if !dice.chance(SMALL_PER_MILLE) || is_too_much(plan) {
         return;
     }
     plan.knobs.segment_bytes_max = plan.knobs.segment_bytes_max.min(16_384);
