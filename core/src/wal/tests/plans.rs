@@ -464,3 +464,35 @@ fn while_space_is_short_the_newest_snapshot_alone_stays_and_no_spare() {
     assert_eq!(names_of(&disk, "spare-"), [""; 0]);
     assert_eq!(journal.spare(), None);
 }
+
+#[test]
+fn what_waits_behind_an_append_lets_segments_go_but_never_the_last_that_is_on_disk() {
+    let long = |id| batch(id, &[Record::Entry(super::arbitrary::set_of(20_000))], id);
+    let cut = || {
+        let mut batch = batch(5, &[Record::Committed(Index(3))], 4);
+        batch.cut = Some(Index(3));
+        batch
+    };
+    let end = Position { epoch: epoch(1), index: Index(4) };
+    let truncation = batch(5, &[Record::Truncate(end)], 4);
+    let journal = || {
+        let mut disk = Disk::default();
+        let mut journal = open(config(FsyncMode::Always), &mut disk);
+        for id in 1..=3 {
+            disk.carry_out_all(&journal.plan(Time(0), &[long(id)]));
+        }
+        // It waits for room: the fourth segment is not on disk.
+        let _ = journal.plan(Time(0), &[long(4)]);
+        journal
+    };
+    let segments = ["remove wal-0000000000000001.log", "remove wal-0000000000000002.log", "syncdir \"\""];
+    assert_eq!(told(&journal().make_room(&[cut()])), segments);
+    assert_eq!(
+        told(&journal().make_room(&[truncation, cut()])),
+        [""; 0],
+        "what changes the log's end comes first"
+    );
+    let mut twice = journal();
+    let _ = twice.make_room(&[cut()]);
+    assert_eq!(told(&twice.make_room(&[cut()])), [""; 0]);
+}
