@@ -305,11 +305,7 @@ fn a_configuration_is_checked_without_a_server() {
 
     fs::write(&file, "server:\n  port: many\n").expect("written");
     let refused = synap(["check-config", path]).ended_with(78);
-    assert!(
-        refused.stderr.contains("synap.yaml") && refused.stderr.contains("nothing survives"),
-        "{}",
-        refused.stderr
-    );
+    assert!(refused.stderr.contains("synap.yaml") && refused.stderr.contains("server.port"), "{}", refused.stderr);
     let environment = format!("SYNAP__SERVER__PORT=15998 synap check-config {path}");
     assert!(shell::bash(&environment, directory.path()).good().contains("15998"));
 
