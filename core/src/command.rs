@@ -55,6 +55,13 @@ pub struct Pair {
     pub ttl_ms: Option<u64>,
 }
 
+impl Pair {
+    /// Bytes of its key and value.
+    pub fn bytes(&self) -> u64 {
+        (self.key.len() + self.value.bytes.len()) as u64
+    }
+}
+
 /// Why a mastership began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StartKind {
@@ -359,6 +366,23 @@ impl Command {
         match self.untied() {
             Self::If { command, .. } => command,
             untied => untied,
+        }
+    }
+
+    /// The keys and values that it brings, where its condition holds.
+    pub fn pairs(&self) -> &[Pair] {
+        match self.plain() {
+            Self::Set { pair, .. } => core::slice::from_ref(pair),
+            Self::Batch { pairs } => pairs,
+            Self::If { .. }
+            | Self::Once { .. }
+            | Self::Incr { .. }
+            | Self::Delete { .. }
+            | Self::Expire { .. }
+            | Self::Persist { .. }
+            | Self::EpochStart { .. }
+            | Self::Config(_)
+            | Self::Sweep { .. } => &[],
         }
     }
 }

@@ -46,10 +46,12 @@ pub enum Mark {
     SnapshotGivenUp,
     /// Entries of a master waited for room.
     EntriesWaited,
+    /// Chunks of a master's snapshot waited for room.
+    ChunksWaited,
 }
 
 /// All marks, in order.
-pub const MARKS: [Mark; 20] = [
+pub const MARKS: [Mark; 21] = [
     Mark::DivergentTailCut,
     Mark::AppliedTailRolledBack,
     Mark::SnapshotResumed,
@@ -70,6 +72,7 @@ pub const MARKS: [Mark; 20] = [
     Mark::RoomShort,
     Mark::SnapshotGivenUp,
     Mark::EntriesWaited,
+    Mark::ChunksWaited,
 ];
 
 /// What a node has met since it started. It is no part of the node's state: two nodes that differ in it only are equal,

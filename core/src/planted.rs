@@ -155,6 +155,8 @@ pub enum Bug {
     RoomUnwatched,
     /// A replica takes entries for which it has no room.
     EntriesTakenWithoutRoom,
+    /// A replica hands a master's snapshot to a disk that has no room for it beside the log.
+    ChunksTakenWithoutRoom,
     /// What is not settled may grow without bound.
     UnsettledUnbounded,
     /// A round goes behind the bulk data that it was sent with.
@@ -337,6 +339,7 @@ impl Planted {
     question!(record_length_unchecked, RecordLengthUnchecked);
     question!(room_unwatched, RoomUnwatched);
     question!(entries_taken_without_room, EntriesTakenWithoutRoom);
+    question!(chunks_taken_without_room, ChunksTakenWithoutRoom);
     question!(unsettled_unbounded, UnsettledUnbounded);
     question!(rounds_behind_bulk, RoundsBehindBulk);
     question!(anybody_is_named, AnybodyIsNamed);

@@ -370,7 +370,7 @@ async fn repair<D: Disk>(disk: &mut D, ops: &[FileOp]) -> io::Result<()> {
 async fn free_at_start<D: Disk>(disk: &mut D, recovery: Recovery) -> io::Result<()> {
     let Recovery { recovered, mut journal, .. } = recovery;
     let Some((meta, _)) = recovered.and_then(|node| node.snapshot) else { return Ok(()) };
-    repair(disk, &journal.make_room_at_start(meta.position.index)).await
+    repair(disk, &journal.give_room_at_start(meta.position.index)).await
 }
 
 /// A directory as messages name it: a relative path helps nobody who does not know where the process was started.

@@ -150,6 +150,10 @@ pub const PLANTS: &[Plant] = &[
         ..plant("entries_taken_without_room", Bug::EntriesTakenWithoutRoom, 20)
     },
     Plant {
+        plan: Some(include_str!("../hunts/a-full-sync-beside-a-long-log.yaml")),
+        ..plant("chunks_taken_without_room", Bug::ChunksTakenWithoutRoom, 20)
+    },
+    Plant {
         plan: Some(include_str!("../hunts/more-than-the-replicas-take.yaml")),
         ..plant("unsettled_unbounded", Bug::UnsettledUnbounded, 20)
     },

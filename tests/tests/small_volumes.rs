@@ -187,7 +187,7 @@ fn promote_the_other(cluster: &mut Cluster) {
 #[test]
 fn a_replica_whose_disk_has_hung_takes_no_more_than_it_has_room_for() {
     let directory = TempDir::new().expect("a temporary directory can be made");
-    let Some(disk) = SmallDisk::mount(directory.path(), 14) else { return };
+    let Some(disk) = SmallDisk::mount(directory.path(), 9) else { return };
     let mut cluster = Cluster::prepare(1, |number, config| {
         if number == 1 {
             config["persistence"] = json!({ "data_dir": disk.path.join("data"), "reserve_bytes": 1 << 20 });
@@ -195,7 +195,7 @@ fn a_replica_whose_disk_has_hung_takes_no_more_than_it_has_room_for() {
     });
     let Some(hanging) = HangingDisk::under(&mut cluster.servers[1]) else { return };
     cluster.servers.iter_mut().for_each(Server::start);
-    // 1.8 MB of state: twice that and four reserves are 7.8 of 14.7 MB. A window is another 4.2 MB, three rounds are 16 MB of log.
+    // 1.8 MB of state: twice that and four reserves are 7.8 of 9.4 MB. A window is another 4.2 MB, three rounds are 16 MB of log.
     let write = |cluster: &Cluster, rounds: usize| {
         for number in 0..30 * rounds {
             let body = json!({ "key": format!("key-{}", number % 30), "value": "x".repeat(60_000) });
@@ -217,8 +217,8 @@ fn values_of_megabytes_fill_no_volume_for_good() {
     let directory = TempDir::new().expect("a temporary directory can be made");
     let parents: Vec<_> = (0..3).map(|number| directory.path().join(number.to_string())).collect();
     parents.iter().for_each(|parent| fs::create_dir(parent).expect("a directory can be made"));
-    // Four keys of 3 MB at most: twice that, and four of the longest values, are 40.8 of 58.7 MB.
-    let disks: Option<Vec<_>> = parents.iter().map(|parent| SmallDisk::mount(parent, 56)).collect();
+    // Four keys of 3 MB at most: twice that, and four of the longest values, are 40.8 of 41.9 MB.
+    let disks: Option<Vec<_>> = parents.iter().map(|parent| SmallDisk::mount(parent, 40)).collect();
     let Some(disks) = disks else { return };
     let cluster = Cluster::prepare(2, |number, config| {
         let data_dir = disks[number].path.join("data");
@@ -300,4 +300,30 @@ fn a_rollback_file_has_no_hole_where_memory_shrinks_meanwhile() {
     assert!(indices.windows(2).all(|pair| pair[1] - pair[0] <= 1), "{indices:?}");
     let kept = named.iter().any(|path| path.extension().is_some_and(|ending| ending == "files"));
     assert!(kept || indices.len() >= 150, "{} lines, and nothing else is kept", indices.len());
+}
+#[test]
+fn a_full_sync_that_has_no_room_beside_the_log_finds_some() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let Some(disk) = SmallDisk::mount(directory.path(), 40) else { return };
+    let mut cluster = Cluster::prepare(1, |number, config| {
+        if number == 1 {
+            config["persistence"] = json!({ "data_dir": disk.path.join("data"), "reserve_bytes": 1 << 20 });
+        }
+    });
+    cluster.servers.iter_mut().for_each(Server::start);
+    // 1 MB of state: the log may take all but the next snapshot and three reserves.
+    let write = |cluster: &Cluster, keys: usize, rounds: usize| {
+        for number in 0..keys * rounds {
+            let path = format!("/kv/raw/key-{}", number % keys);
+            cluster.servers[0].request("PUT", &path, &[], &vec![b'x'; 1_000_000]).with(200);
+        }
+    };
+    cluster.await_converged();
+    write(&cluster, 1, 33);
+    cluster.await_converged();
+    cluster.servers[1].kill();
+    // 15 MB: twice that and four reserves are 34.2 of 41.9 MB.
+    write(&cluster, 15, 10);
+    cluster.servers[1].start();
+    cluster.await_converged();
 }

@@ -18,7 +18,7 @@ use core::ops::Bound;
 
 use bytes::Bytes;
 
-use crate::command::{Outcome, Ticket};
+use crate::command::{Command, Outcome, Pair, Ticket};
 use crate::position::Index;
 use crate::time::WallMs;
 use crate::version::{Version, VersionBase};
@@ -101,6 +101,15 @@ impl Store {
     /// Bytes that the items and the remembered results take, bookkeeping included as well as it can be told.
     pub fn memory_bytes(&self) -> u64 {
         self.view.memory_bytes()
+    }
+
+    /// How many bytes of keys and values a command brings, and of how many it takes the place.
+    pub fn growth(&self, command: &Command) -> (u64, u64) {
+        let of = |pair: &Pair| match self.view.get(&pair.key) {
+            Some(item) => (pair.value.bytes.len() as u64, item.value().len() as u64),
+            None => (pair.bytes(), 0),
+        };
+        command.pairs().iter().map(of).fold((0, 0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1))
     }
 
     /// How many results of commands with a ticket are remembered.

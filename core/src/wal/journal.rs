@@ -21,11 +21,13 @@ use crate::wal::batch::{FileWrite, Lane, WriteBatch};
 use crate::wal::frame::{self, FrameHead, Kind, Tag, whole_sectors};
 use crate::wal::ops::FileOp;
 use crate::wal::preallocated::Preallocated;
-use crate::wal::record::{self, Effect, Record};
+use crate::wal::record::{self, Effect};
 use crate::wal::reserve::Reserve;
 use crate::wal::segment::{self, SegmentHead};
 use crate::wal::side_files::{SideFiles, sync_data_dir};
 use crate::wal::statefile;
+
+mod removals;
 
 /// Batches beyond this many bytes get a frame of their own.
 const FRAME_RECORDS_BYTES_MAX: usize = 32 << 20;
@@ -230,6 +232,9 @@ impl Journal {
             self.settled = self.current.map_or(0, |current| current.segment.seq);
         }
         let founding = self.current.is_none();
+        if self.config.wal {
+            self.remove_held(group, &mut ops);
+        }
         for batch in group {
             for file in &batch.files {
                 if must_follow_log(file) && !drafts.is_empty() {
@@ -321,45 +326,6 @@ impl Journal {
     pub fn give_reserve(&mut self) -> Option<FileOp> {
         self.ahead_rests = true;
         self.reserve.give()
-    }
-
-    /// The log waits for room while `waiting` is queued behind it: gives the operations for what these batches let go already. A snapshot of our
-    /// own holds it, and is durable; what stands after a batch that changes the log's end is left.
-    pub fn make_room(&mut self, waiting: &[WriteBatch]) -> Vec<FileOp> {
-        let goes_on = |batch: &&WriteBatch| {
-            let plain = |record: &Bytes| matches!(record::effect(record), Effect::None | Effect::GoesOn);
-            batch.files.is_empty() && batch.discards.is_empty() && batch.records.iter().all(plain)
-        };
-        let behind = waiting.iter().filter(|batch| batch.lane() == Lane::Log).take_while(goes_on);
-        match behind.filter_map(|batch| batch.cut).max() {
-            Some(cut) => self.let_go(cut, self.settled),
-            None => Vec::new(),
-        }
-    }
-
-    /// There is no room to mend the end of the log after a start: gives the operations that remove what the snapshot at `index`, from which the
-    /// node starts, holds as well. The directory is to be read again then.
-    pub fn make_room_at_start(&mut self, index: Index) -> Vec<FileOp> {
-        let last = self.frozen.back().map_or(0, |segment| segment.seq);
-        self.let_go(index, last)
-    }
-
-    /// Removes older snapshots, and segments before the one numbered `kept`, that a durable snapshot at `cut` or later holds. The newest promise is
-    /// in each segment, so that one on disk must stay.
-    fn let_go(&mut self, cut: Index, kept: u64) -> Vec<FileOp> {
-        let mut ops = Vec::new();
-        self.side_files.thin(cut, &mut ops);
-        self.preallocated.drop_all(&mut ops);
-        let goes = |segment: &Segment| segment.seq < kept && segment.highest <= cut;
-        while let Some(segment) = self.frozen.front().copied().filter(goes) {
-            self.frozen.pop_front();
-            self.unsynced.remove(&segment.seq);
-            ops.push(FileOp::Remove { file: segment::file_name(segment.seq) });
-        }
-        if !ops.is_empty() {
-            ops.push(sync_data_dir());
-        }
-        ops
     }
 
     /// The operations that end the log cleanly, so that the next start knows that nothing is torn.
@@ -541,96 +507,6 @@ impl Journal {
         ops.extend(unsynced.into_iter().map(|seq| FileOp::Sync { file: segment::file_name(seq) }));
         self.next.synced = self.next.frame;
         self.sync_due = None;
-    }
-
-    /// What the group made superfluous: snapshots of what was discarded, older snapshots, the log's oldest segments.
-    /// In every mode what makes them superfluous is synced first.
-    fn remove_unneeded(&mut self, group: &[WriteBatch], ops: &mut Vec<FileOp>) {
-        let cut = group.iter().filter_map(|batch| batch.cut).max();
-        let mut removals = Vec::new();
-        for index in group.iter().flat_map(|batch| &batch.discards) {
-            self.side_files.discard(*index, &mut removals);
-        }
-        let marks =
-            group.iter().flat_map(|batch| &batch.records).filter_map(|record| match record::effect(record) {
-                Effect::BeginsAnew(position) => Some(position.index),
-                Effect::EndsAt(_) | Effect::GoesOn | Effect::None => None,
-            });
-        if let Some(upto) = marks.chain(cut).max() {
-            self.side_files.remove_superfluous(upto, &mut removals);
-        }
-        if self.short {
-            self.side_files.thin(cut.unwrap_or_default(), &mut removals);
-            self.preallocated.drop_all(&mut removals);
-        }
-        self.drop_segments(cut.unwrap_or_default(), &mut removals);
-        if !removals.is_empty() {
-            self.sync(ops);
-            ops.append(&mut removals);
-            // A segment that is used again must have lost its old name for good.
-            ops.push(sync_data_dir());
-        }
-    }
-
-    /// The log was truncated: segments that hold nothing but what is gone give their room back, now and not when the next snapshot
-    /// lets the log be cut. A segment takes their place that says where the log ends, as after a torn tail: it gets its name when it is
-    /// whole, and names the frame from which the earlier ones are void.
-    fn give_up_end(&mut self, group: &[WriteBatch], ops: &mut Vec<FileOp>) {
-        for record in group.iter().flat_map(|batch| &batch.records) {
-            match record::effect(record) {
-                Effect::EndsAt(position) => self.ends_at = Some(position),
-                Effect::GoesOn | Effect::BeginsAnew(_) => self.ends_at = None,
-                Effect::None => {}
-            }
-        }
-        let state = group.iter().map(|batch| &batch.head).rfind(|head| !head.is_empty());
-        let (Some(end), Some(current), Some(state)) = (self.ends_at, self.current, state) else { return };
-        let is_needed = |segment: &Segment| segment.least < end.index || segment.begins_anew;
-        let kept = self.frozen.iter().rposition(is_needed).map_or(0, |at| at + 1);
-        let gone = self.frozen.get(kept).copied().unwrap_or(current.segment);
-        if is_needed(&current.segment) || kept == 0 && gone.base.index > end.index {
-            return;
-        }
-        self.sync(ops);
-        let void: Vec<u64> =
-            self.frozen.drain(kept..).chain([current.segment]).map(|segment| segment.seq).collect();
-        self.end_after(gone.first, gone.base, end, state.clone(), ops);
-        ops.extend(void.into_iter().map(|seq| FileOp::Remove { file: segment::file_name(seq) }));
-        ops.push(sync_data_dir());
-    }
-
-    /// Goes on in a new segment behind those that are kept, in the place of frames from `first` on, before which the log ended at `base`.
-    fn end_after(&mut self, first: u64, base: Position, end: Position, state: Bytes, ops: &mut Vec<FileOp>) {
-        let (seq, nonce) = (self.next.seq, Some(self.draw_nonce()));
-        let prev = self.frozen.back().map_or(0, |segment| segment.seq);
-        let head = SegmentHead { seq, prev, first, synced: first, base, nonce };
-        let frame = FrameHead { kind: Kind::Records, tag: head.tag(), number: first, synced: first };
-        let mut parts = Vec::from([head.encode()]);
-        parts.extend(frame::encode(frame, Vec::from([state, Record::Truncate(end).encode()])));
-        let at = parts.iter().map(|part| part.len() as u64).sum();
-        ops.extend(segment::make_whole(seq, parts));
-        let (least, highest, live, bytes) = (end.index, base.index, end.index, self.segment_bytes);
-        let (begins_anew, whole, linked) = (false, false, false);
-        let segment = Segment { seq, nonce, first, base, least, highest, live, begins_anew, bytes, whole, linked };
-        self.current = Some(Current { segment, end: at });
-        self.next = Next { seq: seq + 1, frame: first + 1, synced: first + 1, last: end };
-        self.ends_at = None;
-    }
-
-    fn drop_segments(&mut self, cut: Index, ops: &mut Vec<FileOp>) {
-        // What is taken out of the log may be on its way to the disk still while a group of the other lane is planned: that cuts nothing.
-        let is_held = |segment: &Segment| segment.highest <= cut || segment.live <= cut && cut > Index::ZERO;
-        while let Some(segment) = self.frozen.front().copied().filter(is_held) {
-            self.frozen.pop_front();
-            self.unsynced.remove(&segment.seq);
-            let file = segment::file_name(segment.seq);
-            let fits = segment.whole && segment.bytes == self.next_bytes() && !self.short;
-            ops.push(if fits && !segment.linked && self.preallocated.has_room() {
-                FileOp::Rename { from: file, to: self.preallocated.add(segment.bytes) }
-            } else {
-                FileOp::Remove { file }
-            });
-        }
     }
 }
 

@@ -297,7 +297,7 @@ impl<D: Disk> Running<D> {
         self.later.append(&mut came);
         let ops = match wake {
             Some(done) => self.job_done(done),
-            None => self.writer.journal.make_room(&self.later),
+            None => self.writer.journal.give_room(&self.later),
         };
         self.remove(&ops).await?;
         self.tell_free();
@@ -305,10 +305,12 @@ impl<D: Disk> Running<D> {
         Ok(())
     }
 
-    /// Carries out what takes no room.
+    /// Carries out what takes no room, in order: what is removed is held by what is synced before.
     async fn remove(&mut self, ops: &[FileOp]) -> io::Result<()> {
         for op in ops {
-            fits(&mut self.writer.disk, op, self.writer.planted).await?;
+            if !fits(&mut self.writer.disk, op, self.writer.planted).await? {
+                break;
+            }
         }
         Ok(())
     }

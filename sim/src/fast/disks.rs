@@ -274,12 +274,10 @@ impl World<'_> {
     fn make_room(&mut self, number: usize) {
         let host = &mut self.hosts[number];
         let Some(process) = &mut host.process else { return };
-        let (handle, removals) = (process.handle, process.journal.make_room(&process.log.queue));
+        let (handle, removals) = (process.handle, process.journal.give_room(&process.log.queue));
         let mut disk = host.disk();
-        for op in &removals {
-            // As in `no_room`.
-            let _ = disk.apply(handle, op);
-        }
+        // What cannot be removed is there at the next start.
+        let _ = removals.iter().try_for_each(|op| disk.apply(handle, op).map(drop));
         drop(disk);
         self.tell_free(number);
     }

@@ -184,32 +184,10 @@ impl Node {
 
     /// Whether the store would be larger than allowed, or is, and would not be smaller afterwards.
     fn outgrows_memory(&self, command: &Command, bytes_max: u64) -> bool {
-        let (more, less) = self.growth(command);
+        let (more, less) = self.store.growth(command);
         let held = self.store.memory_bytes();
         let shrinks = more < less;
         !shrinks && (held >= bytes_max || held + more > bytes_max + less)
-    }
-
-    /// How many bytes of keys and values it brings, and of how many it takes the place.
-    fn growth(&self, command: &Command) -> (u64, u64) {
-        let of = |pair: &Pair| match self.store.view().get(&pair.key) {
-            Some(item) => (pair.value.bytes.len() as u64, item.value().len() as u64),
-            None => ((pair.key.len() + pair.value.bytes.len()) as u64, 0),
-        };
-        match command {
-            Command::Once { command, .. } | Command::If { command, .. } => self.growth(command),
-            Command::Set { pair, .. } => of(pair),
-            Command::Batch { pairs } => {
-                pairs.iter().map(of).fold((0, 0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1))
-            }
-            Command::Incr { .. }
-            | Command::Delete { .. }
-            | Command::Expire { .. }
-            | Command::Persist { .. }
-            | Command::EpochStart { .. }
-            | Command::Config(_)
-            | Command::Sweep { .. } => (0, 0),
-        }
     }
 
     fn check_pair(&self, pair: &Pair) -> Result<(), Refusal> {

@@ -151,7 +151,8 @@ impl Node {
         let (margin, taking) = (self.config.disk_margin, self.snapshots.is_taking());
         let (next, then) = (self.next_snapshot_bytes(), self.room_then(free));
         let Room { short, spent, .. } = self.room;
-        self.room.short = then < next + margin * if short { 4 } else { 3 };
+        let little = then < next + margin * if short { 4 } else { 3 };
+        self.room.short = little || self.snapshots.has_waiting_chunks();
         self.room.spent = self.room_for_log(free) <= if spent { margin / 4 } else { 0 };
         self.room.fits = taking || free >= next + margin;
         self.room.may_begin = taking || free >= next + margin / 4;
@@ -168,11 +169,19 @@ impl Node {
     /// How much the log may take: what leaves room for the next snapshot, both now and once the one that is being written is whole,
     /// and half the margin beside. Without a log nothing has to be cut, and a snapshot that does not fit is not taken.
     fn room_for_log(&self, free: u64) -> u64 {
-        let (next, half) = (self.next_snapshot_bytes(), self.config.disk_margin / 2);
+        let (next, half) = (self.snapshot_bytes_to_come(), self.config.disk_margin / 2);
         match self.rest_of_snapshot() {
             _ if !self.config.keeps_log => free.saturating_sub(half),
             Some(rest) => free.saturating_sub(rest + half).min(self.room_then(free).saturating_sub(next + half)),
             None => free.saturating_sub(next + half),
+        }
+    }
+
+    /// About how many bytes a snapshot takes once all of the log is applied, if all of it makes the store larger.
+    fn snapshot_bytes_to_come(&self) -> u64 {
+        match self.next_snapshot_bytes() {
+            0 => 0,
+            next => next + self.log.bytes_between(self.applied.index, self.log.last().index),
         }
     }
 
@@ -182,7 +191,7 @@ impl Node {
     pub(in crate::node) fn room_ahead(&self) -> u64 {
         let margin = self.config.disk_margin;
         let Some(free) = self.room.free.filter(|_| margin > 0) else { return u64::MAX };
-        let kept = self.next_snapshot_bytes() + 4 * margin + self.room.taken;
+        let (free, kept) = (self.room_left_of(free), self.snapshot_bytes_to_come() + 4 * margin);
         self.room_then(free).min(free).saturating_sub(kept) / 2
     }
 
@@ -192,10 +201,10 @@ impl Node {
         free.saturating_sub(self.room.taken + ON_DISK * logged)
     }
 
-    /// Whether the next snapshot would only just fit after so many more bytes of log.
-    fn would_spend(&self, bytes: u64) -> bool {
+    /// Whether the next snapshot would only just fit after so many more bytes of log, which make the store so much larger.
+    fn would_spend(&self, bytes: u64, growth: u64) -> bool {
         let Some(free) = self.room.free.filter(|_| self.config.disk_margin > 0) else { return false };
-        self.room_for_log(self.room_left_of(free)) < ON_DISK * bytes
+        self.room_for_log(self.room_left_of(free)) < ON_DISK * bytes + growth
     }
 
     /// Whether a replica does not take so many bytes yet: they would take the next snapshot's room, and something is under way that changes
@@ -206,14 +215,22 @@ impl Node {
         let comes_of_it = in_flight || self.would_cut();
         comes_of_it
             && self.config.keeps_log
-            && self.would_spend(bytes)
+            && self.would_spend(bytes, bytes)
             && !self.config.planted.entries_taken_without_room()
+    }
+
+    /// Whether so much of a master's snapshot waits: it would take the room of an own one, without which the log cannot be cut.
+    pub(in crate::node) fn chunk_waits_for_room(&self, bytes: u64) -> bool {
+        let Some(free) = self.room.free.filter(|_| self.config.disk_margin > 0) else { return false };
+        let free = self.room_left_of(free).saturating_sub(self.snapshots.incoming_in_flight());
+        self.config.keeps_log && self.would_cut() && self.is_whole() && self.room_for_log(free) < bytes
     }
 
     /// Whether a snapshot is being taken, or would let the log be cut further than the newest one does.
     fn would_cut(&self) -> bool {
         let newest = self.snapshots.newest().map_or(Index::ZERO, |newest| newest.index);
-        self.snapshots.is_taking() || self.room.may_begin && self.applied.index > newest
+        let may_begin = self.config.snapshot.is_some() && self.room.may_begin;
+        self.snapshots.is_taking() || may_begin && self.applied.index > newest
     }
 
     /// As much of the log as the newest snapshot replaces is of no use on disk.
@@ -258,7 +275,9 @@ impl Node {
 
     /// Whether a write is refused because it would make the store larger on a disk that has no room for that.
     pub(in crate::node) fn outgrows_disk(&self, command: &Command) -> bool {
-        (self.room.spent || self.would_spend(weight(command))) && !self.shrinks(command)
+        let bytes = command.pairs().iter().map(Pair::bytes).sum();
+        let (more, less) = self.store.growth(command);
+        (self.room.spent || self.would_spend(bytes, more.saturating_sub(less))) && !self.shrinks(command)
     }
 
     /// Whether the store is smaller afterwards, or nothing at all happens.
@@ -290,22 +309,5 @@ impl Node {
             needed: self.rest_of_snapshot().unwrap_or(self.next_snapshot_bytes()) + self.config.disk_margin,
             short: self.room.short,
         }
-    }
-}
-
-/// About how many bytes of log a command takes, where that is much.
-fn weight(command: &Command) -> u64 {
-    let of = |pair: &Pair| (pair.key.len() + pair.value.bytes.len()) as u64;
-    match command {
-        Command::Once { command, .. } | Command::If { command, .. } => weight(command),
-        Command::Set { pair, .. } => of(pair),
-        Command::Batch { pairs, .. } => pairs.iter().map(of).sum(),
-        Command::Incr { .. }
-        | Command::Delete { .. }
-        | Command::Expire { .. }
-        | Command::Persist { .. }
-        | Command::EpochStart { .. }
-        | Command::Config(_)
-        | Command::Sweep { .. } => 0,
     }
 }

@@ -79,19 +79,24 @@ impl Node {
         let (mut reader, untold) = (core::mem::take(&mut syncing.reader), syncing.untold);
         replica.last_contact = Some(now);
         self.hear_master(chunk.epoch, 0);
-        self.abandon_snapshot(out);
+        if !self.snapshots.has_waiting_chunks() {
+            self.abandon_snapshot(out);
+        }
         let (position, number) = (chunk.position, chunk.number);
         self.lag_marks.hear(chunk.last, now);
         match reader.take(chunk.bytes.clone()) {
             Ok(None) => {
-                self.snapshots.take_in(position, number, chunk.bytes);
+                let bounded = self.snapshots.take_in(position, number, chunk.bytes);
                 self.set_mode(Mode::Syncing(Syncing { position, reader, untold }));
+                if !bounded {
+                    self.drop_garbage(link, "it sent more than may be on its way", out);
+                }
             }
             Ok(Some((meta, store)))
                 if meta.position == position && self.cluster == Some(meta.cluster) && self.repair.is_none() =>
             {
                 self.snapshots.take_in(position, number, chunk.bytes);
-                self.snapshots.take_in_done(position, self.snapshots_kept());
+                self.snapshots.take_in_done(position);
                 self.set_mode(Mode::Repairing);
                 let rest = self.rest_after(position);
                 let installing = Installing { meta, store, rest, mark: None };

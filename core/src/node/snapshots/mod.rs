@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::coverage::Mark;
 use crate::event::Event;
 use crate::ids::RequestId;
+use crate::node::follower::snapshot_install::Repair;
 use crate::node::leader::StreamMode;
 use crate::node::{Node, Role, history_before};
 use crate::output::{Output, Refusal, Reply};
@@ -17,6 +18,10 @@ use crate::position::{Index, Position};
 use crate::snapshot::{SnapshotMeta, SnapshotWriter};
 use crate::time::Time;
 use crate::wal::{FileWrite, GivenUp, Lane, WriteBatch};
+
+mod incoming;
+
+use incoming::Incoming;
 
 /// Most chunks of an own snapshot on their way to the disk.
 const CHUNKS_IN_FLIGHT_MAX: usize = 4;
@@ -41,8 +46,7 @@ pub(in crate::node) struct Snapshots {
     /// Bytes logged since the last one began.
     logged: u64,
     transfer: Option<Transfer>,
-    /// A master's that have begun to come in and are not whole: each has an unfinished file.
-    incoming: Vec<Position>,
+    incoming: Incoming,
     files: Vec<FileWrite>,
     parts: Vec<Part>,
     flying: VecDeque<(u64, Vec<Part>)>,
@@ -79,6 +83,7 @@ enum Part {
     MastersChunk {
         position: Position,
         next: u32,
+        bytes: u64,
     },
     MastersDone(Position),
 }
@@ -95,7 +100,7 @@ impl Snapshots {
             was_due: false,
             logged,
             transfer: None,
-            incoming: Vec::new(),
+            incoming: Incoming::default(),
             files: Vec::new(),
             parts: Vec::new(),
             flying: VecDeque::new(),
@@ -160,24 +165,6 @@ impl Snapshots {
         self.wanted.retain(|wanted| *wanted != id);
     }
 
-    /// A chunk of the master's goes into our file. Files are named by index, so one that begins where another master's has broken
-    /// off takes that one's file.
-    pub(in crate::node) fn take_in(&mut self, position: Position, number: u32, bytes: Bytes) {
-        if !self.incoming.contains(&position) {
-            self.incoming.retain(|known| known.index != position.index);
-            self.incoming.push(position);
-        }
-        self.files.push(FileWrite::SnapshotChunk { position, number, bytes, own: false });
-        self.parts.push(Part::MastersChunk { position, next: number.saturating_add(1) });
-    }
-
-    /// The master's snapshot is whole.
-    pub(in crate::node) fn take_in_done(&mut self, position: Position, keep: u32) {
-        self.incoming.retain(|known| *known != position);
-        self.files.push(FileWrite::SnapshotDone { position, keep });
-        self.parts.push(Part::MastersDone(position));
-    }
-
     /// Learns where the writer of a stream has cut, since its stream ends with its link, and the transfer may go on.
     pub(in crate::node) fn remember_cuts(&mut self, writer: &SnapshotWriter) {
         if let Some(transfer) = &mut self.transfer
@@ -218,6 +205,7 @@ impl Node {
     pub(in crate::node) fn tend_snapshots(&mut self, out: &mut Output) {
         self.forget_transfer();
         self.abandon_incoming();
+        self.store_incoming(out);
         self.begin_snapshot(out);
         self.cut_chunks();
         self.write_snapshots(out);
@@ -226,12 +214,17 @@ impl Node {
     /// Whether the state is whole and at rest, so that a snapshot of it may begin. The deadline asks this too: an
     /// alarm for a snapshot that cannot begin would ring again at once, for ever.
     fn may_take_snapshot(&self) -> bool {
-        let is_free = !self.snapshots.incoming.iter().any(|position| position.index == self.applied.index);
+        let at_rest = self.repair.is_none() && !self.is_syncing() || self.snapshots.has_waiting_chunks();
         self.snapshots.taking.is_none()
-            && self.repair.is_none()
-            && !self.needs_snapshot
-            && !self.is_syncing()
-            && is_free
+            && at_rest
+            && self.is_whole()
+            && !self.snapshots.incoming.is_named(self.applied.index)
+    }
+
+    /// Whether nothing of the state is to go.
+    pub(in crate::node) fn is_whole(&self) -> bool {
+        let goes = matches!(self.repair, Some(Repair::RollingBack(_)));
+        !self.needs_snapshot && !goes && !self.is_healed_on_disk()
     }
 
     /// Whether there is anything to take a snapshot of.
@@ -267,6 +260,11 @@ impl Node {
         self.snapshots.due(interval).filter(|_| may)
     }
 
+    /// Whether something waits until the log can be cut.
+    fn waits_for_cut(&self) -> bool {
+        self.has_waiting_entries() || self.snapshots.has_waiting_chunks()
+    }
+
     fn begin_snapshot(&mut self, out: &mut Output) {
         if !self.may_take_snapshot() {
             return;
@@ -274,7 +272,7 @@ impl Node {
         let due = self.config.snapshot.is_some_and(|policy| {
             let (wal_bytes, interval) = self.snapshot_after(policy);
             let old = self.snapshots.last_at + interval <= self.now.mono && self.snapshots.logged > 0;
-            let due = old || self.snapshots.logged >= wal_bytes || self.has_waiting_entries();
+            let due = old || self.snapshots.logged >= wal_bytes || self.waits_for_cut();
             due && self.has_room_for_snapshot()
         });
         let wanted = core::mem::take(&mut self.snapshots.wanted);
@@ -347,7 +345,7 @@ impl Node {
             match part {
                 Part::OwnChunk { .. } | Part::Void => {}
                 Part::OwnDone(position) => self.own_snapshot_durable(position, out),
-                Part::MastersChunk { position, next } => self.on_snapshot_chunk_ack(position, next, out),
+                Part::MastersChunk { position, next, bytes: _ } => self.on_snapshot_chunk_ack(position, next, out),
                 Part::MastersDone(position) => {
                     self.snapshots.newest_bytes = self.store.memory_bytes();
                     self.note_durable(position);
@@ -418,30 +416,6 @@ impl Node {
         let why = "the disk hangs: the snapshot goes on once it does, see the field snapshot of the status";
         let doubted = self.snapshots.waiting().into_iter().map(|id| (id, Err(Refusal::Undecided { why })));
         out.replies.extend(doubted);
-    }
-
-    /// The unfinished file of a master's snapshot goes with the transfer: once that can neither go on nor be resumed.
-    fn abandon_incoming(&mut self) {
-        let incoming = core::mem::take(&mut self.snapshots.incoming);
-        let (kept, gone): (Vec<_>, Vec<_>) = incoming.into_iter().partition(|position| self.takes_in(*position));
-        self.snapshots.incoming = kept;
-        let gone = gone.into_iter().map(|position| FileWrite::SnapshotAbandoned { position });
-        self.snapshots.files.extend(gone);
-    }
-
-    /// Whether this snapshot of a master's is coming in, or has broken off and may go on.
-    fn takes_in(&self, position: Position) -> bool {
-        let replica = match &self.role {
-            Role::Candidate(candidate) => candidate.replica(),
-            Role::Replica(replica) => replica,
-            Role::Founding(_) | Role::Asking(_) | Role::Master(_) => return false,
-        };
-        replica.syncings().any(|syncing| syncing.position == position)
-    }
-
-    /// Whether every unfinished file of a master's snapshot belongs to a transfer.
-    pub(in crate::node) fn takes_in_all(&self) -> bool {
-        self.snapshots.incoming.iter().all(|position| self.takes_in(*position))
     }
 
     /// A master's snapshot is about to replace the state: one of our own in the making is of no use.

@@ -486,13 +486,58 @@ fn what_waits_behind_an_append_lets_segments_go_but_never_the_last_that_is_on_di
         journal
     };
     let segments = ["remove wal-0000000000000001.log", "remove wal-0000000000000002.log", "syncdir \"\""];
-    assert_eq!(told(&journal().make_room(&[cut()])), segments);
+    assert_eq!(told(&journal().give_room(&[cut()])), segments);
     assert_eq!(
-        told(&journal().make_room(&[truncation, cut()])),
+        told(&journal().give_room(&[truncation, cut()])),
         [""; 0],
         "what changes the log's end comes first"
     );
     let mut twice = journal();
-    let _ = twice.make_room(&[cut()]);
-    assert_eq!(told(&twice.make_room(&[cut()])), [""; 0]);
+    let _ = twice.give_room(&[cut()]);
+    assert_eq!(told(&twice.give_room(&[cut()])), [""; 0]);
+}
+
+#[test]
+fn what_a_snapshot_on_disk_holds_goes_before_the_group_is_written() {
+    let long = |id| batch(id, &[Record::Entry(super::arbitrary::set_of(20_000))], id);
+    let mut disk = Disk::default();
+    let mut journal = open(config(FsyncMode::Always), &mut disk);
+    for id in 1..=3 {
+        disk.carry_out_all(&journal.plan(Time(0), &[long(id)]));
+    }
+    let mut fourth = long(4);
+    fourth.cut = Some(Index(2));
+    let ops = told(&journal.plan(Time(0), &[fourth]));
+    let place = |what: &str| ops.iter().position(|op| op.starts_with(what)).unwrap();
+    assert!(place("remove wal-0000000000000001.log") < place("create wal-0000000000000004.log"), "{ops:?}");
+    assert!(place("remove wal-0000000000000002.log") < place("write wal-0000000000000004.log"), "{ops:?}");
+}
+
+#[test]
+fn where_the_log_waits_for_room_what_is_written_ahead_goes() {
+    let mut disk = Disk::default();
+    let mut journal = open(roomy(FsyncMode::Always), &mut disk);
+    disk.carry_out_all(&journal.plan(Time(0), &[batch(1, &[Record::Committed(Index(0))], 0)]));
+    disk.carry_out_all(&journal.spare().unwrap());
+    journal.spare_ready();
+    let gone = told(&journal.give_room(&[]));
+    assert!(gone.first().is_some_and(|op| op.starts_with("remove spare-")), "{gone:?}");
+    assert_eq!(told(&journal.give_room(&[])), [""; 0]);
+}
+
+#[test]
+fn a_log_that_syncs_by_time_is_synced_before_its_oldest_segments_go_for_want_of_room() {
+    let long = |id| batch(id, &[Record::Entry(super::arbitrary::set_of(20_000))], id);
+    let mut disk = Disk::default();
+    let mut journal = open(config(FsyncMode::Never), &mut disk);
+    for id in 1..=3 {
+        disk.carry_out_all(&journal.plan(Time(0), &[long(id)]));
+    }
+    let _ = journal.plan(Time(0), &[long(4)]);
+    let mut cut = batch(5, &[Record::Committed(Index(3))], 4);
+    cut.cut = Some(Index(2));
+    let ops = told(&journal.give_room(&[cut]));
+    let removal = ops.iter().position(|op| op.starts_with("remove wal-")).unwrap();
+    assert!(ops[..removal].contains(&String::from("sync wal-0000000000000003.log")), "{ops:?}");
+    assert!(!ops.contains(&String::from("sync wal-0000000000000004.log")), "it may not be there yet: {ops:?}");
 }
