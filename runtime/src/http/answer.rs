@@ -36,6 +36,8 @@ pub(crate) enum Content {
     Ndjson,
     Metrics,
     Problem,
+    Text,
+    Yaml,
 }
 
 /// A good answer.
@@ -151,6 +153,8 @@ impl Content {
             Self::Json => "application/json",
             Self::Octets => "application/octet-stream",
             Self::Ndjson => "application/x-ndjson",
+            Self::Text => "text/plain; charset=utf-8",
+            Self::Yaml => "application/yaml",
             Self::Metrics => prometheus::TEXT_FORMAT,
             Self::Problem => "application/problem+json",
         })

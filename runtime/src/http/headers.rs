@@ -1,5 +1,5 @@
 //! The headers that change what a request asks for. Each is honoured, harmless, or refused by its name: to do less or more than
-//! a client asked for, and say 200, is worse than to refuse. `docs/http.md` has them in a table. Owns no value's meaning but
+//! a client asked for, and say 200, is worse than to refuse. `docs/api.md` has them in a table. Owns no value's meaning but
 //! `identity`, `chunked` and `100-continue`.
 
 use hyper::header::{HeaderMap, HeaderValue};

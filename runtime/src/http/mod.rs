@@ -11,6 +11,7 @@ mod connections;
 mod failover;
 mod headers;
 mod idempotency;
+mod index;
 mod inflight;
 mod json;
 #[cfg(test)]

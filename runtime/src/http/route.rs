@@ -5,6 +5,7 @@ use hyper::Method;
 /// Every route, in the order of [`TEMPLATES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
+    Index,
     KvSet,
     KvGet,
     KvRaw,
@@ -34,11 +35,13 @@ pub(crate) enum Route {
     Startupz,
     Health,
     Metrics,
+    OpenApi,
     Unknown,
 }
 
 /// The routes as metrics name them: bounded, and never a raw path.
-pub(crate) const TEMPLATES: [&str; 30] = [
+pub(crate) const TEMPLATES: [&str; 32] = [
+    "/",
     "/kv/set",
     "/kv/get/{key}",
     "/kv/raw/{key}",
@@ -68,6 +71,7 @@ pub(crate) const TEMPLATES: [&str; 30] = [
     "/startupz",
     "/health",
     "/metrics",
+    "/openapi.yaml",
     "unknown",
 ];
 
@@ -98,6 +102,8 @@ pub(crate) fn find(path: &str) -> (Route, &str) {
         "/startupz" => Route::Startupz,
         "/health" => Route::Health,
         "/metrics" => Route::Metrics,
+        "/openapi.yaml" => Route::OpenApi,
+        "/" => Route::Index,
         _ => Route::Unknown,
     };
     (route, "")
@@ -178,7 +184,9 @@ impl Route {
             | Self::Readyz
             | Self::Startupz
             | Self::Health
-            | Self::Metrics => reads.then_some(Verb::Read),
+            | Self::Metrics
+            | Self::Index
+            | Self::OpenApi => reads.then_some(Verb::Read),
             Self::Unknown => Some(Verb::Read),
         }
     }
@@ -215,6 +223,8 @@ impl Route {
             | Self::Startupz
             | Self::Health
             | Self::Metrics
+            | Self::Index
+            | Self::OpenApi
             | Self::Unknown => false,
         }
     }
@@ -225,6 +235,44 @@ impl Route {
             Self::KvMset => true,
             Self::KvGet => false,
             one => one.has_one_key(),
+        }
+    }
+
+    /// What it is for, in a few words: as `openapi.yaml` sums it up, a sentence for each method that it takes.
+    pub(crate) const fn about(self) -> &'static str {
+        match self {
+            Self::Index => "This list of routes, as text.",
+            Self::KvSet => "Sets a key.",
+            Self::KvGet => "The value of a key, as JSON.",
+            Self::KvRaw => "The value of a key, as bytes. Sets a key to the bytes of the body.",
+            Self::KvDel => "Deletes a key.",
+            Self::KvExists => "Whether a key is there.",
+            Self::KvMset => "Sets many keys, all or none.",
+            Self::KvMget => "The values of many keys.",
+            Self::KvIncr => "Adds to a whole number; an absent key counts as 0.",
+            Self::KvDecr => "Subtracts from a whole number; an absent key counts as 0.",
+            Self::KvExpire => "Gives a key a time to live; 0 removes the key.",
+            Self::KvTtl => "How long a key has to live.",
+            Self::KvPersist => "Takes away a key's time to live.",
+            Self::KvScan => "Keys in byte order, a page at a time.",
+            Self::KvStats => "How many keys there are, and what was done to them.",
+            Self::Status => "What this node knows of itself and its cluster.",
+            Self::Promote => "Makes this node the master.",
+            Self::Switchover => "Hands the mastership to another node, and loses nothing.",
+            Self::Members => "Who belongs to the cluster. Changes who belongs to the cluster.",
+            Self::Pause => "No elections for a while.",
+            Self::Resume => "Elections go on.",
+            Self::Outcome => "What became of a write.",
+            Self::Rollbacks => "What failovers discarded on this node.",
+            Self::Rollback => "A rollback file.",
+            Self::Snapshot => "Takes a snapshot, and answers when it is durable.",
+            Self::Livez => "Whether the process answers.",
+            Self::Readyz => "Whether this node is fit for reads, or for a role.",
+            Self::Startupz => "Whether this node has loaded its data.",
+            Self::Health => "A summary.",
+            Self::Metrics => "Metrics, in Prometheus' text format.",
+            Self::OpenApi => "This description, for programs.",
+            Self::Unknown => "",
         }
     }
 
@@ -260,6 +308,8 @@ impl Route {
             | Self::Startupz
             | Self::Health
             | Self::Metrics
+            | Self::Index
+            | Self::OpenApi
             | Self::Unknown => "GET, HEAD",
         }
     }
@@ -278,12 +328,13 @@ mod tests {
         assert_eq!(find("/kv/set"), (Route::KvSet, ""));
         assert_eq!(find("/replication/rollbacks"), (Route::Rollbacks, ""));
         assert_eq!(find("/replication/rollbacks/7"), (Route::Rollback, "7"));
-        assert_eq!(find("/"), (Route::Unknown, ""));
+        assert_eq!(find("/"), (Route::Index, ""));
+        assert_eq!(find("/kv"), (Route::Unknown, ""));
     }
 
     #[test]
     fn every_route_is_documented_with_its_methods() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/http.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md");
         let document = std::fs::read_to_string(path).unwrap();
         let mut rows = document.lines().filter(|line| line.starts_with("| `/"));
         for template in TEMPLATES.iter().filter(|template| template.starts_with('/')) {

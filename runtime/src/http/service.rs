@@ -15,7 +15,7 @@ use super::answer::{Answer, Body, Stamp};
 use super::connections::Mark;
 use super::problem::{Code, Problem};
 use super::route::{self, Route, Verb};
-use super::{BoxFuture, HttpServer, failover, headers, operator, probes, reads, writes};
+use super::{BoxFuture, HttpServer, failover, headers, index, operator, probes, reads, writes};
 
 /// What one connection's requests are put to.
 pub(crate) struct Service {
@@ -131,11 +131,15 @@ async fn respond(
         Route::Rollback => finish(front, operator::rollback(front, &head).await),
         Route::Snapshot => finish(front, operator::snapshot(front, &head, body).await),
         Route::Metrics => finish(front, operator::metrics(front, &head).await),
+        Route::Index => finish(front, index::index(front, &head)),
+        Route::OpenApi => finish(front, index::openapi(&head)),
         Route::Livez => finish(front, probes::livez(&head)),
         Route::Readyz => finish(front, probes::readyz(front, &head).await),
         Route::Startupz => finish(front, probes::startupz(front, &head).await),
         Route::Health => finish(front, probes::health(front, &head).await),
-        Route::Unknown => finish(front, Err(Problem::new(Code::NotFound, "there is no such route"))),
+        Route::Unknown => {
+            finish(front, Err(Problem::new(Code::NotFound, "there is no such route; GET / lists them")))
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a front is to answer where the model holds a state: status, body and `ETag`, from `docs/http.md` and the API alone.
+//! What a front is to answer where the model holds a state: status, body and `ETag`, from `docs/api.md` and the API alone.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
 //! What was asked under an `Idempotency-Key`, and what it gave: the newest 262,144, for 24 hours by the log's clock
-//! (`docs/http.md`). The bound in bytes is left out: no run comes near it.
+//! (`docs/api.md`). The bound in bytes is left out: no run comes near it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
