@@ -96,8 +96,9 @@ pub enum StartError {
     },
     /// A node lived in the data directory, and neither its log nor a snapshot is there.
     #[error(
-        "data directory {}: it was used by a node, and neither its log nor a snapshot is in it. Put them back, or \
-         restore a backup (`synap restore`). To start a new node without data, remove all that is in this directory",
+        "data directory {}: it was used by a node, and neither its log nor a snapshot is in it. Put them back. \
+         Where other nodes hold the data, remove all that is in this directory and start it as a replica; where none does, restore a backup \
+         into another directory (`synap restore`)",
         dir.display()
     )]
     Emptied {
@@ -107,8 +108,8 @@ pub enum StartError {
     /// A node lived in the data directory, and of its log and its snapshots only snapshots are there.
     #[error(
         "data directory {}: a node lived in it, and its log is gone: what was written after its newest snapshot is not here. Put the \
-         log's files (wal-*.log) back. To go on without them, leave nothing but snapshots in this directory, or restore one \
-         (`synap restore`)",
+         log's files (wal-*.log) back. Where other nodes hold the data, remove all that is in this directory and start it as a replica. \
+         Where none does, leave nothing but snapshots in this directory, or restore one (`synap restore`)",
         dir.display()
     )]
     LogGone {

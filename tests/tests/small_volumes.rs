@@ -327,3 +327,20 @@ fn a_full_sync_that_has_no_room_beside_the_log_finds_some() {
     cluster.servers[1].start();
     cluster.await_converged();
 }
+
+#[test]
+fn long_values_beside_a_short_reserve_are_taken_again() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let Some(disk) = SmallDisk::mount(directory.path(), 16) else { return };
+    let mut server = Server::new("n1", directory.path());
+    let mut config = cluster::config(&server, None);
+    config["persistence"] = json!({ "data_dir": disk.path.join("data"), "reserve_bytes": 64 << 10 });
+    config["limits"] = json!({ "value_bytes_max": 1 << 20 });
+    server.configure(&config.to_string());
+    server.spawn();
+    server.await_master();
+    // 1.8 MB of state: twice that and four of the longest values are 7.8 of 16.8 MB.
+    for round in 0..60 {
+        set(&server, &format!("key-{}", round % 2), &format!("{round:>10}").repeat(90_000));
+    }
+}

@@ -99,7 +99,7 @@ fn remarks(seen: &[Seen]) -> Vec<String> {
                 }
                 remarks.extend(dials(status).map(|dial| format!("{}: {dial}", node.name())));
                 if status.pointer("/config_role_ignored") == Some(&Value::Bool(true)) {
-                    let usual = "its configured role is ignored, what is on disk wins (usual after a failover)";
+                    let usual = "its configured role is ignored: what is on disk decides";
                     remarks.push(format!("{}: {usual}", node.name()));
                 }
             }

@@ -174,10 +174,7 @@ impl<D: Disk> Running<D> {
                     let ops = self.writer.journal.alarm(self.writer.clock.mono());
                     self.carry_out_all(&ops).await?;
                 }
-                Wake::Done(done) => {
-                    let ops = self.job_done(done?);
-                    self.remove(&ops).await?;
-                }
+                Wake::Done(done) => self.job_done(done?).await?,
                 Wake::Look => {}
                 Wake::Closed => {
                     let ops = self.writer.journal.close();
@@ -295,11 +292,12 @@ impl<D: Disk> Running<D> {
         };
         self.sort_out_snapshots(&mut came);
         self.later.append(&mut came);
-        let ops = match wake {
-            Some(done) => self.job_done(done),
-            None => self.writer.journal.give_room(&self.later),
-        };
-        self.remove(&ops).await?;
+        if let Some(done) = wake {
+            self.job_done(done).await?;
+        } else {
+            let ops = self.writer.journal.give_room(&self.later);
+            self.remove(&ops).await?;
+        }
         self.tell_free();
         self.order_snapshots();
         Ok(())
@@ -374,32 +372,45 @@ impl<D: Disk> Running<D> {
         let _ = self.second.jobs.send(job);
     }
 
-    /// What the second hand did is done: gives the operations that remove what was given up.
-    fn job_done(&mut self, done: Done) -> Vec<FileOp> {
-        self.gauge.looks_at = None;
-        self.gauge.begun = false;
-        // Before the receipts, as for the log.
-        self.tell_free();
-        match done {
-            Done { purpose: Purpose::Spare, given_up: None } => self.writer.journal.spare_ready(),
-            Done { purpose: Purpose::Spare, given_up: Some(_) } => return self.writer.journal.spare_given_up(),
-            Done { purpose: Purpose::Snapshot(batches), given_up: Some(undone) } => {
+    /// What the second hand did is done. What free space is left is told before the receipts, as for the log; what was given up is removed
+    /// before that.
+    async fn job_done(&mut self, done: Done) -> io::Result<()> {
+        let Done { purpose, given_up } = done;
+        match (purpose, given_up) {
+            (Purpose::Spare, None) => {
+                self.writer.journal.spare_ready();
+                self.tell_free_now();
+            }
+            (Purpose::Spare, Some(_)) => {
+                let ops = self.writer.journal.spare_given_up();
+                self.remove(&ops).await?;
+                self.tell_free_now();
+            }
+            (Purpose::Snapshot(batches), Some(undone)) => {
                 self.snapshots.in_hand = false;
                 self.snapshots.began = None;
                 let ops = self.writer.journal.snapshot_given_up(&batches, &undone);
+                self.remove(&ops).await?;
+                self.tell_free_now();
                 // A driver that is gone needs no word of it.
                 let _ = self.outbox.send(Report::GivenUp(batches.into_iter().map(WriteBatch::given_up).collect()));
-                return ops;
             }
-            Done { purpose: Purpose::Snapshot(batches), given_up: None } => {
+            (Purpose::Snapshot(batches), None) => {
                 self.snapshots.in_hand = false;
                 if let Some(took) = self.snapshots.note_end(&batches) {
                     self.writer.observer.snapshot_taken(took);
                 }
+                self.tell_free_now();
                 self.report_durable(Lane::Snapshot, batches.into_iter());
             }
         }
-        Vec::new()
+        Ok(())
+    }
+
+    /// Measures how much is free, whenever that was done last.
+    fn tell_free_now(&mut self) {
+        self.gauge.begun = false;
+        self.tell_free();
     }
 }
 

@@ -226,10 +226,11 @@ impl World<'_> {
         process.snapshot.busy = false;
         process.snapshot.bytes.1 = 0;
         let group = std::mem::take(&mut process.snapshot.group);
+        // Before the word of it, as the server's writer does.
+        self.tell_free(number);
         for batch in group {
             self.put(number, Input::GivenUp(batch.given_up()));
         }
-        self.tell_free(number);
         self.next_group(number, LaneName::Snapshot);
     }
 

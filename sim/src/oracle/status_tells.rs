@@ -176,6 +176,8 @@ impl Known {
         let members = || status.members.iter().filter_map(|member| member.wall_ahead_ms);
         let wrong = status.alarms.contains(&Alarm::ClockSkew)
             && status.role == Role::Replica
+            // It leads already, and does not tell its members' clocks yet.
+            && status.state != State::Opening
             && status.wall_ahead_ms.is_some_and(|ahead_ms| !off(ahead_ms))
             && !members().any(off);
         if !wrong {

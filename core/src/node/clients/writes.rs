@@ -60,7 +60,7 @@ impl Node {
         if self.holds_writes() && !self.flags.stopping {
             return self.held_writes.hold(write);
         }
-        self.admit_write(&write.command, concern)?;
+        self.admit_write(&write)?;
         // Who came first goes first: a short write does not overtake a long one, which might wait for ever.
         if !self.held_writes.is_empty() || !self.has_room(write.bytes()) {
             return self.held_writes.hold(write);
@@ -71,7 +71,7 @@ impl Node {
 
     /// A write that has waited: it is asked anew whether it can be done.
     pub(in crate::node) fn enter(&mut self, write: HeldWrite, out: &mut Output) -> Result<(), Refusal> {
-        self.admit_write(&write.command, write.concern)?;
+        self.admit_write(&write)?;
         self.order(write, out);
         Ok(())
     }
@@ -107,8 +107,16 @@ impl Node {
         if self.config.planted.record_length_unchecked() { Ok(()) } else { check_record(command, concern) }
     }
 
-    /// Whether it can be done now.
-    fn admit_write(&self, command: &Command, concern: Concern) -> Result<(), Refusal> {
+    /// Whether it can be done now. Where it has no room, some is made.
+    fn admit_write(&mut self, write: &HeldWrite) -> Result<(), Refusal> {
+        let admitted = self.may_write(&write.command, write.concern);
+        if admitted == Err(Refusal::DiskFull) {
+            self.room.want(self.now.mono);
+        }
+        admitted
+    }
+
+    fn may_write(&self, command: &Command, concern: Concern) -> Result<(), Refusal> {
         if self.flags.stopping {
             return Err(Refusal::ShuttingDown);
         }

@@ -20,6 +20,12 @@ use crate::time::Time;
 /// After a snapshot found no room, none is tried unasked for this long. While room is short, one is due this long after the last.
 const RESTS: Duration = Duration::from_secs(5);
 
+/// After so many snapshots that were given up one after another nothing waits for the next.
+const GIVEN_UP_MAX: u32 = 4;
+
+/// For so long after something was refused or waited for want of room the node keeps little.
+const WANTED: Duration = Duration::from_secs(15);
+
 /// While writes are refused for want of room, one is due this long after the last.
 const RESTS_WHEN_SPENT: Duration = Duration::from_secs(1);
 
@@ -47,6 +53,10 @@ pub(in crate::node) struct Room {
     may_begin: bool,
     /// Until when none is tried unasked.
     rests_until: Option<Time>,
+    /// How many were given up one after another.
+    given_up: u32,
+    /// Until when the node keeps little, since something was refused or waited for want of room.
+    wanted_until: Option<Time>,
     /// Up to where the log was cut for want of room.
     cut: Index,
 }
@@ -60,6 +70,16 @@ impl Room {
     /// Whether something of the log waits for room.
     pub(in crate::node) fn is_stuck(&self) -> bool {
         self.stuck
+    }
+
+    /// A snapshot of our own is on disk.
+    pub(in crate::node) fn held_snapshot(&mut self) {
+        self.given_up = 0;
+    }
+
+    /// Something is refused, or waits, for want of room.
+    pub(in crate::node) fn want(&mut self, now: Time) {
+        self.wanted_until = Some(now + WANTED);
     }
 
     /// So much goes into a rollback file.
@@ -101,11 +121,12 @@ impl Node {
     /// A snapshot was given up for want of room.
     pub(in crate::node) fn rest_from_snapshots(&mut self) {
         self.room.rests_until = Some(self.now.mono + RESTS);
+        self.room.given_up += 1;
     }
 
     /// Whether a snapshot that nobody asked for may begin: it fits, as far as anybody knows, and the last one did.
     pub(in crate::node) fn has_room_for_snapshot(&self) -> bool {
-        self.room.may_begin && self.room.rests_until.is_none_or(|until| until <= self.now.mono)
+        self.room.may_begin && !self.rests_from_snapshots()
     }
 
     /// Whether another piece of a rollback file may be written: what the file leaves must hold the state that a master sends, since
@@ -152,7 +173,8 @@ impl Node {
         let (next, then) = (self.next_snapshot_bytes(), self.room_then(free));
         let Room { short, spent, .. } = self.room;
         let little = then < next + margin * if short { 4 } else { 3 };
-        self.room.short = little || self.snapshots.has_waiting_chunks();
+        let wanted = self.room.wanted_until.is_some_and(|until| self.now.mono < until);
+        self.room.short = little || wanted || self.snapshots.has_waiting_chunks();
         self.room.spent = self.room_for_log(free) <= if spent { margin / 4 } else { 0 };
         self.room.fits = taking || free >= next + margin;
         self.room.may_begin = taking || free >= next + margin / 4;
@@ -212,7 +234,7 @@ impl Node {
     /// among it, as far as the disk goes.
     pub(in crate::node) fn waits_for_room(&self, bytes: u64) -> bool {
         let in_flight = self.durable.durable() < self.log.last().index;
-        let comes_of_it = in_flight || self.would_cut();
+        let comes_of_it = in_flight || self.would_cut() || self.tries_again();
         comes_of_it
             && self.config.keeps_log
             && self.would_spend(bytes, bytes)
@@ -223,7 +245,18 @@ impl Node {
     pub(in crate::node) fn chunk_waits_for_room(&self, bytes: u64) -> bool {
         let Some(free) = self.room.free.filter(|_| self.config.disk_margin > 0) else { return false };
         let free = self.room_left_of(free).saturating_sub(self.snapshots.incoming_in_flight());
-        self.config.keeps_log && self.would_cut() && self.is_whole() && self.room_for_log(free) < bytes
+        let comes_of_it = self.would_cut() || self.tries_again();
+        self.config.keeps_log && comes_of_it && self.is_whole() && self.room_for_log(free) < bytes
+    }
+
+    /// Whether the next snapshot is tried soon, since the last one was given up a moment ago. Time and again it is, it does not fit.
+    fn tries_again(&self) -> bool {
+        self.rests_from_snapshots() && self.room.given_up < GIVEN_UP_MAX
+    }
+
+    /// Whether none is tried unasked, since the last one was given up a moment ago.
+    fn rests_from_snapshots(&self) -> bool {
+        self.room.rests_until.is_some_and(|until| self.now.mono < until)
     }
 
     /// Whether a snapshot is being taken, or would let the log be cut further than the newest one does.

@@ -67,6 +67,7 @@ impl Node {
         let bytes = records.iter().map(|record| record.len() as u64).sum();
         if !records.is_empty() && (self.has_waiting_entries() || self.waits_for_room(bytes)) {
             self.coverage.mark(Mark::EntriesWaited);
+            self.room.want(self.now.mono);
             let Some((_, waiting)) = self.waiting_entries() else { return };
             waiting.push(prev, records, bytes);
             if waiting.bytes > BYTES_MAX {

@@ -545,7 +545,7 @@ impl Node {
             None => {
                 self.flags.config_role_ignored = true;
                 out.events.push(Event::ConfigRoleIgnored {
-                    hint: "a better candidate or a master answers; promote that one, or force this one by the verb",
+                    hint: "a master answers, or another member holds more: stop that master, then `synap promote` at the node that is to lead",
                 });
             }
         }

@@ -101,7 +101,11 @@ impl Node {
         let conflict = |why: &str| Err(Refusal::Conflict { why: String::from(why) });
         let Role::Master(master) = &self.role else { return Err(self.not_master()) };
         let Some(membership) = self.armed() else {
-            return conflict("automatic failover is not armed: stop the master and promote a replica");
+            return conflict(if master.connected() == 0 {
+                "no replica is connected: there is nobody to hand over to"
+            } else {
+                "automatic failover is not armed: end the writes, wait until a replica lags nothing, stop the master and promote that replica"
+            });
         };
         if !self.is_serving() {
             return Err(self.not_master());

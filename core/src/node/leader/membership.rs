@@ -352,7 +352,11 @@ impl Node {
                 match (wanted.is_voter(node), wanted.is_voter(by)) {
                     _ if !wanted.armed => return conflict("the cluster is not armed: nobody votes yet"),
                     (false, _) => return conflict("it is not a voter: remove it"),
-                    (true, true) => return conflict("its successor votes already: remove it"),
+                    (true, true) => {
+                        return conflict(
+                            "both vote already: start another node and name that one; to go on with one voter fewer, remove the first",
+                        );
+                    }
                     (true, false) if !self.is_fit_node(by) => return Err(not_fit()),
                     (true, false) => {}
                 }

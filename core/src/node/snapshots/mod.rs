@@ -387,6 +387,7 @@ impl Node {
             self.discarded.writer(taking.writer);
         }
         self.counters.snapshots += 1;
+        self.room.held_snapshot();
         self.note_durable(position);
         out.events.push(Event::SnapshotTaken { position });
         out.replies.extend(waiting.into_iter().map(|id| (id, Ok(Reply::Snapshot(position)))));

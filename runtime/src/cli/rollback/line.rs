@@ -28,6 +28,8 @@ pub(super) struct Discarded {
     pub(super) answered: Answered,
     /// The index of the operation that it repeats under the same `Idempotency-Key`: this one did nothing.
     pub(super) retry_of: Option<u64>,
+    /// Whether it was sent under an `Idempotency-Key`, so that its client may send it again.
+    pub(super) keyed: bool,
 }
 
 /// What a discarded operation did.
@@ -98,8 +100,20 @@ impl Discarded {
     pub(super) fn parse(line: &str) -> Result<Self, String> {
         let raw: Raw<'_> = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let operation = raw.operation()?;
+        let keyed = raw.idempotency_key.is_some();
         let Raw { epoch, index, at_ms, previous_version, version, shared_version, answered, retry_of, .. } = raw;
-        Ok(Self { epoch, index, at_ms, operation, previous_version, version, shared_version, answered, retry_of })
+        Ok(Self {
+            epoch,
+            index,
+            at_ms,
+            operation,
+            previous_version,
+            version,
+            shared_version,
+            answered,
+            retry_of,
+            keyed,
+        })
     }
 
     /// What is left of a time to live at `now_ms`, in milliseconds and at least one: what has expired since must
@@ -136,6 +150,7 @@ struct Raw<'a> {
     shared_version: Option<u64>,
     answered: Answered,
     retry_of: Option<u64>,
+    idempotency_key: Option<&'a RawValue>,
 }
 
 /// What is there, be it null.

@@ -40,6 +40,8 @@ const NO_INTEGER: &str = "the value is not an integer, so it does nothing";
 struct Tally {
     replayed: usize,
     skipped: usize,
+    /// Of those replayed, how many their clients may send again.
+    keyed: usize,
 }
 
 /// Replays a file and prints what became of each line.
@@ -52,13 +54,23 @@ pub(super) async fn run(asked: Replay) -> Outcome {
     for line in &lines {
         let fate = one(&master, &asked, &mut ledger, line).await?;
         match &fate {
-            ReplayPlan::Replay { version: _ } => tally.replayed += 1,
+            ReplayPlan::Replay { version: _ } => {
+                tally.replayed += 1;
+                tally.keyed += usize::from(line.keyed);
+            }
             ReplayPlan::Idle(_) | ReplayPlan::Skip(_) => tally.skipped += 1,
         }
         out::line(told(line, &fate, asked.dry_run))?;
     }
     let verb = if asked.dry_run { "would be replayed" } else { "replayed" };
     out::line(format!("{} {verb}, {} skipped", tally.replayed, tally.skipped))?;
+    if tally.keyed > 0 {
+        let keyed = tally.keyed;
+        out::remark(format!(
+            "{keyed} of them were sent under an Idempotency-Key, which a replay does not bring back: a client that still sends such a \
+             request again has it done once more"
+        ))?;
+    }
     source::tell_of_files(&asked.source, &asked.id).await?;
     if !asked.dry_run {
         out::remark("the file stays where it is: move it out of rollback/ to end the alarm rollback_written")?;
