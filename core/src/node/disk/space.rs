@@ -174,7 +174,7 @@ impl Node {
         let Room { short, spent, .. } = self.room;
         let little = then < next + margin * if short { 4 } else { 3 };
         let wanted = self.room.wanted_until.is_some_and(|until| self.now.mono < until);
-        self.room.short = little || wanted || self.snapshots.has_waiting_chunks();
+        self.room.short = little || wanted;
         self.room.spent = self.room_for_log(free) <= if spent { margin / 4 } else { 0 };
         self.room.fits = taking || free >= next + margin;
         self.room.may_begin = taking || free >= next + margin / 4;

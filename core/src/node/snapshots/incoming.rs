@@ -93,6 +93,7 @@ impl Node {
         while let Some(bytes) = self.snapshots.incoming.waiting.front().map(Piece::bytes) {
             if self.chunk_waits_for_room(bytes) && !self.config.planted.chunks_taken_without_room() {
                 self.coverage.mark(Mark::ChunksWaited);
+                self.room.want(self.now.mono);
                 return;
             }
             match self.snapshots.incoming.waiting.pop_front() {
