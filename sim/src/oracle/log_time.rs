@@ -4,13 +4,15 @@
 //! While one node leads, log time may gain or lose one part in a hundred, and what the plan lets monotonic clocks drift. Who leads
 //! next goes on from what it was last told; it may be behind by the way of that message, and by no more. A node that was told
 //! nothing in this life guesses by its wall clock, which no rule of the run's time binds: such a mastership is judged
-//! from its first word on.
+//! from its first word on. Who takes over its entries goes on from their stamps, though it may never have sent a word.
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use synap_core::ids::LinkId;
 use synap_core::message::{Append, Message, PeerState};
 use synap_core::position::{Epoch, Position};
+use synap_core::wal::Record;
 
 use crate::oracle::{Fact, Ground, Oracle};
 use crate::plan::Plan;
@@ -66,12 +68,24 @@ pub(super) struct LogTime {
     terms: BTreeMap<(Epoch, usize, u32), Term>,
     /// By node: what it has heard in this life.
     heard: Vec<Heard>,
+    /// By node: the newest stamp of each epoch that it has put on disk.
+    stamps: Vec<BTreeMap<Epoch, Word>>,
     compared: u64,
 }
 
 impl LogTime {
     pub(super) fn new(nodes: usize) -> Self {
-        Self { terms: BTreeMap::new(), heard: vec![Heard::default(); nodes], compared: 0 }
+        let (heard, stamps) = (vec![Heard::default(); nodes], vec![BTreeMap::new(); nodes]);
+        Self { terms: BTreeMap::new(), heard, stamps, compared: 0 }
+    }
+
+    fn records(&mut self, ground: &Ground<'_>, node: usize, records: &[Bytes]) {
+        for record in records {
+            if let Ok(Record::Entry(entry)) = Record::decode(&mut record.clone()) {
+                let word = Word { at: i128::from(ground.at), time: i128::from(entry.at.0) * 1_000 };
+                self.stamps[node].insert(entry.position.epoch, word);
+            }
+        }
     }
 
     fn says(&mut self, ground: &Ground<'_>, node: usize, life: u32, append: &Append) -> Result<(), String> {
@@ -91,21 +105,23 @@ impl LogTime {
             term.last = word;
             return first.and(last).map_err(|why| format!("n{node} leads in epoch {epoch}, and {why}"));
         }
-        let taken = self.takes_over(ground.plan, node, word);
+        let taken = self.takes_over(ground.plan, node, epoch, word);
         self.terms.insert((epoch, node, life), Term { first: word, last: word });
         taken.map_err(|why| format!("n{node} leads from now on in epoch {epoch}, and {why}"))
     }
 
     /// The first word of a mastership. It follows from the words that the node has heard in this life; and its log may hold what
     /// another master has stamped.
-    fn takes_over(&mut self, plan: &Plan, node: usize, word: Word) -> Result<(), String> {
+    fn takes_over(&mut self, plan: &Plan, node: usize, epoch: Epoch, word: Word) -> Result<(), String> {
         let heard = &self.heard[node];
         let (Some(least), Some(most)) = (heard.least(word.at, plan), heard.most(word.at, plan)) else {
             return Ok(());
         };
-        let said = self.terms.values().map(|term| term.last.most(word.at, plan)).max();
+        let said = self.terms.values().map(|term| term.last);
+        let stamped = self.stamps[node].range(..epoch).map(|(_, stamp)| *stamp);
+        let most = said.chain(stamped).map(|earlier| earlier.most(word.at, plan)).fold(most, i128::max);
         self.compared += 1;
-        word.within(least, said.map_or(most, |said| said.max(most)))
+        word.within(least, most)
     }
 }
 
@@ -208,6 +224,10 @@ impl Oracle for LogTime {
             Fact::Sent { node, life, message: Message::Append(append) } => self.says(ground, *node, *life, append),
             Fact::Heard { node, link, message: Message::Append(append), .. } => {
                 self.heard[*node].hears(*link, Word::of(ground.at, append), append.epoch, ground.plan);
+                Ok(())
+            }
+            Fact::Recorded { node, records } => {
+                self.records(ground, *node, records);
                 Ok(())
             }
             Fact::GaveUp { node, link } => {

@@ -29,7 +29,7 @@ pub use draw::{draw, with_front};
 pub use text::to_text;
 
 /// The version of this format, and of what a bare seed means.
-pub const PLAN_VERSION: u32 = 11;
+pub const PLAN_VERSION: u32 = 12;
 
 /// What a run does. Everything may be left out of a script: [`usual`] says what then holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,8 @@
 //! Plans whose links have a bandwidth, and clients that write long values to them. Drawn from a stream of its own, so that the rest
 //! of a plan does not depend on it.
 
+use synap_core::wire::PIECE_BYTES_MAX;
+
 use crate::dice::Dice;
 use crate::plan::{Fault, Flood, Plan, What};
 
@@ -11,7 +13,7 @@ const NARROW_PER_MILLE: u32 = 30;
 const HEARTBEAT_MS_MIN: u64 = 200;
 
 /// No log is shorter than this when a snapshot of it is written: a state of long values after each of them is too much to look at.
-const SNAPSHOT_WAL_BYTES_MIN: u64 = 500_000;
+pub(super) const SNAPSHOT_WAL_BYTES_MIN: u64 = 500_000;
 
 /// Makes the links of a plan narrow, if it is one of those.
 pub(super) fn narrow(plan: &mut Plan) {
@@ -52,7 +54,7 @@ pub(super) fn narrow(plan: &mut Plan) {
     plan.calm_at_ms = plan.calm_at_ms.max(over_ms + 500);
     plan.faults.extend(faults);
     plan.faults.sort_by_key(|fault| fault.at_ms);
-    plan.converge_within_ms += catches_up_ms(plan);
+    plan.converge_within_ms += catches_up_ms(plan) + goes_out_ms(plan);
 }
 
 /// Values from some kB to 256 KiB, the longer the fewer.
@@ -90,4 +92,10 @@ fn catches_up_ms(plan: &Plan) -> u64 {
     let bytes =
         (plan.workload.keys + 16) * plan.workload.value_bytes_max + floods.sum::<u64>() * 8_192 + (8 << 20);
     (4 * bytes * 1_000).checked_div(plan.network.bytes_per_sec).unwrap_or(0)
+}
+
+/// How long what a system took while its way was slow may go out after that: a piece, and what it holds before one.
+fn goes_out_ms(plan: &Plan) -> u64 {
+    let slowest = plan.slowest_bytes_per_sec();
+    (2 * PIECE_BYTES_MAX as u64 * 1_000).checked_div(slowest).unwrap_or(0)
 }

@@ -3,6 +3,7 @@
 //! a plan does not depend on it.
 
 use crate::dice::Dice;
+use crate::plan::narrow::SNAPSHOT_WAL_BYTES_MIN;
 use crate::plan::{Fault, Flood, Own, Plan, What};
 
 /// How many of a thousand plans meet any of it.
@@ -37,6 +38,9 @@ const WIDE: [Wide; 12] = [
     Wide::Suspended,
 ];
 
+/// Values that may be longer are long.
+const LONG_VALUE_BYTES: u64 = 4_096;
+
 /// Adds to a plan what it meets besides, if it does.
 pub(super) fn widen(plan: &mut Plan) {
     let mut dice = Dice::named(plan.seed, "wider");
@@ -53,6 +57,15 @@ pub(super) fn widen(plan: &mut Plan) {
         plan.faults.extend(faults);
     }
     plan.faults.sort_by_key(|fault| fault.at_ms);
+    space_out_snapshots(plan);
+}
+
+/// A state of long values after every other write is more than a run has events for.
+fn space_out_snapshots(plan: &mut Plan) {
+    if plan.workload.value_bytes_max > LONG_VALUE_BYTES {
+        plan.knobs.snapshot_wal_bytes = plan.knobs.snapshot_wal_bytes.max(SNAPSHOT_WAL_BYTES_MIN);
+        plan.knobs.own.iter_mut().for_each(|own| own.snapshot_wal_bytes = None);
+    }
 }
 
 fn more(plan: &mut Plan, dice: &mut Dice, wide: Wide, at_ms: u64) -> Vec<Fault> {

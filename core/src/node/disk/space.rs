@@ -167,23 +167,31 @@ impl Node {
     ///
     /// The store must not grow, nor the log of what only replaces, once the next snapshot would just fit: nothing but that snapshot can
     /// give the log's room back, and a log that takes its place is never cut again.
+    ///
+    /// Whether the node keeps little does not depend on what it gives up because of that: it would change in every turn of a snapshot.
     fn measure(&mut self, free: u64) {
         let free = self.room_left_of(free);
         let (margin, taking) = (self.config.disk_margin, self.snapshots.is_taking());
-        let (next, then) = (self.next_snapshot_bytes(), self.room_then(free));
-        let Room { short, spent, .. } = self.room;
-        let little = then < next + margin * if short { 4 } else { 3 };
-        let wanted = self.room.wanted_until.is_some_and(|until| self.now.mono < until);
-        self.room.short = little || wanted;
-        self.room.spent = self.room_for_log(free) <= if spent { margin / 4 } else { 0 };
+        let next = self.next_snapshot_bytes();
+        self.room.short = self.keeps_little(free);
+        debug_assert_eq!(self.room.short, self.keeps_little(free), "it changes to and fro");
+        self.room.spent = self.room_for_log(free) <= if self.room.spent { margin / 4 } else { 0 };
         self.room.fits = taking || free >= next + margin;
         self.room.may_begin = taking || free >= next + margin / 4;
     }
 
-    /// What is free once the snapshot that is being written is whole, and has taken the place of an older one.
-    fn room_then(&self, free: u64) -> u64 {
+    /// Whether there is so little room, or something waits for it.
+    fn keeps_little(&self, free: u64) -> bool {
+        let then = self.room_then(free, self.snapshots_kept_at_ease());
+        let margins = if self.room.short { 4 } else { 3 };
+        let wanted = self.room.wanted_until.is_some_and(|until| self.now.mono < until);
+        wanted || then < self.next_snapshot_bytes() + margins * self.config.disk_margin
+    }
+
+    /// What is free once the snapshot that is being written is whole, and has taken the place of an older one, where so many are kept.
+    fn room_then(&self, free: u64, kept: u32) -> u64 {
         match self.rest_of_snapshot() {
-            Some(rest) => (free + self.bytes_replaced()).saturating_sub(rest),
+            Some(rest) => (free + self.bytes_replaced(kept)).saturating_sub(rest),
             None => free,
         }
     }
@@ -194,7 +202,10 @@ impl Node {
         let (next, half) = (self.snapshot_bytes_to_come(), self.config.disk_margin / 2);
         match self.rest_of_snapshot() {
             _ if !self.config.keeps_log => free.saturating_sub(half),
-            Some(rest) => free.saturating_sub(rest + half).min(self.room_then(free).saturating_sub(next + half)),
+            Some(rest) => {
+                let then = self.room_then(free, self.snapshots_kept());
+                free.saturating_sub(rest + half).min(then.saturating_sub(next + half))
+            }
             None => free.saturating_sub(next + half),
         }
     }
@@ -214,7 +225,7 @@ impl Node {
         let margin = self.config.disk_margin;
         let Some(free) = self.room.free.filter(|_| margin > 0) else { return u64::MAX };
         let (free, kept) = (self.room_left_of(free), self.snapshot_bytes_to_come() + 4 * margin);
-        self.room_then(free).min(free).saturating_sub(kept) / 2
+        self.room_then(free, self.snapshots_kept()).min(free).saturating_sub(kept) / 2
     }
 
     /// Of what was free what nothing on its way to the disk will take.

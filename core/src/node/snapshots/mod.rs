@@ -198,8 +198,12 @@ impl Snapshots {
 
 impl Node {
     pub(in crate::node) fn snapshots_kept(&self) -> u32 {
-        let kept = self.config.snapshot.map_or(KEPT, |policy| policy.max_snapshots);
-        if self.room.is_short() { 1 } else { kept }
+        if self.room.is_short() { 1 } else { self.snapshots_kept_at_ease() }
+    }
+
+    /// How many are kept where there is room.
+    pub(in crate::node) fn snapshots_kept_at_ease(&self) -> u32 {
+        self.config.snapshot.map_or(KEPT, |policy| policy.max_snapshots)
     }
 
     pub(in crate::node) fn tend_snapshots(&mut self, out: &mut Output) {
@@ -246,9 +250,9 @@ impl Node {
         Some(self.next_snapshot_bytes().saturating_sub(written))
     }
 
-    /// About how many bytes of older ones go once another is durable.
-    pub(in crate::node) fn bytes_replaced(&self) -> u64 {
-        let kept = usize::try_from(self.snapshots_kept()).unwrap_or(usize::MAX);
+    /// About how many bytes of older ones go once another is durable, where so many are kept.
+    pub(in crate::node) fn bytes_replaced(&self, kept: u32) -> u64 {
+        let kept = usize::try_from(kept).unwrap_or(usize::MAX);
         let replaces = !self.snapshots.durable.is_empty() && self.snapshots.durable.len() >= kept;
         if replaces { self.snapshots.newest_bytes } else { 0 }
     }
