@@ -157,6 +157,8 @@ pub enum Bug {
     EntriesTakenWithoutRoom,
     /// A replica hands a master's snapshot to a disk that has no room for it beside the log.
     ChunksTakenWithoutRoom,
+    /// Whether a node keeps little goes by how many snapshots it keeps because of that.
+    ShortByWhatItKeeps,
     /// What is not settled may grow without bound.
     UnsettledUnbounded,
     /// A round goes behind the bulk data that it was sent with.
@@ -340,6 +342,7 @@ impl Planted {
     question!(room_unwatched, RoomUnwatched);
     question!(entries_taken_without_room, EntriesTakenWithoutRoom);
     question!(chunks_taken_without_room, ChunksTakenWithoutRoom);
+    question!(short_by_what_it_keeps, ShortByWhatItKeeps);
     question!(unsettled_unbounded, UnsettledUnbounded);
     question!(rounds_behind_bulk, RoundsBehindBulk);
     question!(anybody_is_named, AnybodyIsNamed);

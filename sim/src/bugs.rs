@@ -154,6 +154,10 @@ pub const PLANTS: &[Plant] = &[
         ..plant("chunks_taken_without_room", Bug::ChunksTakenWithoutRoom, 20)
     },
     Plant {
+        plan: Some(include_str!("../hunts/a-snapshot-on-a-small-volume.yaml")),
+        ..plant("short_by_what_it_keeps", Bug::ShortByWhatItKeeps, 50)
+    },
+    Plant {
         plan: Some(include_str!("../hunts/more-than-the-replicas-take.yaml")),
         ..plant("unsettled_unbounded", Bug::UnsettledUnbounded, 20)
     },

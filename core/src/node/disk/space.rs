@@ -174,7 +174,11 @@ impl Node {
         let (margin, taking) = (self.config.disk_margin, self.snapshots.is_taking());
         let next = self.next_snapshot_bytes();
         self.room.short = self.keeps_little(free);
-        debug_assert_eq!(self.room.short, self.keeps_little(free), "it changes to and fro");
+        debug_assert_eq!(
+            self.room.short,
+            self.keeps_little(free),
+            "whether a node keeps little changes to and fro"
+        );
         self.room.spent = self.room_for_log(free) <= if self.room.spent { margin / 4 } else { 0 };
         self.room.fits = taking || free >= next + margin;
         self.room.may_begin = taking || free >= next + margin / 4;
@@ -182,7 +186,9 @@ impl Node {
 
     /// Whether there is so little room, or something waits for it.
     fn keeps_little(&self, free: u64) -> bool {
-        let then = self.room_then(free, self.snapshots_kept_at_ease());
+        let by_itself = self.config.planted.short_by_what_it_keeps();
+        let kept = if by_itself { self.snapshots_kept() } else { self.snapshots_kept_at_ease() };
+        let then = self.room_then(free, kept);
         let margins = if self.room.short { 4 } else { 3 };
         let wanted = self.room.wanted_until.is_some_and(|until| self.now.mono < until);
         wanted || then < self.next_snapshot_bytes() + margins * self.config.disk_margin
